@@ -184,7 +184,15 @@ export interface Call {
 /** `GET /v1/silo/{aor}`: `ts.lookup`. */
 export interface SiloEntry {
   aor: string;
-  calls: { id: string; call_id: string; from: string; held: boolean; branches: number; waiting: number; age_ms: number }[];
+  calls: {
+    id: string;
+    call_id: string;
+    from: string;
+    held: boolean;
+    branches: number;
+    waiting: number;
+    age_ms: number;
+  }[];
 }
 
 export interface HtableInfo {
