@@ -186,6 +186,7 @@ describe("credentials", () => {
       expected: "malformed",
     },
     { name: "garbage", value: '\0\x01=,,"', expected: "malformed" },
+    { name: "garbage in place of a parameter", value: `${complete}, "x"`, expected: "malformed" },
     { name: "garbage after a parameter", value: `${complete} !, x=y`, expected: "malformed" },
     { name: "nothing", value: "", expected: "malformed" },
   ];
