@@ -11,10 +11,17 @@
  * paid for challenged requests alone.
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
-import { type Credentials, digestResponse, formatChallenge, hashOf, parseCredentials } from "../sip/digest.ts";
+import {
+  type Credentials,
+  digestResponse,
+  type DigestUser,
+  formatChallenge,
+  hashOf,
+  parseCredentials,
+} from "../sip/digest.ts";
 import { detached } from "../sip/scan.ts";
 import { canonicalUser, isSipScheme, parseUri } from "../sip/uri.ts";
-import type { HashOffer, User, UserDirectory } from "./users.ts";
+import type { HashOffer, UserDirectory } from "./users.ts";
 
 export interface AuthenticatorSettings {
   /** Our domains, at least one; the first one challenges requests for none of them. */
@@ -87,7 +94,7 @@ export function credentialsHeader(method: string): "Authorization" | "Proxy-Auth
 
 export class Authenticator {
   readonly #settings: AuthenticatorSettings;
-  readonly #users: UserDirectory;
+  #users: UserDirectory;
   readonly #maxNonces: number;
   /** Highest count of every nonce in use, in order of first use. */
   readonly #counts = new Map<string, number>();
@@ -101,6 +108,11 @@ export class Authenticator {
     this.#users = users;
     this.#maxNonces = Math.max(1, settings.maxNonces ?? DEFAULT_MAX_NONCES);
     this.#decoyHa1 = createHmac("sha256", settings.secret).update("decoy").digest("hex");
+  }
+
+  /** The users file was read again; nonces and their counts stay. */
+  setUsers(users: UserDirectory): void {
+    this.#users = users;
   }
 
   /**
@@ -185,7 +197,7 @@ export class Authenticator {
   #offerFor(user: string, domain: string): { realm: string; offer: HashOffer } {
     const realm = this.#settings.realms.find((ours) => ours.toLowerCase() === domain.toLowerCase()) ??
       this.#settings.realms[0];
-    const found: User | null = this.#users.find(user, realm);
+    const found: DigestUser | null = this.#users.find(user, realm);
     if (found === null) return { realm, offer: this.#users.commonOffer };
     // The realm as the file spells it: the hashes were made with that.
     return { realm: found.realm, offer: { hasMd5: found.ha1Md5 !== "", hasSha256: found.ha1Sha256 !== "" } };

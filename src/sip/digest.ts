@@ -47,6 +47,19 @@ export interface Credentials {
   cnonce: string;
 }
 
+/**
+ * A user as a server keeps it: hashes of the password, never the password. The one type here whose names are Unicode,
+ * as people write them.
+ */
+export interface DigestUser {
+  user: string;
+  realm: string;
+  /** HA1, lower-case hexadecimal; empty if not kept. */
+  ha1Md5: string;
+  /** Empty if not kept; a user has at least one of the two. */
+  ha1Sha256: string;
+}
+
 /** What a client needs to answer: a password fits every realm, a hash its own realm only. */
 export interface DigestSecret {
   username: string;
@@ -94,6 +107,12 @@ export function digestHash(hash: HashName, text: string): string {
 /** HA1 of the plain algorithm: what a users file keeps in place of the password (RFC 7616 §3.4.2). */
 export function ha1(hash: HashName, username: string, realm: string, password: string): string {
   return digestHash(hash, `${username}:${realm}:${password}`);
+}
+
+/** The user with both hashes. All of it is Unicode. */
+export function digestUser(user: string, realm: string, password: string): DigestUser {
+  const hashed = (hash: HashName) => ha1(hash, wireText(user), wireText(realm), wireText(password));
+  return { user, realm, ha1Md5: hashed("MD5"), ha1Sha256: hashed("SHA-256") };
 }
 
 /**

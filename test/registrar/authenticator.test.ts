@@ -7,19 +7,23 @@ import {
   credentialsHeader,
   isChallengeable,
 } from "../../src/registrar/authenticator.ts";
-import { type User, UserDirectory } from "../../src/registrar/users.ts";
-import { answerChallenge, type Challenge, type DigestRequest, ha1, parseChallenges } from "../../src/sip/digest.ts";
+import { UserDirectory } from "../../src/registrar/users.ts";
+import {
+  answerChallenge,
+  type Challenge,
+  type DigestRequest,
+  type DigestUser,
+  digestUser,
+  parseChallenges,
+  wireText,
+} from "../../src/sip/digest.ts";
 
 const NOW = 1_764_000_000_000;
 const LIFETIME = 300_000;
 const REALM = "example.org";
 const URI = "sip:example.org";
 
-function userOf(user: string, password: string, realm = REALM): User {
-  return { user, realm, ha1Md5: ha1("MD5", user, realm, password), ha1Sha256: ha1("SHA-256", user, realm, password) };
-}
-
-function authenticatorOf(users: User[], settings: Partial<AuthenticatorSettings> = {}): Authenticator {
+function authenticatorOf(users: DigestUser[], settings: Partial<AuthenticatorSettings> = {}): Authenticator {
   const secret = new Uint8Array(32).fill(1);
   return new Authenticator(
     { realms: [REALM], nonceLifetimeMs: LIFETIME, secret, ...settings },
@@ -46,7 +50,7 @@ function reasonOf(verdict: AuthVerdict): string {
   return verdict.ok ? "ok" : verdict.reason;
 }
 
-const alice = userOf("alice", "wonder");
+const alice = digestUser("alice", REALM, "wonder");
 
 describe("R-16 challenge", () => {
   test("REGISTER is challenged with 401, SHA-256 first, then MD5, with one nonce and qop auth", () => {
@@ -74,8 +78,11 @@ describe("R-16 challenge", () => {
   });
 
   test("only the hashes a user has are offered; an unknown user looks like most users", () => {
-    const old = [userOf("bob", "b"), userOf("carol", "c")].map((user) => ({ ...user, ha1Sha256: "" }));
-    const offered = (users: User[], user: string) =>
+    const old = [digestUser("bob", REALM, "b"), digestUser("carol", REALM, "c")].map((user) => ({
+      ...user,
+      ha1Sha256: "",
+    }));
+    const offered = (users: DigestUser[], user: string) =>
       phoneOf(authenticatorOf(users), user, "").challenges.map(({ algorithm }) => algorithm);
     expect(offered([alice, ...old], "alice")).toEqual(["SHA-256", "MD5"]);
     expect(offered([alice, ...old], "bob")).toEqual(["MD5"]);
@@ -86,7 +93,7 @@ describe("R-16 challenge", () => {
 
   test("the realm is the domain if it is ours, spelled as in the users file, else our first", () => {
     const realms = ["example.org", "Example.COM"];
-    const authenticator = authenticatorOf([userOf("bob", "b", "example.com")], { realms });
+    const authenticator = authenticatorOf([digestUser("bob", "example.com", "b")], { realms });
     const realmFor = (user: string, domain: string) =>
       parseChallenges(
         authenticator.challenge({ method: "REGISTER", user, domain, nowMs: NOW, salt: "s", isStale: false }).values,
@@ -225,8 +232,26 @@ describe("R-16 verdict", () => {
     expect(reasonOf(authenticator.verify([answer ?? ""], "REGISTER", URI, NOW))).toBe("bad_response");
   });
 
+  test("a user beyond ASCII is known by its bytes", () => {
+    const authenticator = authenticatorOf([digestUser("jörg", REALM, "größe")]);
+    const phone = phoneOf(authenticator, wireText("jörg"), wireText("größe"));
+    expect(authenticator.verify([phone.answer(1)], "REGISTER", URI, NOW)).toMatchObject({
+      ok: true,
+      user: wireText("jörg"),
+    });
+  });
+
+  test("users read again count from then on, nonces stay good", () => {
+    const authenticator = authenticatorOf([alice]);
+    const phone = phoneOf(authenticator, "bob", "builder");
+    expect(reasonOf(authenticator.verify([phone.answer(1)], "REGISTER", URI, NOW))).toBe("unknown_user");
+    authenticator.setUsers(new UserDirectory([digestUser("bob", REALM, "builder")]));
+    expect(reasonOf(authenticator.verify([phone.answer(1)], "REGISTER", URI, NOW))).toBe("ok");
+    expect(reasonOf(authenticator.verify([phone.answer(1)], "REGISTER", URI, NOW))).toBe("replay");
+  });
+
   test("a realm that is not in the settings is not ours, even if the users file has it", () => {
-    const authenticator = authenticatorOf([userOf("alice", "wonder", "old.org")]);
+    const authenticator = authenticatorOf([digestUser("alice", "old.org", "wonder")]);
     const answer = phoneOf(authenticator, "alice", "wonder").answer(1, {}, { realm: "old.org" });
     expect(reasonOf(authenticator.verify([answer], "REGISTER", URI, NOW))).toBe("missing");
   });
@@ -254,7 +279,7 @@ describe("R-16 nonce", () => {
 
   test("of one realm is not good for another", () => {
     const realms = [REALM, "other.org"];
-    const authenticator = authenticatorOf([alice, userOf("alice", "wonder", "other.org")], { realms });
+    const authenticator = authenticatorOf([alice, digestUser("alice", "other.org", "wonder")], { realms });
     const phone = phoneOf(authenticator, "alice", "wonder");
     expect(reasonOf(authenticator.verify([phone.answer(1, {}, { realm: "other.org" })], "REGISTER", URI, NOW))).toBe(
       "stale",
