@@ -1,0 +1,95 @@
+/**
+ * Owns the contract between the relay and a push service: webhook today, APNs, FCM and Web Push behind the same
+ * interface. A backend makes one attempt and says what came of it; windows, retries, queues, limits and health are
+ * the delivery's, so that every backend behaves alike.
+ */
+import type { PushRequest } from "./types.ts";
+
+/** What an attempt came to. `retry`: not now (429, 5xx, no connection); the delivery decides whether there is time. */
+export interface PushAnswer {
+  readonly kind: "accepted" | "dead" | "refused" | "retry";
+  /** HTTP status, 0 if no answer came. */
+  readonly status: number;
+  /** In words, for people, with what to do about it. Never a secret. */
+  readonly reason: string;
+  /** Wait the service asked for (Retry-After), or -1. */
+  readonly retryAfterMs: number;
+  /** The fault lies in our set-up (credentials, address), not in this one push: shown as the backend's health. */
+  readonly isOurFault: boolean;
+}
+
+/** What an attempt is told. */
+export interface PushAttempt {
+  /** Now, ms since the epoch. */
+  readonly sentAtMs: number;
+  /** What is left of the push's window. */
+  readonly leftMs: number;
+  /** 1 for the first. From the second on, a fresh connection is better than one that may be dead. */
+  readonly attempt: number;
+  /** Fires when the attempt takes too long or the relay stops: let go of everything. */
+  readonly signal: AbortSignal;
+  /** Call it once, as soon as the outcome is known; later calls are ignored. */
+  answer(answer: PushAnswer): void;
+  /** What the outcome is if time runs out before {@link answer}: the status is there, the words are still coming. */
+  draft(answer: PushAnswer): void;
+}
+
+/** The attempt could not be made or the service cannot take it now. */
+export function retry(reason: string, status = 0, retryAfterMs = -1): PushAnswer {
+  return { kind: "retry", status, reason, retryAfterMs, isOurFault: false };
+}
+
+export interface PushBackend {
+  /** Config key without `push.`: `webhook.acme`, `apns`. Label for health, logs and metrics: bounded, unlike `provider`. */
+  readonly name: string;
+  /** `pn-provider` it serves, `*` for all without a backend. */
+  readonly provider: string;
+  /** Scheme, host and port; neither path nor query, which may hold secrets. */
+  readonly host: string;
+  /** Longest time one attempt may take. */
+  readonly timeoutMs: number;
+  /** Why it cannot send, in words; empty if it can. */
+  problem(): string;
+  /** Opens the connection ahead of the first push, where the service's protocol allows it (P-05). */
+  warm(): void;
+  /** Reads secrets again. Returns a problem in words, or an empty text; an old secret that worked is kept. */
+  reload(): string;
+  /**
+   * Makes one attempt. The request leaves within this call, before the first await (N-06).
+   *
+   * @returns settles once its connection is free again, which may be after the answer; it never rejects.
+   */
+  attempt(request: PushRequest, attempt: PushAttempt): Promise<void>;
+  /** Closes its connections. */
+  stop(): void;
+}
+
+/** The world as the relay sees it; tests put virtual time here. */
+export interface PushWorld {
+  /** Ms since the epoch. */
+  now(): number;
+  /** 0 ≤ x < 1, for jitter. */
+  random(): number;
+  fetch: HttpFetch;
+  /** Runs `fn` after `delayMs`; returns what cancels it. */
+  schedule(delayMs: number, fn: () => void): () => void;
+  /** Reads a secret file; throws if it cannot. */
+  readSecret(path: string): string;
+}
+
+/** The part of `fetch` the backends use. */
+export type HttpFetch = (url: string, init: HttpRequest) => Promise<Response>;
+
+export interface HttpRequest {
+  method: "POST";
+  headers: Record<string, string>;
+  body: string;
+  redirect: "manual";
+  signal: AbortSignal;
+  /** Bun: false opens a connection of its own instead of one from the pool. */
+  keepalive?: boolean;
+  /** Bun: false leaves a compressed answer as it is (a few bytes may hold gigabytes). */
+  decompress?: boolean;
+  /** Bun: said explicitly, as `NODE_TLS_REJECT_UNAUTHORIZED=0` would switch verification off otherwise. */
+  tls?: { rejectUnauthorized: true };
+}

@@ -1,0 +1,284 @@
+/**
+ * Owns the choice of a push's backend, the limit per device, and the last results. It must not know calls, usrloc or
+ * HTTP: it is handed complete requests and gives verdicts. Further backends (APNs, FCM, Web Push) are added in
+ * `#backendsOf`.
+ */
+import { readFileSync } from "node:fs";
+import type { Config } from "../config/schema.ts";
+import type { PushBackend, PushWorld } from "./backend.ts";
+import { type BackendHealth, Delivery } from "./delivery.ts";
+import { MAX_PARAM_LENGTH, MAX_PRID_LENGTH, MAX_PROVIDER_LENGTH } from "./parameters.ts";
+import { DeviceRate } from "./rate.ts";
+import type { PushEvent, PushOutcome, PushRequest, PushVerdict } from "./types.ts";
+import { Webhook } from "./webhook.ts";
+
+/** P-07: pushes of one event to one device within a minute. A `cancel` follows a push that was counted, a `test` is the admin's. */
+export const CALL_PUSHES_PER_MINUTE = 10;
+export const OTHER_PUSHES_PER_MINUTE = 30;
+/** Devices whose rate is remembered at a time. */
+export const MAX_RATED_DEVICES = 10_000;
+/** Results kept for `GET /v1/push/recent`. */
+export const MAX_RECENT = 200;
+/** Window of a push that is sent by hand. */
+export const TEST_TTL_MS = 10_000;
+
+export type PushConfig = Config["push"];
+
+/** What the relay tells its owner, besides verdicts. All of it is for people and dashboards. */
+export interface PushObserver {
+  /** Every verdict, `backend` being a bounded label ("none" if no backend took the push). */
+  verdict?(verdict: PushVerdict, request: PushRequest, backend: string): void;
+}
+
+/** One entry of `GET /v1/push/recent`. Holds no token. */
+export interface RecentPush {
+  /** When the verdict came, ISO 8601. */
+  at: string;
+  uuid: string;
+  event: PushEvent;
+  provider: string;
+  backend: string;
+  aor: string;
+  device: string;
+  call_id: string;
+  status: number;
+  outcome: PushOutcome;
+  accepted: boolean;
+  reason: string;
+  ms: number;
+  attempts: number;
+}
+
+/** Configured, but not in this build: said at start and in refusals, never passed over. */
+const NOT_BUILT: readonly { provider: string; isSet: (push: PushConfig) => boolean }[] = [
+  { provider: "apns", isSet: (push) => push.apns.key_file !== "" },
+  { provider: "fcm", isSet: (push) => push.fcm.service_account_file !== "" },
+  { provider: "webpush", isSet: (push) => push.webpush.vapid_file !== "" },
+];
+
+const realWorld: PushWorld = {
+  now: Date.now,
+  random: Math.random,
+  fetch: (url, init) => fetch(url, init as RequestInit),
+  schedule: (delayMs, fn) => {
+    const timer = setTimeout(fn, delayMs);
+    return () => clearTimeout(timer);
+  },
+  readSecret: (path) => readFileSync(path, "utf8"),
+};
+
+export class PushRelay {
+  readonly #world: PushWorld;
+  readonly #observer: PushObserver;
+  #push: PushConfig;
+  /** By `pn-provider`, or `*`. A map, as the key comes from the network. */
+  #deliveries = new Map<string, Delivery>();
+  /** Replaced by a reload, still finishing. */
+  #retired: Delivery[] = [];
+  /** Where each push without a verdict is, by uuid. */
+  readonly #pending = new Map<string, Delivery>();
+  readonly #callRate = rate(CALL_PUSHES_PER_MINUTE);
+  readonly #otherRate = rate(OTHER_PUSHES_PER_MINUTE);
+  #recent: RecentPush[] = [];
+  #isStopped = false;
+
+  /** @param world parts of the world to replace; the rest is real. Never throws: see {@link problems}. */
+  constructor(push: PushConfig, world: Partial<PushWorld> = {}, observer: PushObserver = {}) {
+    this.#world = { ...realWorld, ...world };
+    this.#observer = observer;
+    this.#push = push;
+    for (const backend of this.#backendsOf(push)) {
+      this.#deliveries.set(backend.provider, new Delivery(backend, this.#world));
+    }
+  }
+
+  /**
+   * Starts a push; its request leaves within this call if its backend has room. `done` comes exactly once, and never
+   * within this call.
+   */
+  send(request: PushRequest, done: (verdict: PushVerdict) => void): void {
+    const delivery = this.#deliveryOf(request.provider);
+    const refusal = this.#refusalOf(request, delivery);
+    if (delivery === undefined || refusal !== "") {
+      const { uuid, provider } = request;
+      const outcome = this.#isStopped ? "failed" : "refused";
+      const verdict: PushVerdict = { uuid, provider, outcome, status: 0, reason: refusal, ms: 0, attempts: 0 };
+      const name = delivery?.backend.name ?? "none";
+      queueMicrotask(() => this.#finish(verdict, request, name, done));
+      return;
+    }
+    this.#pending.set(request.uuid, delivery);
+    delivery.send(request, (verdict) => {
+      this.#pending.delete(request.uuid);
+      this.#finish(verdict, request, delivery.backend.name, done);
+    });
+  }
+
+  /** {@link send} as a promise; it never rejects. */
+  sendNow(request: PushRequest): Promise<PushVerdict> {
+    return new Promise((resolve) => this.send(request, resolve));
+  }
+
+  /** Sends one push to a bare token (P-08). */
+  testPush(provider: string, param: string, prid: string, event: PushEvent = "test"): Promise<PushVerdict> {
+    return this.sendNow({
+      uuid: crypto.randomUUID(),
+      event,
+      provider: provider.toLowerCase(),
+      param,
+      prid,
+      aor: "",
+      device: "",
+      callId: "",
+      fromUri: "",
+      fromName: "",
+      toUri: "",
+      ttlMs: TEST_TTL_MS,
+    });
+  }
+
+  /**
+   * No further attempt for this push. Its verdict still comes: `failed`, or what the service answers to an attempt
+   * that is under way.
+   *
+   * @returns false if it has its verdict or is unknown.
+   */
+  cancel(uuid: string): boolean {
+    return this.#pending.get(uuid)?.cancel(uuid) ?? false;
+  }
+
+  /** True if pushes for this `pn-provider` have a backend that can send (registration: Feature-Caps and 555, P-02). */
+  serves(provider: string): boolean {
+    return this.#deliveryOf(provider)?.backend.problem() === "";
+  }
+
+  /** Opens connections ahead of the first push (P-05): call it at start if there are devices. */
+  warm(): void {
+    for (const delivery of this.#deliveries.values()) delivery.backend.warm();
+  }
+
+  /** Health by backend, for `GET /v1/push`. */
+  backends(): BackendHealth[] {
+    return [...this.#deliveries.values()].map((delivery) => delivery.health());
+  }
+
+  /** Last results, the newest first, for `GET /v1/push/recent`. */
+  recent(): RecentPush[] {
+    return [...this.#recent].reverse();
+  }
+
+  /** What keeps a configured backend from sending, in words; for the start screen and `check`. */
+  problems(): string[] {
+    const broken = [...this.#deliveries.values()].map((delivery) => delivery.backend.problem());
+    const unbuilt = NOT_BUILT.filter(({ isSet }) => isSet(this.#push)).map(({ provider }) => notBuilt(provider));
+    return [...broken, ...unbuilt].filter((problem) => problem !== "");
+  }
+
+  /**
+   * Takes a new configuration and reads secrets again. Pushes under way end where they began; a backend whose address
+   * is the same keeps its counters.
+   *
+   * @returns problems in words; a backend whose new secret cannot be read goes on with its old one.
+   */
+  reload(push: PushConfig): string[] {
+    const problems: string[] = [];
+    const before = this.#deliveries;
+    this.#push = push;
+    this.#deliveries = new Map();
+    for (const backend of this.#backendsOf(push)) {
+      const old = before.get(backend.provider);
+      if (old === undefined || !isSame(old.backend, backend)) {
+        this.#deliveries.set(backend.provider, new Delivery(backend, this.#world));
+        continue;
+      }
+      const problem = old.backend.reload();
+      // A backend that is broken anyway is told of by problems().
+      if (problem !== "" && old.backend.problem() === "") problems.push(`${problem}; the old one is kept`);
+      this.#deliveries.set(backend.provider, old);
+    }
+    const kept = new Set(this.#deliveries.values());
+    this.#retired = [...this.#retired, ...before.values()].filter((delivery) => delivery.isBusy && !kept.has(delivery));
+    return [...problems, ...this.problems()];
+  }
+
+  /** Ends all pushes (`failed`) and connections. */
+  stop(): void {
+    this.#isStopped = true;
+    for (const delivery of [...this.#deliveries.values(), ...this.#retired]) delivery.stop();
+    this.#retired = [];
+  }
+
+  #backendsOf(push: PushConfig): PushBackend[] {
+    return Object.keys(push.webhook).map((key) => new Webhook(key.toLowerCase(), push.webhook[key]!, this.#world));
+  }
+
+  #deliveryOf(provider: string): Delivery | undefined {
+    return this.#deliveries.get(provider) ?? this.#deliveries.get("*");
+  }
+
+  /** Why this push is not even tried; empty if it is. */
+  #refusalOf(request: PushRequest, delivery: Delivery | undefined): string {
+    if (this.#isStopped) return "latefork is stopping";
+    const { provider, param, prid } = request;
+    if (provider === "" || prid === "") return "the device has no push token";
+    const isTooLong = provider.length > MAX_PROVIDER_LENGTH || param.length > MAX_PARAM_LENGTH ||
+      prid.length > MAX_PRID_LENGTH;
+    if (isTooLong) return "its push parameters are too long";
+    if (delivery === undefined) {
+      const isUnbuilt = NOT_BUILT.some((one) => one.provider === provider.split(".")[0] && one.isSet(this.#push));
+      return isUnbuilt ? notBuilt(provider) : `no backend for provider ${provider}; add push.webhook.${provider}`;
+    }
+    if (this.#pending.has(request.uuid)) return `push ${request.uuid} is under way already`;
+    return this.#isWithinRate(request) ? "" : "rate limited: too many pushes to this device within a minute";
+  }
+
+  #isWithinRate(request: PushRequest): boolean {
+    const { event } = request;
+    if (event === "cancel" || event === "test") return true;
+    const device = request.device === "" ? `${request.provider} ${request.prid}` : request.device;
+    const limit = event === "call" ? this.#callRate : this.#otherRate;
+    return limit.take(event === "call" ? device : `${event} ${device}`, this.#world.now());
+  }
+
+  #finish(
+    verdict: PushVerdict,
+    request: PushRequest,
+    backend: string,
+    done: (verdict: PushVerdict) => void,
+  ): void {
+    this.#recent.push({
+      at: new Date(this.#world.now()).toISOString(),
+      uuid: verdict.uuid,
+      event: request.event,
+      provider: verdict.provider,
+      backend,
+      aor: request.aor,
+      device: request.device,
+      call_id: request.callId,
+      status: verdict.status,
+      outcome: verdict.outcome,
+      accepted: verdict.outcome === "accepted",
+      reason: verdict.reason,
+      ms: verdict.ms,
+      attempts: verdict.attempts,
+    });
+    if (this.#recent.length > MAX_RECENT) this.#recent.shift();
+    this.#observer.verdict?.(verdict, request, backend);
+    done(verdict);
+  }
+}
+
+function rate(count: number): DeviceRate {
+  return new DeviceRate({ count, windowMs: 60_000, maxDevices: MAX_RATED_DEVICES });
+}
+
+function notBuilt(provider: string): string {
+  const service = provider.split(".")[0];
+  return `push.${service} is set, but this build cannot speak to ${service} yet; send it through push.webhook.${provider}`;
+}
+
+function isSame(one: PushBackend, other: PushBackend): boolean {
+  if (!(one instanceof Webhook) || !(other instanceof Webhook)) return false;
+  return one.config.url === other.config.url && one.config.token_file === other.config.token_file &&
+    one.config.timeout === other.config.timeout;
+}

@@ -1,0 +1,222 @@
+/**
+ * Owns one webhook: the HTTP request to the owner's pusher, and what its answer means. It must not know windows,
+ * retries or other backends. The token appears in the Authorization header and nowhere else.
+ */
+import type { WebhookConfig } from "../config/schema.ts";
+import {
+  type HttpRequest,
+  type PushAnswer,
+  type PushAttempt,
+  type PushBackend,
+  type PushWorld,
+  retry,
+} from "./backend.ts";
+import { MAX_BODY_BYTES, webhookBody } from "./payload.ts";
+import type { PushRequest } from "./types.ts";
+
+/** So much of an answer's body is read for the reason. */
+const MAX_ANSWER_BYTES = 4096;
+/** So much of it is shown. */
+const MAX_REASON_CHARS = 200;
+/** A verdict does not wait longer than this for the words that go with it. */
+export const BODY_WAIT_MS = 1000;
+
+export class Webhook implements PushBackend {
+  readonly name: string;
+  readonly provider: string;
+  readonly host: string;
+  readonly timeoutMs: number;
+  readonly config: WebhookConfig;
+  readonly #world: PushWorld;
+  readonly #isHttps: boolean;
+  #token = "";
+  #problem = "";
+
+  /** @param provider key under `push.webhook`. Never throws: what is wrong is said by {@link problem}. */
+  constructor(provider: string, config: WebhookConfig, world: PushWorld) {
+    this.name = `webhook.${provider}`;
+    this.provider = provider;
+    this.config = config;
+    this.timeoutMs = config.timeout;
+    this.#world = world;
+    const url = URL.canParse(config.url) ? new URL(config.url) : null;
+    this.host = url?.origin ?? "";
+    this.#isHttps = url?.protocol === "https:";
+    if (url === null || (url.protocol !== "https:" && url.protocol !== "http:")) {
+      this.#problem = `push.${this.name}.url is not an http or https URL`;
+    } else if (url.username !== "" || url.password !== "") {
+      this.#problem = `push.${this.name}.url holds a password: put a token into token_file instead`;
+    } else this.#problem = this.reload();
+  }
+
+  problem(): string {
+    return this.#problem;
+  }
+
+  /**
+   * Nothing to open: HTTP/1.1 has no PING, a request would reach the owner's code, and connections Bun preconnects are
+   * not those it uses once certificate checks are asked for (tried with Bun 1.4.5).
+   */
+  warm(): void {}
+
+  reload(): string {
+    const path = this.config.token_file;
+    if (path === "") return "";
+    const setting = `push.${this.name}.token_file ${path}`;
+    let token: string;
+    try {
+      token = this.#world.readSecret(path).trim();
+    } catch (error) {
+      return `Cannot read ${setting}: ${codeOf(error) || "error"}`;
+    }
+    if (token === "") return `${setting} is empty`;
+    // RFC 9110 §5.5: nothing else survives in a header, and a line break would end it.
+    if (!/^[\x21-\x7e]+$/.test(token)) return `${setting} must hold one token of visible ASCII characters`;
+    this.#token = token;
+    this.#problem = "";
+    return "";
+  }
+
+  attempt(request: PushRequest, attempt: PushAttempt): Promise<void> {
+    const body = webhookBody(request, attempt.sentAtMs, attempt.leftMs);
+    if (body === null) {
+      const reason = `token, AoR and Call-ID are too long for a push of ${MAX_BODY_BYTES} bytes`;
+      attempt.answer({ kind: "refused", status: 0, reason, retryAfterMs: -1, isOurFault: false });
+      return Promise.resolve();
+    }
+    const headers: Record<string, string> = { "content-type": "application/json", "user-agent": "latefork" };
+    if (this.#token !== "") headers.authorization = `Bearer ${this.#token}`;
+    const http: HttpRequest = {
+      method: "POST",
+      headers,
+      body,
+      redirect: "manual",
+      signal: attempt.signal,
+      decompress: false,
+    };
+    // A pooled connection may have died silently (NAT); the second attempt does not trust the pool.
+    if (attempt.attempt > 1) http.keepalive = false;
+    if (this.#isHttps) http.tls = { rejectUnauthorized: true };
+    return this.#exchange(http, attempt);
+  }
+
+  stop(): void {}
+
+  async #exchange(http: HttpRequest, attempt: PushAttempt): Promise<void> {
+    let response: Response;
+    try {
+      response = await this.#world.fetch(this.config.url, http);
+    } catch (error) {
+      attempt.answer(retry(this.#unreachable(error)));
+      return;
+    }
+    const isAccepted = response.status >= 200 && response.status < 300;
+    if (isAccepted) attempt.answer(this.#answerOf(response, ""));
+    else attempt.draft(this.#answerOf(response, ""));
+    // The body is read in any case: only then is the connection free for the next push.
+    const read = new BodyStart();
+    const end = read.from(response);
+    if (!isAccepted) {
+      await this.#atMost(BODY_WAIT_MS, end);
+      attempt.answer(this.#answerOf(response, this.#wordsOf(response, read)));
+    }
+    await end;
+  }
+
+  #answerOf(response: Response, words: string): PushAnswer {
+    const status = response.status;
+    const said = `${status} from ${this.host}${words === "" ? "" : `: ${words}`}`;
+    const answer = (kind: PushAnswer["kind"], advice: string, isOurFault = false): PushAnswer => {
+      return { kind, status, reason: said + (advice && `; ${advice}`), retryAfterMs: -1, isOurFault };
+    };
+    if (status >= 200 && status < 300) return answer("accepted", "");
+    if (status === 404 || status === 410) return answer("dead", "the token is dead");
+    if (status === 429 || status >= 500) {
+      return retry(said, status, retryAfterMsOf(response.headers.get("retry-after"), this.#world.now()));
+    }
+    if (status < 400) {
+      return answer("refused", `redirects are not followed, put the final address into push.${this.name}.url`, true);
+    }
+    if (status === 401 || status === 403) return answer("refused", `check push.${this.name}.token_file`, true);
+    return answer("refused", "");
+  }
+
+  #unreachable(error: unknown): string {
+    const code = codeOf(error);
+    switch (code) {
+      case "ECONNREFUSED":
+        return `${this.host} refuses connections`;
+      case "ECONNRESET":
+        return `${this.host} closed the connection without an answer`;
+      case "ENOTFOUND":
+      case "EAI_AGAIN":
+        return `no address found for ${this.host}`;
+    }
+    const isCertificate = /CERT|SELF_SIGNED|ISSUER|ALTNAME|SIGNATURE|CRL/.test(code);
+    return isCertificate
+      ? `the certificate of ${this.host} is not trusted (${code})`
+      : `cannot reach ${this.host} (${code || "error"})`;
+  }
+
+  #wordsOf(response: Response, read: BodyStart): string {
+    if (response.headers.has("content-encoding")) return "";
+    let words = read.text();
+    // A receiver may echo what it was sent.
+    if (this.#token !== "") words = words.replaceAll(this.#token, "***");
+    // deno-lint-ignore no-control-regex
+    words = words.replace(/[\x00-\x20\x7f-\x9f]+/g, " ").trim();
+    return words.length > MAX_REASON_CHARS ? `${words.slice(0, MAX_REASON_CHARS).toWellFormed()}…` : words;
+  }
+
+  #atMost(waitMs: number, work: Promise<void>): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#world.schedule(waitMs, resolve);
+      work.then(() => {
+        cancel();
+        resolve();
+      });
+    });
+  }
+}
+
+/** Reads the start of a body, however long or slow it is. */
+class BodyStart {
+  readonly #chunks: Uint8Array[] = [];
+
+  /** Settles at the end of the body, of its allowance, or of the attempt (its signal fails the read). Never rejects. */
+  async from(response: Response): Promise<void> {
+    if (response.body === null) return;
+    const reader = response.body.getReader();
+    try {
+      for (let left = MAX_ANSWER_BYTES; left > 0;) {
+        const { done, value } = await reader.read();
+        if (done) return;
+        this.#chunks.push(value.slice(0, left));
+        left -= value.length;
+      }
+      await reader.cancel();
+    } catch {
+      // Cut off: what came is all there is.
+    }
+  }
+
+  text(): string {
+    return Buffer.concat(this.#chunks).toString("utf8");
+  }
+}
+
+/** RFC 9110 §10.2.3: seconds or a date. Ms from now, or -1 if absent or unreadable. */
+export function retryAfterMsOf(header: string | null, nowMs: number): number {
+  if (header === null) return -1;
+  if (/^\d+$/.test(header)) return Number(header) * 1000;
+  const dateMs = Date.parse(header);
+  return Number.isNaN(dateMs) ? -1 : Math.max(0, dateMs - nowMs);
+}
+
+/** Only the code: messages of the runtime may quote the URL. */
+function codeOf(error: unknown): string {
+  if (typeof error !== "object" || error === null) return "";
+  const { code, name } = error as { code?: unknown; name?: unknown };
+  if (typeof code === "string") return code;
+  return typeof name === "string" ? name : "";
+}
