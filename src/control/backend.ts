@@ -4,6 +4,7 @@
  *
  * Units: `*_in`, `uptime`, `ttl` in seconds; `*_ms` in milliseconds; `at`, `*_at` as ISO 8601 in UTC.
  */
+import type { LogOverride } from "../observe/log.ts";
 import type { ApplianceEvent, LogLevel } from "../sip/port.ts";
 import type { BranchState, CallResult, CallState, TimelineEvent, WakeState } from "../silo/record.ts";
 import type { DeviceKind, TokenState } from "../usrloc/model.ts";
@@ -280,8 +281,8 @@ export interface ReloadResult {
 
 export interface LogChange {
   level?: LogLevel;
-  /** As in the config: `aor=alice@example.org -> debug`. Replaces the ones set here before. */
-  overrides?: string[];
+  /** Read already; they replace the ones set here before. */
+  overrides?: LogOverride[];
   /** How long `level` and `overrides` hold; 0: until the next reload. */
   for_ms: number;
 }

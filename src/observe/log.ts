@@ -277,7 +277,7 @@ export function parseOverride(text: string): LogOverride {
 
 function textValue(value: string | number | boolean): string {
   if (typeof value !== "string") return String(value);
-  return /^[^\s"=\u0000-\u001f\u007f-\u009f]+$/.test(value) ? value : printable(JSON.stringify(value));
+  return printable(value === "" || /[\s"=]/.test(value) ? JSON.stringify(value) : value);
 }
 
 function cut(text: string): string {

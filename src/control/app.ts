@@ -1,0 +1,48 @@
+/**
+ * The control port as a hono app: every request passes the guard, meets one handler of the table of routes, and every
+ * fault becomes `{"error":...}`. Must not know sockets (server.ts) nor the appliance (backend.ts).
+ */
+import { Hono } from "hono";
+import { ApiError, type ControlBackend } from "./backend.ts";
+import { checkOrigin, checkToken } from "./guard.ts";
+import { type ControlContext, type ControlEnv, errorAnswer, handlers } from "./handlers.ts";
+import { methodsOf, ROUTES } from "./routes.ts";
+
+export type ControlApp = Hono<{ Bindings: ControlEnv }>;
+
+/** Asked by supervisors and load balancers, who have no token and learn nothing else. */
+const OPEN_TO_ALL = ["/healthz", "/readyz"];
+
+/** @param token the bearer token at this moment; empty: none is configured. */
+export function controlApp(backend: ControlBackend, token: () => string): ControlApp {
+  const app: ControlApp = new Hono<{ Bindings: ControlEnv }>();
+  app.use(async (c, next) => {
+    checkOrigin(c.req.raw.headers, c.env, backend.hostNames());
+    if (!OPEN_TO_ALL.includes(c.req.path)) checkToken(c.req.raw.headers, token());
+    await next();
+  });
+  const answers = handlers(backend);
+  for (const route of ROUTES) {
+    app.on(route.method, route.path.replace(/\{(\w+)\}/g, ":$1"), answers[route.id]);
+  }
+  app.notFound((c) => notFound(c));
+  app.onError((error, c) => {
+    if (error instanceof ApiError) return errorAnswer(error);
+    backend.log("error", `Control port failed on ${c.req.method} ${c.req.path}: ${error.stack ?? error.message}`);
+    return errorAnswer(new ApiError(500, "internal", "The control port failed on this request", "The log says why"));
+  });
+  return app;
+}
+
+function notFound(c: ControlContext): Response {
+  const methods = methodsOf(c.req.path);
+  if (methods.length === 0) {
+    return errorAnswer(new ApiError(404, "unknown_route", "There is no such path", "GET / lists the routes"));
+  }
+  const allowed = methods.includes("GET") ? ["HEAD", ...methods] : methods;
+  const answer = errorAnswer(
+    new ApiError(405, "method_not_allowed", `${c.req.method} is not for this path`, `Use ${methods.join(" or ")}`),
+  );
+  answer.headers.set("allow", allowed.join(", "));
+  return answer;
+}

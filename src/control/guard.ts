@@ -1,0 +1,75 @@
+/**
+ * Who may talk to the control port (X-04): the Host header against DNS rebinding, the origin against pages of other
+ * sites, and the bearer token. Must not know the routes.
+ */
+import { createHash, timingSafeEqual } from "node:crypto";
+import { ApiError } from "./backend.ts";
+
+/** Where a request came in. */
+export interface Entrance {
+  /** IP address or name listened on, without brackets; empty for a unix socket. */
+  address: string;
+  isUnix: boolean;
+}
+
+/**
+ * @param hostNames names of the config besides loopback and the listen address.
+ * @throws ApiError 403 `host_not_allowed` or `cross_origin`.
+ */
+export function checkOrigin(headers: Headers, entrance: Entrance, hostNames: readonly string[]): void {
+  const host = headers.get("host") ?? "";
+  if (!entrance.isUnix && !isKnownHost(hostWithoutPort(host), entrance.address, hostNames)) {
+    throw new ApiError(
+      403,
+      "host_not_allowed",
+      "The Host header names none of our hosts",
+      "Use the address the control port listens on, or a name of the config's domain or advertise",
+    );
+  }
+  // Without CORS a page of another site could not read answers, but it could send a POST.
+  const origin = headers.get("origin");
+  if (origin !== null && origin !== `http://${host}` && origin !== `https://${host}`) {
+    throw new ApiError(403, "cross_origin", "Pages of other sites may not use the control port");
+  }
+}
+
+/**
+ * @param token empty: none is configured, everybody may.
+ * @throws ApiError 401 `unauthorized`.
+ */
+export function checkToken(headers: Headers, token: string): void {
+  if (token === "") return;
+  const match = /^bearer[ \t]+(\S+)[ \t]*$/i.exec(headers.get("authorization") ?? "");
+  // Digests are of one length, so the comparison tells nothing of the token's.
+  if (match !== null && timingSafeEqual(digest(match[1]!), digest(token))) return;
+  throw new ApiError(
+    401,
+    "unauthorized",
+    match === null ? "A bearer token is needed" : "The bearer token is not ours",
+    'Send the content of control.token_file: curl -H "Authorization: Bearer $(cat FILE)" ...',
+  );
+}
+
+/** True for addresses only this machine can reach. */
+export function isLoopback(host: string): boolean {
+  const name = host.toLowerCase();
+  return name === "localhost" || name === "::1" || /^127(\.\d{1,3}){3}$/.test(name);
+}
+
+function isKnownHost(host: string, address: string, hostNames: readonly string[]): boolean {
+  if (host === "") return false;
+  if (isLoopback(host) || host === address.toLowerCase()) return true;
+  // Rebinding needs a name: where we listen everywhere, any address literal must be one of ours to arrive.
+  const isLiteral = host.includes(":") || /^\d{1,3}(\.\d{1,3}){3}$/.test(host);
+  if (isLiteral && (address === "0.0.0.0" || address === "::")) return true;
+  return hostNames.some((name) => hostWithoutPort(name) === host);
+}
+
+function hostWithoutPort(text: string): string {
+  const match = /^(?:\[([^\]]*)\]|([^:]*))(?::\d*)?$/.exec(text.trim().toLowerCase());
+  return match === null ? "" : match[1] ?? match[2]!;
+}
+
+function digest(text: string): Buffer {
+  return createHash("sha256").update(text).digest();
+}

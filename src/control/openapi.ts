@@ -1,0 +1,67 @@
+/** The table of routes as an OpenAPI 3.1 document. Must not know how a route is answered. */
+import { type Route, ROUTES } from "./routes.ts";
+
+const BODY_TYPES = { json: "application/json", text: "text/plain", yaml: "application/yaml" } as const;
+
+/** @param server base URL the client used. */
+export function openapi(version: string, server: string): Record<string, unknown> {
+  const paths: Record<string, Record<string, unknown>> = {};
+  for (const route of ROUTES) {
+    const path = paths[route.path] ??= {};
+    path[route.method.toLowerCase()] = operation(route);
+  }
+  return {
+    openapi: "3.1.0",
+    info: { title: "latefork control port", version },
+    servers: [{ url: server }],
+    security: [{}, { bearer: [] }],
+    paths,
+    components: {
+      securitySchemes: { bearer: { type: "http", scheme: "bearer" } },
+      schemas: {
+        Error: {
+          type: "object",
+          required: ["error"],
+          properties: {
+            error: {
+              type: "object",
+              required: ["code", "message", "hint"],
+              properties: { code: { type: "string" }, message: { type: "string" }, hint: { type: "string" } },
+            },
+          },
+        },
+      },
+    },
+  };
+}
+
+function operation(route: Route): Record<string, unknown> {
+  const parameters = [
+    ...[...route.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
+      name,
+      in: "path",
+      required: true,
+      schema: { type: "string" },
+    })),
+    ...route.query.map(({ name, what }) => ({ name, in: "query", description: what, schema: { type: "string" } })),
+  ];
+  const schema = route.body === "json" ? { type: "object" } : { type: "string" };
+  return {
+    operationId: route.id,
+    summary: route.what,
+    parameters,
+    ...(route.body === undefined
+      ? {}
+      : { requestBody: { required: true, content: { [BODY_TYPES[route.body]]: { schema } } } }),
+    responses: {
+      [route.method === "DELETE" ? "204" : "200"]: {
+        description: route.what,
+        ...(route.method === "DELETE" ? {} : { content: { [route.produces ?? "application/json"]: {} } }),
+      },
+      default: {
+        description: "refused",
+        content: { "application/json": { schema: { $ref: "#/components/schemas/Error" } } },
+      },
+    },
+  };
+}

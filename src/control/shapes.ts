@@ -1,0 +1,83 @@
+/** From the objects of usrloc and silo to the shapes of the API. Reads only. */
+import { maskSecrets, shortToken } from "../observe/privacy.ts";
+import { readable } from "../observe/display.ts";
+import type { CallRecord } from "../silo/record.ts";
+import type { Aor, Contact } from "../usrloc/model.ts";
+import type { Call, Location, LocationDevice } from "./backend.ts";
+
+export function callShape(record: CallRecord): Call {
+  return {
+    id: record.id,
+    call_id: record.callId,
+    aor: record.aor,
+    from: readable(record.from),
+    to: readable(record.to),
+    state: record.state,
+    result: record.result,
+    outcome: record.outcome,
+    status: record.status,
+    started_at: new Date(record.startedAtMs).toISOString(),
+    ended_at: record.state === "ended" ? new Date(record.endedAtMs).toISOString() : null,
+    parties: [...record.parties],
+    branches: record.branches.map(({ id, device, party, state, status, late }) => ({
+      id,
+      device,
+      party,
+      state,
+      status,
+      late,
+    })),
+    wakes: record.wakes.map(({ device, party, state, pushMs, wakeMs, reason }) => ({
+      device,
+      party,
+      state,
+      push_ms: pushMs,
+      wake_ms: wakeMs,
+      reason,
+    })),
+    timeline: record.timeline.map(({ tMs, ...entry }) => ({ t_ms: tMs, ...entry })),
+  };
+}
+
+/** @param nowMs ms since the epoch. */
+export function locationShape(aor: Aor, nowMs: number): Location {
+  return {
+    aor: aor.key,
+    upstream: {
+      state: aor.upstream.state,
+      expires_in: aor.upstream.state === "registered" ? secondsLeft(aor.upstream.expiresAtMs, nowMs) : 0,
+    },
+    devices: aor.contacts.map((contact) => deviceShape(contact, nowMs)),
+  };
+}
+
+/** @param nowMs ms since the epoch. */
+export function deviceShape(contact: Contact, nowMs: number): LocationDevice {
+  const { flow, push } = contact;
+  return {
+    id: contact.id,
+    kind: contact.kind,
+    contact: maskSecrets(contact.uri),
+    instance: contact.instance,
+    user_agent: readable(contact.userAgent),
+    expires_in: secondsLeft(contact.expiresAtMs, nowMs),
+    flow: flow === null
+      ? { state: "none", transport: contact.flowKey.split("|")[0]!, remote: contact.flowKey.split("|")[2] ?? "" }
+      : { state: flow.state, transport: flow.transport, remote: hostPort(flow.remoteAddress, flow.remotePort) },
+    push: push === null ? null : {
+      provider: push.provider,
+      param: push.param,
+      token: shortToken(push.prid),
+      token_state: push.tokenState,
+      registered_at: new Date(push.registeredAtMs).toISOString(),
+    },
+  };
+}
+
+function secondsLeft(atMs: number, nowMs: number): number {
+  return Math.max(0, Math.round((atMs - nowMs) / 1000));
+}
+
+function hostPort(address: string, port: number): string {
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+}

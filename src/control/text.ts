@@ -1,0 +1,184 @@
+/** The API's objects as tables for a terminal (`?format=text`, and what the command line prints). Must not know HTTP. */
+import { renderTable, type TableColumn } from "../observe/table.ts";
+import type {
+  Call,
+  HtableEntry,
+  HtableInfo,
+  Info,
+  Location,
+  LocationDevice,
+  PushBackendInfo,
+  PushRecent,
+  SiloEntry,
+  Status,
+} from "./backend.ts";
+import { curlLine, type Route } from "./routes.ts";
+
+/** One row a device; an AoR without devices has a row, too. */
+export function locationsText(locations: readonly Location[]): string {
+  const rows = locations.flatMap((location) =>
+    (location.devices.length === 0 ? [null] : location.devices).map((device) => ({ location, device }))
+  );
+  return renderTable(rows, LOCATION_COLUMNS, "no locations");
+}
+
+const LOCATION_COLUMNS: readonly TableColumn<{ location: Location; device: LocationDevice | null }>[] = [
+  { title: "aor", value: ({ location }) => location.aor },
+  {
+    title: "at pbx",
+    value: ({ location: { upstream } }) =>
+      upstream.state === "registered" ? duration(upstream.expires_in) : upstream.state,
+  },
+  { title: "device", value: ({ device }) => device?.id },
+  { title: "kind", value: ({ device }) => device?.kind },
+  { title: "expires", value: ({ device }) => device && duration(device.expires_in), align: "right" },
+  { title: "flow", value: ({ device }) => device && flowText(device), maxWidth: 44 },
+  { title: "push", value: ({ device }) => device?.push && `${device.push.provider} ${device.push.token_state}` },
+  { title: "user agent", value: ({ device }) => device?.user_agent, maxWidth: 30 },
+];
+
+export function callsText(calls: readonly Call[]): string {
+  return renderTable(calls, [
+    { title: "id", value: (call) => call.id },
+    { title: "started", value: (call) => call.started_at.slice(0, 19).replace("T", " ") },
+    { title: "state", value: (call) => call.state },
+    { title: "from", value: (call) => call.from, maxWidth: 36 },
+    { title: "aor", value: (call) => call.aor, maxWidth: 36 },
+    { title: "branches", value: (call) => call.branches.length, align: "right" },
+    { title: "late", value: (call) => call.branches.filter(({ late }) => late).length, align: "right" },
+    { title: "outcome", value: (call) => call.outcome },
+  ], "no calls");
+}
+
+export function siloText(entries: readonly SiloEntry[]): string {
+  const rows = entries.flatMap(({ aor, calls }) => calls.map((call) => ({ aor, call })));
+  return renderTable(rows, [
+    { title: "aor", value: ({ aor }) => aor },
+    { title: "call", value: ({ call }) => call.id },
+    { title: "from", value: ({ call }) => call.from, maxWidth: 36 },
+    { title: "age", value: ({ call }) => `${(call.age_ms / 1000).toFixed(1)} s`, align: "right" },
+    { title: "held", value: ({ call }) => call.held ? "yes" : "no" },
+    { title: "branches", value: ({ call }) => call.branches, align: "right" },
+    { title: "waking", value: ({ call }) => call.waiting, align: "right" },
+  ], "no open calls");
+}
+
+export function htablesText(tables: readonly HtableInfo[]): string {
+  return renderTable(tables, [
+    { title: "table", value: (table) => table.name },
+    { title: "entries", value: (table) => table.size, align: "right" },
+    { title: "max", value: (table) => table.max, align: "right" },
+    { title: "ttl", value: (table) => table.ttl === 0 ? "until deleted" : duration(table.ttl), align: "right" },
+    { title: "persist", value: (table) => table.persist ? "yes" : "no" },
+  ], "no tables");
+}
+
+export function htableText(entries: readonly HtableEntry[]): string {
+  return renderTable(entries, [
+    { title: "key", value: (entry) => entry.key },
+    { title: "value", value: (entry) => entry.value },
+    {
+      title: "expires",
+      value: (entry) => entry.expires_in === null ? "never" : duration(entry.expires_in),
+      align: "right",
+    },
+  ], "no entries");
+}
+
+export function pushBackendsText(backends: readonly PushBackendInfo[]): string {
+  return renderTable(backends, [
+    { title: "provider", value: (backend) => backend.provider },
+    { title: "kind", value: (backend) => backend.kind },
+    { title: "state", value: (backend) => backend.state },
+    { title: "accepted", value: (backend) => backend.accepted, align: "right" },
+    { title: "refused", value: (backend) => backend.refused, align: "right" },
+    { title: "failed", value: (backend) => backend.failed, align: "right" },
+    { title: "last", value: (backend) => backend.last_reason },
+  ], "no push backends");
+}
+
+export function pushRecentText(pushes: readonly PushRecent[]): string {
+  return renderTable(pushes, [
+    { title: "at", value: (push) => push.at },
+    { title: "provider", value: (push) => push.provider },
+    { title: "event", value: (push) => push.event },
+    { title: "aor", value: (push) => push.aor },
+    { title: "device", value: (push) => push.device },
+    { title: "status", value: (push) => push.status, align: "right" },
+    { title: "accepted", value: (push) => push.accepted ? "yes" : "no" },
+    { title: "ms", value: (push) => Math.round(push.ms), align: "right" },
+    { title: "reason", value: (push) => push.reason },
+  ], "no pushes");
+}
+
+export function infoText(info: Info): string {
+  return pairs([
+    ["version", `${info.version} (Bun ${info.bun})`],
+    ["pid", String(info.pid)],
+    ["uptime", duration(info.uptime)],
+    ["config", info.config ?? "none, defaults"],
+    ["domains", info.domains.join(", ") || "any host that is ours"],
+    ...info.listeners.map(({ url, advertised }) => ["listening", `${url}, advertised as ${advertised}`] as const),
+    ...info.control.map((url) => ["control", url] as const),
+    ["store", `${info.store.path}, ${info.store.rows} rows`],
+  ]);
+}
+
+export function statusText(status: Status): string {
+  const { counts, pbx } = status;
+  const lines = pairs([
+    ["latefork", `${status.version}, ${status.state}, up ${duration(status.uptime)}`],
+    [
+      "pbx",
+      pbx === null
+        ? "none, we are the registrar"
+        : `${pbx.uri} ${pbx.state} (mode ${pbx.mode})${pbx.rtt_ms === null ? "" : `, ${pbx.rtt_ms} ms`}` +
+          (pbx.reason === "" ? "" : `: ${pbx.reason}`),
+    ],
+    ["registered", `${counts.devices} devices of ${counts.aors} AoRs, ${counts.push_devices} can be woken`],
+    ["calls", `${counts.calls_open} open, ${counts.calls_held} held for a phone that is being woken`],
+    ["flows", String(counts.flows)],
+    ["banned", String(counts.banned)],
+  ]);
+  const problems = renderTable(status.problems, [
+    { title: "at", value: ({ at }) => at },
+    { title: "level", value: ({ level }) => level },
+    { title: "problem", value: ({ message }) => message, maxWidth: 120 },
+  ], "no problems");
+  return `${lines}\n${pushBackendsText(status.push)}\n${problems}`;
+}
+
+/** @param base URL the client used. */
+export function routesText(routes: readonly Route[], base: string): string {
+  return routes.map((route) => `${route.method} ${route.path}\n    ${route.what}\n    ${curlLine(route, base)}\n`).join(
+    "",
+  );
+}
+
+/** `4d 3h`, `3h 2m`, `2m 1s`, `59s`. */
+export function duration(seconds: number): string {
+  const whole = Math.max(0, Math.floor(seconds));
+  const parts: [number, string][] = [
+    [Math.floor(whole / 86_400), "d"],
+    [Math.floor(whole / 3600) % 24, "h"],
+    [Math.floor(whole / 60) % 60, "m"],
+    [whole % 60, "s"],
+  ];
+  const first = parts.findIndex(([count]) => count > 0);
+  if (first < 0) return "0s";
+  return parts.slice(first, first + 2).filter(([count]) => count > 0).map(([count, unit]) => `${count}${unit}`).join(
+    " ",
+  );
+}
+
+function flowText({ flow }: LocationDevice): string {
+  if (flow.remote === "") return flow.state;
+  return `${flow.transport} ${flow.remote}${
+    flow.state === "open" ? "" : ` (${flow.state === "none" ? "lost" : flow.state})`
+  }`;
+}
+
+function pairs(rows: readonly (readonly [string, string])[]): string {
+  const width = rows.reduce((widest, [name]) => Math.max(widest, name.length), 0);
+  return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join("");
+}

@@ -1,0 +1,391 @@
+import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { controlApp } from "../../src/control/app.ts";
+import { methodsOf, ROUTES } from "../../src/control/routes.ts";
+import { SmallBackend } from "./small-backend.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "latefork-control-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const ENTRANCE = { address: "127.0.0.1", isUnix: false, keepOpen: () => {} };
+
+function open(options: { token?: string; entrance?: Partial<typeof ENTRANCE> } = {}) {
+  const backend = new SmallBackend();
+  const app = controlApp(backend, () => options.token ?? "");
+  const ask = async (
+    method: string,
+    path: string,
+    body?: string | ReadableStream,
+    headers: Record<string, string> = {},
+  ) =>
+    await app.fetch(
+      new Request("http://127.0.0.1:8060" + path, {
+        method,
+        ...(body === undefined ? {} : { body }),
+        headers: { host: "127.0.0.1:8060", ...headers },
+      }),
+      { ...ENTRANCE, ...options.entrance },
+    );
+  return { backend, ask };
+}
+
+test("every route of the table is answered by its handler", async () => {
+  const { backend, ask } = open();
+  backend.backupPath = join(folder, "routes.db");
+  writeFileSync(backend.backupPath, "rows");
+  for (const route of ROUTES) {
+    const path = route.path.replace("{aor}", "alice%40example.org").replace("/calls/{id}", "/calls/7f3a01")
+      .replace("{id}", "d0").replace("{b}", "1").replace("{t}", "banned").replace("{key}", "k");
+    if (route.id === "htableGet" || route.id === "htableDelete") await ask("PUT", path, "1");
+    const body: Record<string, string> = {
+      putDevice: '{"contact":"sip:a@b"}',
+      addBranch: '{"device":"d0"}',
+      push: '{"aor":"alice"}',
+      setLog: '{"level":"debug"}',
+    };
+    const answer = await ask(route.method, path, route.method === "GET" ? undefined : body[route.id] ?? "");
+    const expected = route.id === "explain" ? 501 : route.method === "DELETE" ? 204 : route.id === "drain" ? 202 : 200;
+    expect([route.id, answer.status]).toEqual([route.id, route.id === "addBranch" ? 201 : expected]);
+    if (answer.status === 200 && route.produces === undefined) {
+      expect([route.id, answer.headers.get("content-type")]).toEqual([route.id, "application/json"]);
+    }
+    await answer.body?.cancel();
+  }
+});
+
+test("GET / lists the routes with a curl line each", async () => {
+  const { ask } = open();
+  const { items } = await (await ask("GET", "/")).json() as { items: { method: string; path: string; curl: string }[] };
+  expect(items.length).toBe(ROUTES.length);
+  for (const { method, curl } of items) {
+    expect(curl).toContain("http://127.0.0.1:8060/");
+    if (method !== "GET") expect(curl).toStartWith(`curl -X ${method} `);
+  }
+  const text = await (await ask("GET", "/?format=text")).text();
+  expect(text).toContain("GET /v1/locations/{aor}\n");
+  expect(text).toContain("    curl 'http://127.0.0.1:8060/v1/trace?aor=");
+});
+
+test("GET /openapi.json describes every route", async () => {
+  const { ask } = open();
+  const document = await (await ask("GET", "/openapi.json")).json() as {
+    openapi: string;
+    paths: Record<string, Record<string, { operationId: string; parameters: { name: string }[] }>>;
+  };
+  expect(document.openapi).toBe("3.1.0");
+  const found = Object.values(document.paths).flatMap((path) =>
+    Object.values(path).map(({ operationId }) => operationId)
+  );
+  expect(found.toSorted()).toEqual(ROUTES.map(({ id }) => id).toSorted());
+  const parameters = document.paths["/v1/htables/{t}/{key}"]!.put!.parameters.map(({ name }) => name);
+  expect(parameters).toEqual(["t", "key", "ttl"]);
+});
+
+test("an AoR in a path is percent-decoded once, and a bare user is completed", async () => {
+  const { ask } = open();
+  const cases: [string, number][] = [
+    ["alice%40example.org", 200],
+    ["alice@example.org", 200],
+    ["Alice%40Example.ORG", 200],
+    ["alice", 200],
+    ["alice%2540example.org", 404],
+    ["carol", 404],
+    ["a%20b", 400],
+  ];
+  for (const [path, status] of cases) {
+    expect([path, (await ask("GET", "/v1/locations/" + path)).status]).toEqual([path, status]);
+  }
+});
+
+test("a key of a table may hold any character", async () => {
+  const { backend, ask } = open();
+  for (const key of ["192.0.2.7", "2001:db8::1", "a/b", "a%b", "ä b", "%2F"]) {
+    const path = "/v1/htables/banned/" + encodeURIComponent(key);
+    expect((await ask("PUT", path, "1")).status).toBe(200);
+    expect(backend.table.has(key)).toBe(true);
+    expect((await ask("DELETE", path)).status).toBe(204);
+  }
+});
+
+test("an unknown path is 404, a known one with another method 405 and says which", async () => {
+  const { ask } = open();
+  const unknown = await ask("GET", "/v2/calls");
+  expect(unknown.status).toBe(404);
+  expect(await unknown.json()).toEqual({
+    error: { code: "unknown_route", message: "There is no such path", hint: "GET / lists the routes" },
+  });
+  const wrong = await ask("PATCH", "/v1/htables/banned/k");
+  expect(wrong.status).toBe(405);
+  expect(wrong.headers.get("allow")).toBe("HEAD, GET, PUT, DELETE");
+  expect((await wrong.json() as { error: { code: string } }).error.code).toBe("method_not_allowed");
+  expect((await ask("GET", "/v1/drain")).headers.get("allow")).toBe("POST");
+  expect((await ask("HEAD", "/v1/info")).status).toBe(200);
+  expect(methodsOf("/v1/calls//ladder")).toEqual([]);
+});
+
+test("an error has code, message and hint, and its status", async () => {
+  const { ask } = open();
+  const answer = await ask("GET", "/v1/locations/carol?format=text");
+  expect(answer.status).toBe(404);
+  expect(await answer.json()).toEqual({
+    error: {
+      code: "unknown_aor",
+      message: "Nobody registered as carol@example.org",
+      hint: "GET /v1/locations lists who did",
+    },
+  });
+});
+
+test("X-04 a fault of ours tells the log, not the client", async () => {
+  const { backend, ask } = open();
+  const answer = await ask("GET", "/v1/htables/broken/k");
+  expect(answer.status).toBe(500);
+  expect(await answer.text()).not.toContain("secret detail");
+  expect(backend.logged[0]).toContain("secret detail");
+});
+
+test("?format and Accept choose text; anything else is JSON", async () => {
+  const { ask } = open();
+  const cases: [string, Record<string, string>, string][] = [
+    ["/v1/info", {}, "application/json"],
+    ["/v1/info", { accept: "*/*" }, "application/json"],
+    ["/v1/info", { accept: "text/html,*/*" }, "application/json"],
+    ["/v1/info", { accept: "text/plain" }, "text/plain; charset=utf-8"],
+    ["/v1/info?format=text", { accept: "application/json" }, "text/plain; charset=utf-8"],
+    ["/v1/info?format=json", { accept: "text/plain" }, "application/json"],
+  ];
+  for (const [path, headers, type] of cases) {
+    expect((await ask("GET", path, undefined, headers)).headers.get("content-type")).toBe(type);
+  }
+  expect((await ask("GET", "/v1/info?format=xml")).status).toBe(400);
+});
+
+test("text answers are the tables of the command line", async () => {
+  const { ask } = open();
+  const text = async (path: string) => await (await ask("GET", path + "format=text")).text();
+  expect(await text("/v1/locations?")).toBe(
+    "AOR                AT PBX   DEVICE  KIND    EXPIRES  FLOW                 PUSH        USER AGENT\n" +
+      "alice@example.org  59m 59s  d0      mobile    1m 1s  udp 192.0.2.7:40123  acme valid  Linphone\n" +
+      "bob@example.org    59m 59s  d1      mobile    1m 1s  udp 192.0.2.7:40123  acme valid  Linphone\n",
+  );
+  expect(await text("/v1/locations?limit=1&")).toEndWith("(more: add after=alice%40example.org)\n");
+  expect(await text("/v1/calls?")).toContain("answered by alice/2");
+  expect(await text("/v1/calls/7f3a01?")).toBe("call 7f3a01\n");
+  expect(await text("/v1/silo?")).toContain("1.2 s  yes");
+  expect(await text("/v1/htables?")).toContain("banned        0  10000  10m  yes");
+  expect(await text("/v1/push?")).toBe("no push backends\n");
+  expect(await text("/v1/status?")).toContain("registered  2 devices of 2 AoRs");
+  expect(await text("/v1/info?")).toContain("uptime   1d 1h");
+  expect(await text("/v1/trace?")).toContain("received from udp|a|b\nOPTIONS");
+  expect(await text("/v1/config?")).toContain("domain:\n  - example.org\n");
+});
+
+test("lists have items and next, and pages follow each other", async () => {
+  const { ask } = open();
+  for (
+    const path of [
+      "/v1/silo",
+      "/v1/htables",
+      "/v1/push",
+      "/v1/push/recent",
+      "/v1/calls",
+      "/v1/htables/banned",
+      "/v1/trace",
+    ]
+  ) {
+    expect(await (await ask("GET", path)).json()).toMatchObject({ next: null });
+  }
+  const first = await (await ask("GET", "/v1/locations?limit=1")).json() as { items: { aor: string }[]; next: string };
+  expect(first.items[0]!.aor).toBe("alice@example.org");
+  const second = await (await ask("GET", "/v1/locations?after=" + encodeURIComponent(first.next))).json();
+  expect(second).toMatchObject({ items: [{ aor: "bob@example.org" }], next: null });
+  expect((await ask("GET", "/v1/locations?limit=0")).status).toBe(400);
+  expect((await ask("GET", "/v1/locations?limit=1001")).status).toBe(400);
+});
+
+test("htable: the body is the raw value, ttl takes units, incr counts", async () => {
+  const { backend, ask } = open();
+  expect(await (await ask("PUT", "/v1/htables/banned/k?ttl=10m", '{"a":1}')).json()).toEqual({
+    key: "k",
+    value: '{"a":1}',
+    expires_in: 600,
+  });
+  expect(await (await ask("GET", "/v1/htables/banned/k?format=text")).text()).toBe('{"a":1}\n');
+  expect(await (await ask("PUT", "/v1/htables/banned/k?ttl=90", "")).json()).toMatchObject({
+    value: "",
+    expires_in: 90,
+  });
+  expect((await ask("PUT", "/v1/htables/banned/k?ttl=soon", "")).status).toBe(400);
+  await ask("POST", "/v1/htables/banned/n/incr");
+  await ask("POST", "/v1/htables/banned/n/incr?by=-3");
+  expect(backend.table.get("n")!.value).toBe("-2");
+  expect((await ask("POST", "/v1/htables/banned/n/incr?by=1.5")).status).toBe(400);
+});
+
+test("bodies reach the backend read and checked", async () => {
+  const { backend, ask } = open();
+  await ask("POST", "/v1/push", '{"aor":"alice"}');
+  await ask("POST", "/v1/push", '{"provider":"ACME","param":"p","prid":"t","event":"call"}');
+  await ask("POST", "/v1/calls/7f3a01/branches", '{"contact":"sip:a@b"}');
+  await ask("PUT", "/v1/locations/alice/devices/d0", '{"push":{"provider":"acme","prid":"t"}}');
+  await ask("PUT", "/v1/log", '{"level":"warn","overrides":["aor=alice@example.org -> debug"],"for":"10m"}');
+  await ask("GET", "/v1/calls?state=open&aor=alice");
+  expect(backend.asked).toEqual([
+    ["push", { aor: "alice@example.org", event: "test" }],
+    ["push", { provider: "acme", param: "p", prid: "t", event: "call" }],
+    ["addBranch", "7f3a01", { contact: "sip:a@b" }],
+    ["putDevice", "alice@example.org", "d0", { push: { provider: "acme", prid: "t" } }],
+    ["setLog", {
+      for_ms: 600_000,
+      level: "warn",
+      overrides: [{ text: "aor=alice@example.org -> debug", field: "aor", value: "alice@example.org", level: "debug" }],
+    }],
+    ["calls", { state: "open", aor: "alice@example.org", limit: 100, after: "" }],
+  ]);
+});
+
+test("a body that cannot be used is 400 and says why", async () => {
+  const { backend, ask } = open();
+  const cases: [string, string, string, string][] = [
+    ["POST", "/v1/push", "{", "The body is not JSON"],
+    ["POST", "/v1/push", "[]", "The body is not a JSON object"],
+    ["POST", "/v1/push", '{"aor":1}', 'Cannot use field "aor"'],
+    ["POST", "/v1/push", '{"aor":"alice","prid":"t"}', 'Unknown field "prid"'],
+    ["POST", "/v1/push", '{"provider":"acme"}', 'Cannot use field "prid"'],
+    ["POST", "/v1/push", '{"aor":"alice","event":"party"}', 'Cannot use field "event"'],
+    ["POST", "/v1/calls/7f3a01/branches", "{}", "Cannot tell what to add"],
+    ["POST", "/v1/calls/7f3a01/branches", '{"contact":"a","device":"b"}', "Cannot tell what to add"],
+    ["PUT", "/v1/locations/alice/devices/d0", '{"expires_in":-1}', 'Cannot use field "expires_in"'],
+    ["PUT", "/v1/locations/alice/devices/d0", '{"push":{"provider":"acme"}}', 'Cannot use field "prid"'],
+    ["PUT", "/v1/locations/alice/devices/d0", '{"__proto__":{"contact":"x"}}', 'Unknown field "__proto__"'],
+    ["PUT", "/v1/log", '{"level":"loud"}', 'Cannot use field "level"'],
+    ["PUT", "/v1/log", '{"for":"soon"}', 'Cannot parse for "soon"'],
+    ["PUT", "/v1/log", '{"overrides":["alice"]}', 'Cannot parse log override "alice"'],
+  ];
+  for (const [method, path, body, message] of cases) {
+    const answer = await ask(method, path, body);
+    const { error } = await answer.json() as { error: { message: string } };
+    expect([body, answer.status, error.message.startsWith(message)]).toEqual([body, 400, true]);
+  }
+  expect(backend.asked).toEqual([]);
+});
+
+test("X-01 a body has a bound, whether it announces its size or not", async () => {
+  const { backend, ask } = open();
+  const large = "x".repeat(65 * 1024);
+  expect((await ask("PUT", "/v1/htables/banned/k", large)).status).toBe(413);
+  const stream = new Blob([large]).stream();
+  expect((await ask("PUT", "/v1/htables/banned/k", stream)).status).toBe(413);
+  expect(backend.table.size).toBe(0);
+  expect((await ask("POST", "/v1/config/check", "x".repeat(1024 * 1024 + 1))).status).toBe(413);
+});
+
+test("config check and reload tell their problems", async () => {
+  const { backend, ask } = open();
+  const problem = {
+    line: 1,
+    column: 9,
+    path: "listen[0]",
+    message: 'unknown scheme "tpc"',
+    hint: 'did you mean "tcp"?',
+  };
+  expect(await (await ask("POST", "/v1/config/check", "listen: tpc://x")).json()).toEqual({ problems: [problem] });
+  expect(await (await ask("POST", "/v1/reload")).json()).toEqual({
+    applied: ["log.level"],
+    restart_required: ["listen"],
+  });
+  backend.ready = { state: "starting", reason: "" };
+  const refused = await ask("POST", "/v1/reload");
+  expect(refused.status).toBe(422);
+  expect(await refused.json()).toMatchObject({ error: { code: "config_invalid" }, problems: [problem] });
+});
+
+test("O-05 readiness is 503 with the reason unless ready; alive is alive", async () => {
+  const { backend, ask } = open();
+  expect((await ask("GET", "/readyz")).status).toBe(200);
+  backend.ready = { state: "draining", reason: "2 calls open" };
+  const answer = await ask("GET", "/readyz");
+  expect(answer.status).toBe(503);
+  expect(await answer.json()).toEqual({ ready: false, state: "draining", reason: "2 calls open" });
+  expect((await ask("GET", "/healthz")).status).toBe(200);
+});
+
+test("what is not in this version says so", async () => {
+  const { ask } = open();
+  for (const path of ["/v1/explain/alice", "/v1/trace?follow=1", "/v1/trace?format=pcap"]) {
+    const answer = await ask("GET", path);
+    expect(answer.status).toBe(501);
+    expect((await answer.json() as { error: { code: string } }).error.code).toBe("not_available");
+  }
+});
+
+test("the backup is streamed, and its file given back", async () => {
+  const { backend, ask } = open();
+  backend.backupPath = join(folder, "backup.db");
+  writeFileSync(backend.backupPath, "SQLite format 3\0".repeat(20_000));
+  const answer = await ask("POST", "/v1/backup");
+  expect((await answer.arrayBuffer()).byteLength).toBe(320_000);
+  expect(backend.disposed).toBe(1);
+  const left = await ask("POST", "/v1/backup");
+  await left.body!.cancel();
+  expect(backend.disposed).toBe(2);
+});
+
+test("X-04 the Host header must name one of our hosts", async () => {
+  const cases: [string, string, number][] = [
+    ["127.0.0.1", "127.0.0.1:8060", 200],
+    ["127.0.0.1", "localhost:8060", 200],
+    ["127.0.0.1", "LocalHost", 200],
+    ["127.0.0.1", "[::1]:8060", 200],
+    ["127.0.0.1", "pbx.example.org:8060", 200],
+    ["127.0.0.1", "sip.example.org", 200],
+    ["127.0.0.1", "evil.example:8060", 403],
+    ["127.0.0.1", "127.0.0.1.evil.example", 403],
+    ["127.0.0.1", "localhost.evil.example", 403],
+    ["127.0.0.1", "192.0.2.1:8060", 403],
+    ["127.0.0.1", "", 403],
+    ["127.0.0.1", "a:b:c", 403],
+    ["192.0.2.1", "192.0.2.1:8060", 200],
+    ["0.0.0.0", "192.0.2.1:8060", 200],
+    ["::", "[2001:db8::1]:8060", 200],
+    ["0.0.0.0", "evil.example", 403],
+  ];
+  for (const [address, host, status] of cases) {
+    const { ask } = open({ entrance: { address } });
+    expect([host, (await ask("GET", "/v1/info", undefined, { host })).status]).toEqual([host, status]);
+  }
+  const { ask } = open({ entrance: { address: "", isUnix: true } });
+  expect((await ask("GET", "/v1/info", undefined, { host: "whatever" })).status).toBe(200);
+});
+
+test("X-04 a page of another site can neither read nor command", async () => {
+  const { ask } = open();
+  const command = (origin: string) => ask("POST", "/v1/drain", "", { origin });
+  expect((await command("http://evil.example")).status).toBe(403);
+  expect((await command("null")).status).toBe(403);
+  expect((await command("http://127.0.0.1:9999")).status).toBe(403);
+  expect((await command("http://127.0.0.1:8060")).status).toBe(202);
+  const read = await ask("GET", "/v1/info");
+  expect(read.headers.get("access-control-allow-origin")).toBeNull();
+});
+
+test("X-04 a configured token is asked for everywhere but for life and readiness", async () => {
+  const { ask } = open({ token: "s3cret" });
+  const status = async (path: string, authorization?: string) =>
+    (await ask("GET", path, undefined, authorization === undefined ? {} : { authorization })).status;
+  expect(await status("/v1/info")).toBe(401);
+  expect(await status("/")).toBe(401);
+  expect(await status("/metrics")).toBe(401);
+  expect(await status("/nowhere")).toBe(401);
+  expect(await status("/v1/info", "Bearer wrong")).toBe(401);
+  expect(await status("/v1/info", "Basic s3cret")).toBe(401);
+  expect(await status("/v1/info", "Bearer s3cret")).toBe(200);
+  expect(await status("/v1/info", "bearer  s3cret ")).toBe(200);
+  expect(await status("/healthz")).toBe(200);
+  expect(await status("/readyz")).toBe(200);
+  const refused = await ask("GET", "/v1/info");
+  expect(refused.headers.get("www-authenticate")).toContain("Bearer");
+  expect(await refused.text()).not.toContain("s3cret");
+});

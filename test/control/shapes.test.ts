@@ -1,0 +1,82 @@
+import { expect, test } from "bun:test";
+import { callShape, locationShape } from "../../src/control/shapes.ts";
+import { duration } from "../../src/control/text.ts";
+import type { CallRecord } from "../../src/silo/record.ts";
+import type { Aor, Contact } from "../../src/usrloc/model.ts";
+
+test("W-22 a call record in the words of the API", () => {
+  const record: CallRecord = {
+    id: "7f3a01",
+    callId: "a@b",
+    aor: "alice@example.org",
+    from: Buffer.from('"Jürgen" <sip:j@example.org>', "utf8").toString("latin1"),
+    to: "<sip:alice@example.org>",
+    state: "open",
+    result: "",
+    outcome: "",
+    status: 0,
+    startedAtMs: 0,
+    endedAtMs: 0,
+    parties: ["PBX", "latefork"],
+    branches: [{ id: "1", device: "d", party: "alice/1", state: "trying", status: 0, late: false }],
+    wakes: [{ device: "d", party: "alice/1", state: "waiting", pushMs: null, wakeMs: null, reason: "" }],
+    timeline: [{ tMs: 1.5, event: "invite", from: "PBX", to: "latefork", label: "INVITE" }],
+  };
+  expect(callShape(record)).toMatchObject({
+    call_id: "a@b",
+    from: '"Jürgen" <sip:j@example.org>',
+    started_at: "1970-01-01T00:00:00.000Z",
+    ended_at: null,
+    wakes: [{ device: "d", push_ms: null, wake_ms: null }],
+    timeline: [{ t_ms: 1.5, event: "invite", from: "PBX" }],
+  });
+});
+
+test("X-04 a location shows times left and never a whole push token", () => {
+  const token = "0123456789abcdef0123456789abcdef";
+  const aor: Aor = {
+    key: "alice@example.org",
+    user: "alice",
+    domain: "example.org",
+    id: "a1",
+    contacts: [],
+    upstream: { state: "registered", expiresAtMs: 61_000, callId: "", cseq: 1 },
+  };
+  const contact: Contact = {
+    id: "d1",
+    aor,
+    uri: `sip:alice@192.0.2.7;pn-provider=acme;pn-prid=${token};pn-param=x`,
+    params: "",
+    instance: "",
+    regId: 0,
+    q: 1000,
+    callId: "c",
+    cseq: 1,
+    expiresAtMs: 500,
+    registeredAtMs: 0,
+    path: "",
+    userAgent: "",
+    kind: "mobile",
+    push: { provider: "acme", param: "", prid: token, tokenState: "unknown", registeredAtMs: 0 },
+    flow: null,
+    flowKey: "tcp|127.0.0.1:5060|192.0.2.7:40123",
+  };
+  aor.contacts.push(contact);
+  const location = locationShape(aor, 1000);
+  expect(location.upstream).toEqual({ state: "registered", expires_in: 60 });
+  expect(location.devices[0]).toMatchObject({
+    id: "d1",
+    expires_in: 0,
+    flow: { state: "none", transport: "tcp", remote: "192.0.2.7:40123" },
+    push: { provider: "acme", token: "0123…cdef", token_state: "unknown" },
+  });
+  expect(JSON.stringify(location)).not.toContain(token);
+});
+
+test("a duration is told in its two largest units", () => {
+  const cases: [number, string][] = [[0, "0s"], [59.9, "59s"], [61, "1m 1s"], [3600, "1h"], [90_061, "1d 1h"], [
+    -5,
+    "0s",
+  ]];
+  for (const [seconds, text] of cases) expect(duration(seconds)).toBe(text);
+});
