@@ -1,23 +1,23 @@
 /** What reading a value gives: the value, or words for the admin. Must not know which values there are. */
 import { nearest } from "./nearest.ts";
 
-/** A value, or why there is none. `at` and `length` are the part of the text that is wrong; absent: all of it. */
+/** A value, or why there is none. `at` and `length` are the part of the text that is wrong; undefined: all of it. */
 export type Parsed<T> =
   | { readonly ok: true; readonly value: T; readonly warning?: string }
   | {
     readonly ok: false;
     readonly message: string;
     readonly hint: string;
-    readonly at?: number;
-    readonly length?: number;
+    readonly at: number | undefined;
+    readonly length: number | undefined;
   };
 
 export function ok<T>(value: T, warning?: string): Parsed<T> {
   return warning === undefined ? { ok: true, value } : { ok: true, value, warning };
 }
 
-export function bad(message: string, hint = "", at?: number, length?: number): Parsed<never> {
-  return at === undefined ? { ok: false, message, hint } : { ok: false, message, hint, at, length };
+export function bad(message: string, hint?: string, at?: number, length?: number): Parsed<never> {
+  return { ok: false, message, hint: hint ?? "", at, length };
 }
 
 /** `did you mean "x"?`, or the fallback. */
@@ -27,8 +27,8 @@ export function didYouMean(text: string, candidates: readonly string[], otherwis
 }
 
 /** The text as shown in a message: bounded, in quotes, without control characters. */
-export function quoted(text: string): string {
+export function quoted(text: string, limit = 60): string {
   // deno-lint-ignore no-control-regex
   const plain = text.replace(/[\u0000-\u001f\u007f-\u009f]/g, "·");
-  return `"${plain.length > 60 ? `${plain.slice(0, 57)}...` : plain}"`;
+  return `"${plain.length > limit ? `${plain.slice(0, limit - 3)}...` : plain}"`;
 }

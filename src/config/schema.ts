@@ -206,7 +206,7 @@ export interface KeyRow {
   readonly applies: "live" | "restart";
   /** Shown in the example file where the default says nothing. */
   readonly example?: string;
-  /** Must be given when its section is. */
+  /** Must be given when its section is (unless it has a default), and must not be empty. */
   readonly isRequired?: boolean;
   /** A list key that also takes a single value. */
   readonly takesOne?: boolean;
@@ -287,6 +287,7 @@ export const KEYS: readonly KeyRow[] = [
     path: "listen",
     type: "listen",
     default: ["udp://0.0.0.0:5060", "tcp://0.0.0.0:5060"],
+    isRequired: true,
     applies: "restart",
     doc: "SIP listeners, as URL or as { url, advertise }. Port 0 takes a free one.",
   },

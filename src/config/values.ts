@@ -200,15 +200,14 @@ const CONTROL_CHARACTER = /[\u0000-\u001f\u007f]/;
 function parseText(text: string, row: KeyRow): Parsed<string> {
   if (text.length > 1024) return bad("is longer than 1024 characters");
   if (CONTROL_CHARACTER.test(text)) return bad("has a control character");
+  if (text.includes("${")) return bad(`${quoted(text)} is not expanded`, "write the value itself, or name a file");
   if (text === "" && row.isRequired === true) return bad("must not be empty");
   return ok(text);
 }
 
 function parseFile(text: string, row: KeyRow): Parsed<string> {
   if (text === "" && row.file === "database") return bad("must not be empty", 'write a path, or ":memory:"');
-  if (text.includes("${") || text.startsWith("~/")) {
-    return bad(`${quoted(text)} is not expanded`, "write the path in full");
-  }
+  if (text.startsWith("~/")) return bad(`${quoted(text)} is not expanded`, "write the path in full");
   return parseText(text, row);
 }
 

@@ -1,0 +1,148 @@
+/**
+ * The files a config needs: the config itself, and those it names. Opens, reads sizes and modes; must not know what
+ * stands in certificates, users files or keys.
+ */
+import { accessSync, closeSync, constants, fstatSync, openSync, readFileSync, type Stats, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { MAX_CONFIG_SIZE } from "./document.ts";
+import { loadConfig, type Loaded } from "./load.ts";
+import type { Place, Problem } from "./problem.ts";
+import type { Config } from "./schema.ts";
+import { keyValues } from "./tree.ts";
+
+/** Where a config is looked for, first to last, if neither `-c` nor the environment names one. */
+export const CONFIG_PLACES: readonly string[] = ["./latefork.yaml", "/etc/latefork.yaml"];
+
+/** The file to use: `-c FILE`, else `$LATEFORK_CONFIG`, else the first place that exists; null = none, all defaults. */
+export function findConfig(flag: string | undefined, variable: string | undefined): string | null {
+  if (flag !== undefined && flag !== "") return flag;
+  if (variable !== undefined && variable !== "") return variable;
+  return CONFIG_PLACES.find((place) => statOf(place)?.isFile() === true) ?? null;
+}
+
+export interface LoadedFile extends Loaded {
+  /** As given. */
+  file: string;
+  text: string;
+}
+
+/** Reads and checks a config file; one that cannot be read is a problem like any other. Does not look at the files it names. */
+export function loadConfigFile(file: string): LoadedFile {
+  const read = readBounded(file, MAX_CONFIG_SIZE);
+  if ("reason" in read) {
+    const problems = [problem({ line: 1, column: 1, length: 0 }, "error", "", `cannot be read: ${read.reason}`, "")];
+    return { file, text: "", config: null, problems, placeOf: () => problems[0]! };
+  }
+  return { file, text: read.text, ...loadConfig(read.text, { folder: dirname(resolve(file)) }) };
+}
+
+/** Files that are missing or unreadable (errors), and secrets that everyone can read (warnings). */
+export function checkFiles(config: Config, placeOf: (path: string) => Place): Problem[] {
+  const problems: Problem[] = [];
+  for (const { path, key, value } of keyValues(config)) {
+    if (key.type !== "file" || typeof value !== "string" || value === "") continue;
+    const report = (severity: Problem["severity"], message: string, hint: string) => {
+      problems.push(problem(placeOf(path), severity, path, message, hint));
+    };
+    if (key.file === "database") checkDatabase(value, report);
+    else checkReadable(value, path, key.file === "secret", report);
+  }
+  return problems;
+}
+
+/** The one line of a token file, without the white space around it. The reason never holds the token. */
+export function readToken(file: string): { token: string } | { reason: string } {
+  const read = readBounded(file, 4096);
+  if ("reason" in read) return read;
+  const token = read.text.trim();
+  if (token === "") return { reason: "it is empty" };
+  // RFC 9110 §11.2 leaves a token no space; a second line is a mistake that would fail at each request.
+  if (!/^[\x21-\x7e]+$/.test(token)) return { reason: "it must hold one line without spaces" };
+  return { token };
+}
+
+type ReportFile = (severity: Problem["severity"], message: string, hint: string) => void;
+
+function checkReadable(file: string, path: string, isSecret: boolean, report: ReportFile): void {
+  const stat = statOf(file);
+  const reason = stat === null ? "there is no such file" : unreadable(file, stat);
+  if (reason !== "") return report("error", `cannot read ${file}: ${reason}`, "");
+  if (path.endsWith("token_file")) {
+    const read = readToken(file);
+    if ("reason" in read) report("error", `cannot use ${file}: ${read.reason}`, "");
+  }
+  if (isSecret && (stat!.mode & 0o004) !== 0) {
+    report("warning", `everyone on this machine can read ${file}`, `chmod o-r ${file}`);
+  }
+}
+
+/** The database is made by us, with its folders: what must be there is the right to write. */
+function checkDatabase(file: string, report: ReportFile): void {
+  if (file === ":memory:") return;
+  const stat = statOf(file);
+  if (stat !== null && !stat.isFile()) return report("error", `${file} is not a file`, "");
+  if (stat !== null && !isAllowed(file, constants.R_OK | constants.W_OK)) {
+    return report("error", `cannot write ${file}`, "");
+  }
+  let folder = dirname(resolve(file));
+  while (statOf(folder) === null && dirname(folder) !== folder) folder = dirname(folder);
+  if (statOf(folder)?.isDirectory() !== true) return report("error", `${folder} is not a folder`, "");
+  // SQLite puts its journal beside the database.
+  if (!isAllowed(folder, constants.W_OK | constants.X_OK)) {
+    report("error", `cannot write into ${folder}`, "change its owner, or set store.path");
+  }
+}
+
+function unreadable(file: string, stat: Stats): string {
+  if (stat.isDirectory()) return "it is a folder";
+  return isAllowed(file, constants.R_OK) ? "" : "permission denied";
+}
+
+function isAllowed(file: string, mode: number): boolean {
+  try {
+    accessSync(file, mode);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function statOf(file: string): Stats | null {
+  try {
+    return statSync(file);
+  } catch {
+    return null;
+  }
+}
+
+/** Opens once and looks at what was opened, so that a swap between check and read changes nothing. */
+function readBounded(file: string, limit: number): { text: string } | { reason: string } {
+  let handle: number | null = null;
+  try {
+    // A FIFO would block the start for ever.
+    handle = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
+    const stat = fstatSync(handle);
+    if (stat.isDirectory()) return { reason: "it is a folder" };
+    // A device may never end.
+    if (!stat.isFile()) return { reason: "it is not a regular file" };
+    if (stat.size > limit) return { reason: `it is larger than ${limit} bytes` };
+    const bytes = readFileSync(handle);
+    return bytes.length > limit ? { reason: `it is larger than ${limit} bytes` } : { text: bytes.toString("utf8") };
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : "";
+    return { reason: REASONS[code] ?? (code === "" ? "it cannot be opened" : code) };
+  } finally {
+    if (handle !== null) closeSync(handle);
+  }
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: "there is no such file",
+  EACCES: "permission denied",
+  EISDIR: "it is a folder",
+  ENOTDIR: "there is no such folder",
+};
+
+function problem(place: Place, severity: Problem["severity"], path: string, message: string, hint: string): Problem {
+  return { severity, line: place.line, column: place.column, length: place.length, path, message, hint };
+}

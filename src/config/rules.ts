@@ -1,0 +1,155 @@
+/** Rules about two keys, or about a key and the mode we run in. Must not know YAML, and checks nothing one key can tell. */
+import { isLoopbackAddress } from "./cidr.ts";
+import type { Place, Problem } from "./problem.ts";
+import type { Config } from "./schema.ts";
+
+/** What the rules need to know of the file. Paths as in problems. */
+export interface FileView {
+  /** False if the key, or anything below it, had an error: rules about it would only repeat it. */
+  isSound(path: string): boolean;
+  /** True if the key stands in the file. */
+  isGiven(path: string): boolean;
+  /** Where it stands, or the nearest section that does. */
+  placeOf(path: string): Place;
+}
+
+interface Rule {
+  /** Keys it reads; if one of them had an error the rule is silent. */
+  readonly reads: readonly string[];
+  check(config: Config, report: Report): void;
+}
+
+/** `path` is the key to change. */
+type Report = (severity: Problem["severity"], path: string, message: string, hint: string) => void;
+
+/** What is wrong with a config whose keys are each right by themselves. */
+export function checkRules(config: Config, file: FileView): Problem[] {
+  const problems: Problem[] = [];
+  for (const rule of RULES) {
+    if (!rule.reads.every((path) => file.isSound(path))) continue;
+    rule.check(config, (severity, path, message, hint) => {
+      // A default cannot be pointed at: the key that disagrees with it can.
+      const shown = [path, ...rule.reads].find((candidate) => candidate !== "" && file.isGiven(candidate)) ?? path;
+      const { line, column, length } = file.placeOf(shown);
+      problems.push({ severity, line, column, length, path, message, hint });
+    });
+  }
+  return problems;
+}
+
+const RULES: readonly Rule[] = [
+  {
+    reads: ["control.listen", "control.token_file"],
+    // X-04: on loopback without token, elsewhere only with one.
+    check({ control }, report) {
+      if (control.token_file !== "") return;
+      control.listen.forEach((entry, index) => {
+        if (entry.scheme === "unix" || entry.host === "localhost" || isLoopbackAddress(entry.host)) return;
+        const message = `${entry.host} can be reached from outside and there is no control.token_file`;
+        report("error", `control.listen[${index}]`, message, "set token_file, or listen on 127.0.0.1");
+      });
+    },
+  },
+  {
+    reads: ["wake.window", "wake.ring_timeout"],
+    check({ wake }, report) {
+      if (wake.ring_timeout >= wake.window) return;
+      report(
+        "error",
+        "wake.ring_timeout",
+        "is shorter than wake.window",
+        "a call must last as long as its phones may take to wake",
+      );
+    },
+  },
+  {
+    reads: ["registration.min_expires", "registration.default_expires", "registration.max_expires"],
+    check({ registration }, report) {
+      const { min_expires, default_expires, max_expires } = registration;
+      if (min_expires > max_expires) {
+        report("error", "registration.min_expires", "is longer than max_expires", "");
+      } else if (default_expires < min_expires) {
+        report("error", "registration.default_expires", "is shorter than min_expires", "");
+      } else if (default_expires > max_expires) {
+        report("error", "registration.default_expires", "is longer than max_expires", "");
+      }
+    },
+  },
+  { reads: ["listen", "control.listen"], check: checkListeners },
+  {
+    reads: ["users_file", "pbx"],
+    check(config, report) {
+      if (config.pbx === null || config.users_file === "") return;
+      report(
+        "error",
+        "users_file",
+        "is for registrar mode, but pbx is set",
+        "remove one: with a PBX, the PBX checks the passwords",
+      );
+    },
+  },
+  {
+    reads: ["security.trust", "pbx"],
+    check(config, report) {
+      if (config.pbx === null || config.security.trust.length === 0) return;
+      report(
+        "warning",
+        "security.trust",
+        "is for registrar mode, and pbx is set: it has no effect",
+        "did you mean pbx.trust?",
+      );
+    },
+  },
+  {
+    reads: ["users_file", "pbx", "security.trust"],
+    // R-16: the start says so.
+    check(config, report) {
+      if (config.pbx !== null || config.users_file !== "" || config.security.trust.length > 0) return;
+      report(
+        "warning",
+        "",
+        "nothing can register: there is neither pbx nor users_file nor security.trust",
+        "set one of them",
+      );
+    },
+  },
+  {
+    reads: ["security.trust"],
+    check({ security }, report) {
+      security.trust.forEach((network, index) => {
+        if (network.prefix > 0) return;
+        report("warning", `security.trust[${index}]`, "anybody may register as anybody", "name your own networks");
+      });
+    },
+  },
+  {
+    reads: ["devices"],
+    check({ devices }, report) {
+      devices.forEach((rule, index) => {
+        if (rule.user_agent === "" && rule.header === null) {
+          report("error", `devices[${index}]`, "matches nothing", "set user_agent or header");
+        } else if (rule.kind === "" && rule.push === null) {
+          report("error", `devices[${index}]`, "says nothing about the phone", "set kind or push");
+        }
+      });
+    },
+  },
+];
+
+/** TCP, TLS, WebSocket and the control port share one space of ports, UDP has its own; a port of 0 is never the same. */
+function checkListeners(config: Config, report: Report): void {
+  const taken = new Map<string, string>();
+  const claim = (space: string, host: string, port: number, path: string) => {
+    const name = `${space} ${host.toLowerCase()} ${port}`;
+    const first = taken.get(name);
+    if (port === 0 || first === undefined) taken.set(name, path);
+    else report("error", path, `listens on the same address and port as ${first}`, "");
+  };
+  config.listen.forEach((entry, index) => {
+    claim(entry.scheme === "udp" ? "udp" : "tcp", entry.host, entry.port, `listen[${index}]`);
+  });
+  config.control.listen.forEach((entry, index) => {
+    if (entry.scheme === "http") claim("tcp", entry.host, entry.port, `control.listen[${index}]`);
+    else claim("unix", entry.path, 1, `control.listen[${index}]`);
+  });
+}

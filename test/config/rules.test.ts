@@ -1,0 +1,145 @@
+/** Rules about two keys, and keys that this version does not have. */
+import { expect, test } from "bun:test";
+import { loadConfig } from "../../src/config/load.ts";
+import { KEYS, UNAVAILABLE } from "../../src/config/schema.ts";
+
+function told(text: string): string[] {
+  return loadConfig(text).problems.map(({ severity, line, column, path, message, hint }) =>
+    `${severity} ${line}:${column} ${path}: ${message}${hint === "" ? "" : ` (${hint})`}`
+  );
+}
+
+const QUIET = "users_file: u\n";
+
+const BROKEN: [name: string, text: string, problem: string][] = [
+  [
+    "X-04 the control port beyond loopback without a token",
+    `${QUIET}control: { listen: ["http://127.0.0.1:1", "http://0.0.0.0:8060"] }`,
+    "error 2:43 control.listen[1]: 0.0.0.0 can be reached from outside and there is no control.token_file (set token_file, or listen on 127.0.0.1)",
+  ],
+  [
+    "a ring timeout below the window",
+    `${QUIET}wake: { ring_timeout: 20s }`,
+    "error 2:23 wake.ring_timeout: is shorter than wake.window (a call must last as long as its phones may take to wake)",
+  ],
+  [
+    "a window above the default ring timeout",
+    `${QUIET}wake: { window: 3m }`,
+    "error 2:17 wake.ring_timeout: is shorter than wake.window (a call must last as long as its phones may take to wake)",
+  ],
+  [
+    "min_expires above max_expires",
+    `${QUIET}registration: { min_expires: 2h, max_expires: 1h }`,
+    "error 2:30 registration.min_expires: is longer than max_expires",
+  ],
+  [
+    "default_expires below min_expires",
+    `${QUIET}registration: { min_expires: 2h }`,
+    "error 2:30 registration.default_expires: is shorter than min_expires",
+  ],
+  [
+    "default_expires above max_expires",
+    `${QUIET}registration: { max_expires: 30m }`,
+    "error 2:30 registration.default_expires: is longer than max_expires",
+  ],
+  [
+    "a listener twice",
+    `${QUIET}listen: [udp://127.0.0.1:5060, tcp://127.0.0.1:5060, udp://127.0.0.1]`,
+    "error 2:54 listen[2]: listens on the same address and port as listen[0]",
+  ],
+  [
+    "the control port on a SIP listener",
+    `${QUIET}listen: [tcp://127.0.0.1:8060]`,
+    "error 2:9 control.listen[0]: listens on the same address and port as listen[0]",
+  ],
+  [
+    "users_file with a PBX",
+    `${QUIET}pbx: { uri: "sip:10.0.0.1" }`,
+    "error 1:13 users_file: is for registrar mode, but pbx is set (remove one: with a PBX, the PBX checks the passwords)",
+  ],
+  [
+    "security.trust with a PBX",
+    `pbx: { uri: "sip:10.0.0.1" }\nsecurity: { trust: [10.0.0.2] }`,
+    "warning 2:20 security.trust: is for registrar mode, and pbx is set: it has no effect (did you mean pbx.trust?)",
+  ],
+  [
+    "trust in everybody",
+    "security: { trust: [0.0.0.0/0] }",
+    "warning 1:21 security.trust[0]: anybody may register as anybody (name your own networks)",
+  ],
+  [
+    "host bits in a network",
+    "security: { trust: [10.0.0.7/24] }",
+    'warning 1:21 security.trust[0]: "10.0.0.7/24" has address bits beyond its prefix, which are ignored',
+  ],
+  [
+    "a device rule that matches nothing",
+    `${QUIET}devices: [{ kind: desk }]`,
+    "error 2:11 devices[0]: matches nothing (set user_agent or header)",
+  ],
+  [
+    "a device rule that says nothing",
+    `${QUIET}devices: [{ user_agent: x }]`,
+    "error 2:11 devices[0]: says nothing about the phone (set kind or push)",
+  ],
+];
+
+test.each(BROKEN)("O-02 %s is told", (_name, text, problem) => {
+  expect(told(text)).toEqual([problem]);
+});
+
+const SOUND: [name: string, text: string][] = [
+  ["the control port beyond loopback with a token", "control: { listen: ['http://0.0.0.0:8060'], token_file: t }"],
+  [
+    "the control port on loopback names and sockets",
+    "control: { listen: ['http://localhost', 'http://[::1]:1', 'unix:/a'] }",
+  ],
+  ["two free ports", "listen: [udp://127.0.0.1:0, udp://127.0.0.1:0]"],
+  ["the same port over udp and tcp", "listen: [udp://127.0.0.1:5060, tcp://127.0.0.1:5060]"],
+  ["ring timeout equal to the window", "wake: { window: 2m }"],
+];
+
+test.each(SOUND)("O-02 %s is fine", (_name, text) => {
+  expect(told(QUIET + text)).toEqual([]);
+});
+
+test("O-02 a rule is silent about a key that was wrong by itself", () => {
+  expect(told(`${QUIET}wake: { window: 5mm, ring_timeout: 1s }`)).toEqual([
+    'error 2:18 wake.window: unknown unit "mm" (use ms, s, m, h or d)',
+  ]);
+});
+
+const MISSING: [row: string, text: string, place: string][] = [
+  ["listen", "listen: [udp://0.0.0.0, tls://0.0.0.0]", "2:25 listen[1]"],
+  ["listen", 'listen: [{ url: "wss://0.0.0.0/sip" }]', "2:17 listen[0].url"],
+  ["pbx.uri", 'pbx: { uri: "sip:10.0.0.1;transport=tls" }', "2:13 pbx.uri"],
+  ["pbx.uri", 'pbx: { uri: ["sip:10.0.0.1", "sips:10.0.0.1"] }', "2:30 pbx.uri[1]"],
+  ["tls.*", "tls: { cert_file: a.pem }", "2:19 tls.cert_file"],
+  ["wake.methods", "wake: { methods: [INVITE, message] }", "2:27 wake.methods[1]"],
+  ["wake.early_media", "wake: { early_media: first }", "2:22 wake.early_media"],
+  ["wake.serial", "wake: { serial: true }", "2:17 wake.serial"],
+  ["push.apns.*", "push: { apns: { key_file: a.p8 } }", "2:27 push.apns.key_file"],
+  ["push.fcm.*", "push: { fcm: { service_account_file: a.json } }", "2:38 push.fcm.service_account_file"],
+  ["push.webpush.*", "push: { webpush: { vapid_file: v } }", "2:32 push.webpush.vapid_file"],
+  ["store.cluster", "store: { cluster: 'redis://x' }", "2:19 store.cluster"],
+  ["trace.hep", "trace: { hep: 'udp://x' }", "2:15 trace.hep"],
+];
+
+test.each(MISSING)("O-02 %s: what this version lacks is refused: %s", (row, text, place) => {
+  const { what, instead } = UNAVAILABLE.find(({ path }) => path === row)!;
+  expect(told(`security: { trust: [] }\n${text}`).filter((line) => line.startsWith("error"))).toEqual([
+    `error ${place}: ${what} not available in this version (${instead})`,
+  ]);
+});
+
+test("O-02 every line of the table of missing things is tried above, and names a key that exists", () => {
+  for (const { path } of UNAVAILABLE) {
+    expect(MISSING.map(([row]) => row)).toContain(path);
+    expect(KEYS.some((row) => row.path === path || row.path.startsWith(path.replace("*", "")))).toBe(true);
+  }
+});
+
+test("O-02 the default value of a missing thing may be written down", () => {
+  const text = "wake: { serial: false, early_media: all }\npush: { apns: { key_file: '' } }\nstore: { cluster: '' }\n";
+  expect(told(QUIET + text)).toEqual([]);
+});
