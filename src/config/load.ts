@@ -106,7 +106,12 @@ class Walk implements FileView {
     for (const [name, entry] of entries) {
       const child = node.children.get(name);
       if (child === undefined) {
-        this.#error(entry.keyPlace, join(path, name), "unknown key", suggestion(node, name));
+        this.#error(
+          entry.keyPlace,
+          join(path, name),
+          "unknown key",
+          this.problems.length < MAX_PROBLEMS ? suggestion(node, name) : "",
+        );
       } else {
         values[name] = this.#child(child, entry, join(path, name));
       }

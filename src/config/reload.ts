@@ -31,9 +31,9 @@ function comparable(config: Config): Map<string, { text: string; isLive: boolean
   for (const { path, key, value } of keyValues(config)) {
     const bracket = path.indexOf("[");
     const shown = bracket < 0 ? path : path.slice(0, bracket);
-    const sofar = byPath.get(shown);
-    const text = `${sofar?.text ?? ""}${path}=${JSON.stringify(value)}\n`;
-    byPath.set(shown, { text, isLive: key.applies === "live" && (sofar?.isLive ?? true) });
+    const sofar = byPath.get(shown)?.text ?? "";
+    const text = `${sofar}${path}=${JSON.stringify(value)}\n`;
+    byPath.set(shown, { text, isLive: key.applies === "live" });
   }
   return byPath;
 }

@@ -311,6 +311,14 @@ test("O-02 what a file can hold at most is bounded", () => {
   expect(problems.at(-1)).toBe("100:1 : 4901 further problems are not shown");
 });
 
+test("O-02 carets stand right below a line with tabs", () => {
+  const text = `limits:\t{ calls: x }\n${QUIET}`;
+  expect(renderProblems("c", text, loadConfig(text).problems).split("\n").slice(1, 3)).toEqual([
+    "    1 | limits:\t{ calls: x }",
+    "      |        \t         ^",
+  ]);
+});
+
 test("O-02 a long line is shown around its problem, and nothing in it reaches the terminal", () => {
   const text = `domain: [${"a.example, ".repeat(30)}"\\e[31mx y"]\n${QUIET}`;
   const shown = renderProblems("c", text, loadConfig(text).problems);
