@@ -1,0 +1,35 @@
+/** What went wrong with the database file, in words an admin can act on (S-02). Owns texts only. */
+
+/**
+ * @param action what was tried: `open`, `read`, `write`, `migrate`, `back up`
+ * @param path the file
+ * @param error what SQLite or the file system threw
+ * @returns one sentence without a period: the action, the file, the cause, what to do
+ */
+export function describeProblem(action: string, path: string, error: unknown): string {
+  const code = codeOf(error);
+  const start = `Cannot ${action} ${path}: `;
+  if (code.startsWith("SQLITE_BUSY") || code.startsWith("SQLITE_LOCKED")) {
+    return `${start}another process is using it (is latefork already running?)`;
+  }
+  if (code.startsWith("SQLITE_CORRUPT") || code === "SQLITE_NOTADB") return start + damage(path);
+  if (code === "SQLITE_FULL" || code === "ENOSPC") return `${start}the disk is full, free some space`;
+  if (code.startsWith("SQLITE_READONLY") || code === "EACCES" || code === "EPERM" || code === "EROFS") {
+    return `${start}no permission, give the file and its folder to the user latefork runs as`;
+  }
+  if (code.startsWith("SQLITE_CANTOPEN")) return `${start}the file or its folder cannot be opened`;
+  if (code.startsWith("SQLITE_IOERR")) return `${start}the disk reports an error (${code})`;
+  const text = error instanceof Error ? error.message : String(error);
+  return start + (code === "" || text.includes(code) ? text : `${text} (${code})`);
+}
+
+/** The second half of the sentence for a damaged file, with the way out. */
+export function damage(path: string): string {
+  return `the database is damaged; stop latefork, then put a backup in its place with "latefork restore FILE", ` +
+    `or move ${path} away to start empty`;
+}
+
+function codeOf(error: unknown): string {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === "string" ? code : "";
+}

@@ -1,0 +1,293 @@
+/**
+ * usrloc in SQLite: which AoRs and contacts changed since the last commit, and the statements that write and load them.
+ * Knows nothing of transactions and files; `SqliteStore` drives it.
+ *
+ * What a phone says seldom is in the wide row of `contact`; what changes with every REGISTER is in the log of bindings.
+ */
+import type { Database } from "bun:sqlite";
+import type {
+  Aor,
+  ChangeLog,
+  Contact,
+  DeviceKind,
+  StoredAor,
+  StoredContact,
+  TokenState,
+  Upstream,
+} from "../usrloc/model.ts";
+import { BindingLog, type BindingRow, LogEntry } from "./binding-log.ts";
+import { RowNumbers } from "./row-numbers.ts";
+
+const PUT_AOR = `INSERT OR REPLACE INTO aor
+  (row, key, user, domain, id, upstream_state, upstream_expires_at, upstream_call_id, upstream_cseq)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+const PUT_CONTACT = `INSERT OR REPLACE INTO contact
+  (row, id, aor_key, uri, params, instance, reg_id, q, path, user_agent, kind, pn_provider, pn_param, pn_prid,
+   pn_token_state, flow_key)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+
+interface AorRow {
+  row: number;
+  key: string;
+  user: string;
+  domain: string;
+  id: string;
+  upstream_state: string;
+  upstream_expires_at: number;
+  upstream_call_id: string;
+  upstream_cseq: number;
+}
+
+interface ContactRow {
+  row: number;
+  id: string;
+  aor_key: string;
+  uri: string;
+  params: string;
+  instance: string;
+  reg_id: number;
+  q: number;
+  path: string;
+  user_agent: string;
+  kind: string;
+  pn_provider: string;
+  pn_param: string;
+  pn_prid: string;
+  pn_token_state: string;
+  flow_key: string;
+}
+
+/**
+ * The changes of usrloc since the last commit. Bounded by what lives and what is on the disk: a contact counts once
+ * however often it changed, and one that came and went without a commit leaves nothing.
+ */
+export class UsrlocRows implements ChangeLog {
+  readonly #db: Database;
+  readonly #log: BindingLog;
+  readonly #putAor;
+  readonly #putContact;
+  readonly #deleteAor;
+  readonly #deleteContact;
+  readonly #aorRows = new RowNumbers<number>((row) => row);
+  readonly #contactRows = new RowNumbers<LogEntry>((row) => new LogEntry(row));
+  readonly #aors = new Map<string, Aor>();
+  readonly #saved = new Map<string, Contact>();
+  readonly #refreshed = new Map<string, Contact>();
+
+  /** @param minLogRows see `BindingLog` */
+  constructor(db: Database, minLogRows?: number) {
+    this.#db = db;
+    this.#log = new BindingLog(db, minLogRows);
+    this.#putAor = db.prepare(PUT_AOR);
+    this.#putContact = db.prepare(PUT_CONTACT);
+    this.#deleteAor = db.prepare("DELETE FROM aor WHERE row = ?");
+    this.#deleteContact = db.prepare("DELETE FROM contact WHERE row = ?");
+  }
+
+  contactSaved(contact: Contact, isRefresh: boolean): void {
+    const id = contact.id;
+    if (isRefresh && !this.#saved.has(id) && this.#contactRows.get(id) !== undefined) {
+      this.#refreshed.set(id, contact);
+    } else {
+      this.#refreshed.delete(id);
+      this.#saved.set(id, contact);
+    }
+  }
+
+  contactRemoved(contact: Contact): void {
+    this.#saved.delete(contact.id);
+    this.#refreshed.delete(contact.id);
+    const entry = this.#contactRows.get(contact.id);
+    if (entry === undefined) return;
+    this.#contactRows.remove(contact.id, entry.row);
+    this.#log.remove(entry);
+  }
+
+  aorSaved(aor: Aor): void {
+    this.#aors.set(aor.key, aor);
+  }
+
+  aorRemoved(aor: Aor): void {
+    this.#aors.delete(aor.key);
+    const row = this.#aorRows.get(aor.key);
+    if (row !== undefined) this.#aorRows.remove(aor.key, row);
+  }
+
+  /** AoRs and contacts waiting to be written or deleted. */
+  get pending(): number {
+    return this.#refreshed.size + this.#saved.size + this.#aors.size + this.#contactRows.removed.size +
+      this.#aorRows.removed.size;
+  }
+
+  /** Writes what is pending; it stays pending until `committed`. Throws what SQLite throws. */
+  write(): void {
+    this.#log.begin();
+    for (const row of this.#contactRows.removed) this.#deleteContact.run(row);
+    for (const row of this.#aorRows.removed) this.#deleteAor.run(row);
+    for (const contact of this.#saved.values()) {
+      // A contact without its AoR could not be loaded, whatever order the changes were told in.
+      if (this.#aorRows.get(contact.aor.key) === undefined) this.#aors.set(contact.aor.key, contact.aor);
+      const entry = this.#contactRows.get(contact.id) ?? this.#contactRows.give(contact.id);
+      this.#writeContact(entry.row, contact);
+      this.#log.append(entry, contact);
+    }
+    for (const aor of this.#aors.values()) this.#writeAor(aor);
+    for (const contact of this.#refreshed.values()) this.#log.append(this.#contactRows.get(contact.id)!, contact);
+    this.#log.trim();
+  }
+
+  /** The transaction with what `write` wrote is on the disk. */
+  committed(): void {
+    this.#refreshed.clear();
+    this.#saved.clear();
+    this.#aors.clear();
+    this.#contactRows.committed();
+    this.#aorRows.committed();
+    this.#log.committed();
+  }
+
+  /**
+   * Adds what is stored to the lists. Call once, before any change. Throws what SQLite throws.
+   * @returns how many contacts had expired by `nowMs`; they are left out, and deleted by the next commit
+   */
+  load(nowMs: number, aors: StoredAor[], contacts: StoredContact[]): number {
+    // Few domains, models and apps, many phones: one string for all of them.
+    const shared = sharing();
+    const aorKeys = this.#loadAors(aors, shared);
+    const bindings = this.#log.load();
+    const select = this.#db.prepare<ContactRow, []>("SELECT * FROM contact ORDER BY row");
+    const entries = new Map<number, LogEntry>();
+    let expired = 0;
+    try {
+      for (const row of select.iterate()) {
+        const entry = this.#contactRows.loaded(row.id, row.row);
+        const binding = bindings.get(row.row);
+        const aorKey = aorKeys.get(row.aor_key);
+        if (binding !== undefined && binding.expires_at > nowMs && aorKey !== undefined) {
+          entries.set(row.row, entry);
+          contacts.push(storedContact(row, binding, aorKey, shared));
+        } else {
+          this.#contactRows.remove(row.id, row.row);
+          expired++;
+        }
+      }
+    } finally {
+      select.finalize();
+    }
+    for (const { contact_row, seq } of bindings.values()) {
+      const entry = entries.get(contact_row);
+      if (entry !== undefined) this.#log.adopt(entry, seq);
+    }
+    return expired;
+  }
+
+  finalize(): void {
+    this.#log.finalize();
+    this.#putAor.finalize();
+    this.#putContact.finalize();
+    this.#deleteAor.finalize();
+    this.#deleteContact.finalize();
+  }
+
+  /** Gives the keys as one string each, for the contacts to share. */
+  #loadAors(aors: StoredAor[], shared: (text: string) => string): Map<string, string> {
+    const select = this.#db.prepare<AorRow, []>("SELECT * FROM aor ORDER BY row");
+    const keys = new Map<string, string>();
+    try {
+      for (const row of select.iterate()) {
+        keys.set(row.key, row.key);
+        this.#aorRows.loaded(row.key, row.row);
+        aors.push(storedAor(row, shared));
+      }
+    } finally {
+      select.finalize();
+    }
+    return keys;
+  }
+
+  #writeAor(aor: Aor): void {
+    const row = this.#aorRows.get(aor.key) ?? this.#aorRows.give(aor.key);
+    const { state, expiresAtMs, callId, cseq } = aor.upstream;
+    this.#putAor.run(row, aor.key, aor.user, aor.domain, aor.id, state, expiresAtMs, callId, cseq);
+  }
+
+  #writeContact(row: number, contact: Contact): void {
+    const push = contact.push;
+    this.#putContact.run(
+      row,
+      contact.id,
+      contact.aor.key,
+      contact.uri,
+      contact.params,
+      contact.instance,
+      contact.regId,
+      contact.q,
+      contact.path,
+      contact.userAgent,
+      contact.kind,
+      push === null ? "" : push.provider,
+      push === null ? "" : push.param,
+      push === null ? "" : push.prid,
+      push === null ? "unknown" : push.tokenState,
+      contact.flowKey,
+    );
+  }
+}
+
+function sharing(): (text: string) => string {
+  const strings = new Map<string, string>();
+  return (text) => {
+    const known = strings.get(text);
+    if (known !== undefined) return known;
+    strings.set(text, text);
+    return text;
+  };
+}
+
+function storedAor(row: AorRow, shared: (text: string) => string): StoredAor {
+  return {
+    key: row.key,
+    user: row.user,
+    domain: shared(row.domain),
+    id: row.id,
+    upstream: {
+      state: shared(row.upstream_state) as Upstream["state"],
+      expiresAtMs: row.upstream_expires_at,
+      callId: row.upstream_call_id,
+      cseq: row.upstream_cseq,
+    },
+  };
+}
+
+function storedContact(
+  row: ContactRow,
+  binding: BindingRow,
+  aorKey: string,
+  shared: (text: string) => string,
+): StoredContact {
+  return {
+    id: row.id,
+    aorKey,
+    uri: row.uri,
+    params: row.params,
+    instance: row.instance,
+    regId: row.reg_id,
+    q: row.q,
+    callId: binding.call_id,
+    cseq: binding.cseq,
+    expiresAtMs: binding.expires_at,
+    registeredAtMs: binding.registered_at,
+    path: shared(row.path),
+    userAgent: shared(row.user_agent),
+    kind: shared(row.kind) as DeviceKind,
+    // `prid` is never empty (model.ts), so an empty one says there is no push.
+    push: row.pn_prid === "" ? null : {
+      provider: shared(row.pn_provider),
+      param: shared(row.pn_param),
+      prid: row.pn_prid,
+      tokenState: shared(row.pn_token_state) as TokenState,
+      registeredAtMs: binding.pn_registered_at,
+    },
+    flowKey: row.flow_key,
+  };
+}
