@@ -22,7 +22,7 @@ export function parseUsersFile(text: string): { users: DigestUser[]; problems: U
   const seen = new Map<string, number>();
   for (const [index, raw] of splitLines(text).entries()) {
     const line = index + 1;
-    const parsed = parseLine(raw);
+    const parsed = parseUserLine(raw);
     if (parsed === null) continue;
     if (typeof parsed === "string") {
       problems.push({ line, message: parsed, hint: HINT });
@@ -83,8 +83,8 @@ export function nameProblem(user: string, realm: string): string | null {
   return null;
 }
 
-/** null: nothing stands there; text: what is wrong. */
-function parseLine(raw: string): DigestUser | string | null {
+/** One line: the user, null if nothing stands there, or what is wrong. */
+export function parseUserLine(raw: string): DigestUser | string | null {
   const line = raw.trim();
   if (line === "" || line.startsWith("#")) return null;
   const fields = line.split(":");
@@ -104,12 +104,12 @@ function parseLine(raw: string): DigestUser | string | null {
 }
 
 function isLineOf(line: string, user: string, realm: string): boolean {
-  const parsed = parseLine(line);
+  const parsed = parseUserLine(line);
   return parsed !== null && typeof parsed !== "string" && keyOf(parsed.user, parsed.realm) === keyOf(user, realm);
 }
 
-/** Lines keep a CR that an editor left: it is trimmed on reading and written back. */
-function splitLines(text: string): string[] {
+/** The lines of a file that people edit. They keep a CR that an editor left: it is trimmed on reading and written back. */
+export function splitLines(text: string): string[] {
   return (text.startsWith(BOM) ? text.slice(BOM.length) : text).split("\n");
 }
 
