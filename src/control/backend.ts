@@ -4,6 +4,7 @@
  *
  * Units: `*_in`, `uptime`, `ttl` in seconds; `*_ms` in milliseconds; `at`, `*_at` as ISO 8601 in UTC.
  */
+import type { Problem } from "../config/problem.ts";
 import type { LogOverride } from "../observe/log.ts";
 import type { ApplianceEvent, LogLevel } from "../sip/port.ts";
 import type { BranchState, CallResult, CallState, TimelineEvent, WakeState } from "../silo/record.ts";
@@ -265,13 +266,8 @@ export interface TraceItem {
   message: string;
 }
 
-export interface ConfigProblem {
-  line: number;
-  column: number;
-  path: string;
-  message: string;
-  hint: string;
-}
+/** A problem of the config as `POST /v1/config/check` gives it. */
+export type ConfigProblem = Omit<Problem, "length">;
 
 export interface ReloadResult {
   /** Paths of the keys that took effect. */

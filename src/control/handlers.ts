@@ -137,7 +137,8 @@ export function handlers(backend: ControlBackend): Record<RouteId, Handler> {
       const config = await backend.configMasked();
       if (!wantsText(c)) return jsonAnswer(config);
       const { stringify } = await import("yaml");
-      return textAnswer(stringify(config));
+      // A section that is not set has no line, so that the text loads again.
+      return textAnswer(stringify(Object.fromEntries(Object.entries(config).filter(([, value]) => value !== null))));
     },
     configCheck: async (c) =>
       jsonAnswer({ problems: await backend.configCheck(await readText(c.req.raw, CONFIG_BYTES)) }),
@@ -194,7 +195,7 @@ function pageAnswer<T>(
   asText: (items: T[]) => string,
 ): Response {
   if (!wantsText(c)) return jsonAnswer({ items: page.items, next: page.next });
-  const more = page.next === null ? "" : `(more: add after=${encodeURIComponent(page.next)})\n`;
+  const more = page.next === null ? "" : `(more, continue after ${page.next})\n`;
   return textAnswer(asText(page.items) + more);
 }
 

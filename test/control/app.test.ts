@@ -170,7 +170,7 @@ test("text answers are the tables of the command line", async () => {
       "alice@example.org  59m 59s  d0      mobile    1m 1s  udp 192.0.2.7:40123  acme valid  Linphone\n" +
       "bob@example.org    59m 59s  d1      mobile    1m 1s  udp 192.0.2.7:40123  acme valid  Linphone\n",
   );
-  expect(await text("/v1/locations?limit=1&")).toEndWith("(more: add after=alice%40example.org)\n");
+  expect(await text("/v1/locations?limit=1&")).toEndWith("(more, continue after alice@example.org)\n");
   expect(await text("/v1/calls?")).toContain("answered by alice/2");
   expect(await text("/v1/calls/7f3a01?")).toBe("call 7f3a01\n");
   expect(await text("/v1/silo?")).toContain("1.2 s  yes");
@@ -285,6 +285,7 @@ test("X-01 a body has a bound, whether it announces its size or not", async () =
 test("config check and reload tell their problems", async () => {
   const { backend, ask } = open();
   const problem = {
+    severity: "error",
     line: 1,
     column: 9,
     path: "listen[0]",
@@ -388,4 +389,19 @@ test("X-04 a configured token is asked for everywhere but for life and readiness
   const refused = await ask("GET", "/v1/info");
   expect(refused.headers.get("www-authenticate")).toContain("Bearer");
   expect(await refused.text()).not.toContain("s3cret");
+});
+
+test("events turn the idle timeout off, and have a bound of followers", async () => {
+  let kept = 0;
+  const { backend, ask } = open({ entrance: { keepOpen: () => kept++ } });
+  const answers = [];
+  for (let i = 0; i < 64; i++) answers.push(await ask("GET", "/v1/events"));
+  expect(kept).toBe(64);
+  expect((await ask("GET", "/v1/events")).status).toBe(503);
+  await answers[0]!.body!.cancel();
+  expect(backend.listeners.size).toBe(63);
+  const next = await ask("GET", "/v1/events");
+  expect(next.status).toBe(200);
+  for (const answer of [...answers.slice(1), next]) await answer.body!.cancel();
+  expect(backend.listeners.size).toBe(0);
 });

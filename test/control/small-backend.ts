@@ -186,7 +186,14 @@ export class SmallBackend implements ControlBackend {
   }
   configCheck(yaml: string) {
     return yaml.includes("tpc")
-      ? [{ line: 1, column: 9, path: "listen[0]", message: 'unknown scheme "tpc"', hint: 'did you mean "tcp"?' }]
+      ? [{
+        severity: "error" as const,
+        line: 1,
+        column: 9,
+        path: "listen[0]",
+        message: 'unknown scheme "tpc"',
+        hint: 'did you mean "tcp"?',
+      }]
       : [];
   }
   reload() {

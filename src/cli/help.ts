@@ -1,0 +1,206 @@
+/**
+ * The verbs as people read them: help texts and shell completion are made from this table. Must not know how a verb
+ * works.
+ */
+
+export interface VerbHelp {
+  name: string;
+  /** Behind the name. */
+  usage: string;
+  /** One line. */
+  what: string;
+  /** Further lines of `help VERB`. */
+  more?: readonly string[];
+  options?: readonly string[];
+  /** Words that may follow the verb. */
+  words?: readonly string[];
+  /** Talks to a running appliance. */
+  isClient?: boolean;
+}
+
+const JSON_OPTION = "--json  print the API's JSON";
+
+/** What this version has. */
+export const VERBS: readonly VerbHelp[] = [
+  {
+    name: "serve",
+    usage: "",
+    what: "run the appliance",
+    more: ["Prints what it listens on, then `ready`. SIGHUP reloads, SIGTERM drains."],
+  },
+  {
+    name: "check",
+    usage: "[--json]",
+    what: "say everything that is wrong with the config",
+    more: ["Reads the config and every file it names, opens database and ports. Exit code 78 if there is an error."],
+    options: ["--json  problems as JSON"],
+  },
+  {
+    name: "init",
+    usage: "",
+    what: "write a first latefork.yaml",
+    more: ["Writes to ./latefork.yaml or to -c FILE; never over a file that exists."],
+  },
+  {
+    name: "demo",
+    usage: "[--stay]",
+    what: "see a sleeping phone woken for a call, with everything on this machine",
+    options: ["--stay  keep it running afterwards"],
+  },
+  {
+    name: "status",
+    usage: "[--json]",
+    what: "one screen: PBX, counts, push, problems",
+    options: [JSON_OPTION],
+    isClient: true,
+  },
+  {
+    name: "locations",
+    usage: "[AOR]",
+    what: "registered devices",
+    options: [
+      "--query TEXT  AoRs that contain it",
+      "--limit N  so many (default 1000)",
+      "--after AOR  from there on",
+      JSON_OPTION,
+    ],
+    isClient: true,
+  },
+  {
+    name: "calls",
+    usage: "[ID]",
+    what: "calls, newest first; with an ID the ladder of one",
+    more: ["ID is ours (first column) or a Call-ID."],
+    options: [
+      "--state open|ended",
+      "--aor AOR",
+      "--limit N  so many (default 1000)",
+      "--after ID  from there on",
+      JSON_OPTION,
+    ],
+    isClient: true,
+  },
+  { name: "silo", usage: "[AOR]", what: "open calls by AoR", options: [JSON_OPTION], isClient: true },
+  {
+    name: "htable",
+    usage: "ls [TABLE] | get TABLE KEY | set TABLE KEY VALUE | rm TABLE KEY",
+    what: "read and change tables",
+    options: ["--ttl TIME  for set: 90s, 10m, 1h (default: the table's)", JSON_OPTION],
+    words: ["ls", "get", "set", "rm"],
+    isClient: true,
+  },
+  {
+    name: "push",
+    usage: "test AOR",
+    what: "send a test push to a device",
+    more: ["Exit code 1 if the push service did not accept it."],
+    options: ["--device ID  this one; default: the first that can be woken", JSON_OPTION],
+    words: ["test"],
+    isClient: true,
+  },
+  {
+    name: "trace",
+    usage: "[AOR]",
+    what: "the last SIP messages",
+    options: ["--call ID  of one call", "--limit N  the newest so many (default 200)", JSON_OPTION],
+    isClient: true,
+  },
+  {
+    name: "reload",
+    usage: "[--json]",
+    what: "read the config file again",
+    more: ["Exit code 78 and no change if it is wrong."],
+    options: [JSON_OPTION],
+    isClient: true,
+  },
+  { name: "drain", usage: "", what: "take no new calls, end when the open ones have ended", isClient: true },
+  { name: "backup", usage: "FILE", what: "write a consistent copy of the database", isClient: true },
+  {
+    name: "user",
+    usage: "add|rm|ls ...",
+    what: "edit the users file",
+    words: ["add", "rm", "ls"],
+  },
+  {
+    name: "config",
+    usage: "show",
+    what: "the effective config without secrets",
+    more: ["Of the config file; with --control of the running appliance."],
+    options: ["--json  as JSON"],
+    words: ["show"],
+  },
+  { name: "version", usage: "[--json]", what: "print the version", options: ["--json  as JSON"] },
+  {
+    name: "completion",
+    usage: "[bash]",
+    what: "print completion for the shell",
+    more: ['eval "$(latefork completion)"'],
+    words: ["bash"],
+  },
+  { name: "help", usage: "[VERB]", what: "print this, or more about a verb" },
+];
+
+/** Verbs the product will have and this version does not. */
+export const NOT_BUILT: readonly string[] = ["explain", "keys", "service", "restore"];
+
+const GLOBAL = `Options of every verb:
+  -c, --config FILE    config file (default: $LATEFORK_CONFIG, ./latefork.yaml, /etc/latefork.yaml)
+  -h, --help           help for the verb
+Of verbs that talk to a running appliance:
+  --control URL        http://127.0.0.1:8060 or unix:/run/latefork.sock (default: from the config)
+  --token-file FILE    bearer token (default: from the config)
+
+Exit codes: 0 ok, 1 failed, 64 usage, 69 control port not answering, 78 config
+`;
+
+/** `latefork help` */
+export function helpText(): string {
+  const width = Math.max(...VERBS.map(({ name }) => name.length));
+  const lines = VERBS.map(({ name, what }) => `  ${name.padEnd(width)}  ${what}`);
+  return `latefork: wakes sleeping phones for the calls of a PBX\n\nusage: latefork VERB [ARGUMENTS]\n\n${
+    lines.join("\n")
+  }\n\n${GLOBAL}`;
+}
+
+/** `latefork help VERB`; null if there is no such verb. */
+export function verbHelpText(name: string): string | null {
+  const verb = VERBS.find((candidate) => candidate.name === name);
+  if (verb === undefined) return null;
+  const options = verb.isClient
+    ? [...verb.options ?? [], "--control URL, --token-file FILE  where the appliance is"]
+    : verb.options ?? [];
+  return [
+    `usage: latefork ${[verb.name, verb.usage].filter((part) => part !== "").join(" ")}`,
+    "",
+    verb.what[0]!.toUpperCase() + verb.what.slice(1) + ".",
+    ...verb.more ?? [],
+    ...(options.length === 0 ? [] : ["", ...options.map((option) => `  ${option}`)]),
+    "",
+  ].join("\n");
+}
+
+/** A completion function for bash. */
+export function bashCompletion(): string {
+  const options = (verb: VerbHelp) => {
+    const own = (verb.options ?? []).map((option) => option.split(/[ ,]/)[0]!);
+    return [...own, "--config", "--help", ...(verb.isClient ? ["--control", "--token-file"] : [])].join(" ");
+  };
+  const cases = VERBS.map((verb) => {
+    const words = verb.name === "help" ? VERBS.map(({ name }) => name) : verb.words ?? [];
+    return `    ${verb.name}) words="${[...words, options(verb)].join(" ")}" ;;`;
+  });
+  return `_latefork() {
+  local word="\${COMP_WORDS[COMP_CWORD]}" words
+  case "\${COMP_WORDS[COMP_CWORD-1]}" in
+    -c|--config|--token-file|backup) COMPREPLY=($(compgen -f -- "$word")); return ;;
+  esac
+  case "\${COMP_WORDS[1]}" in
+${cases.join("\n")}
+    *) words="" ;;
+  esac
+  [ "$COMP_CWORD" -eq 1 ] && words="${VERBS.map(({ name }) => name).join(" ")}"
+  COMPREPLY=($(compgen -W "$words" -- "$word"))
+}
+complete -F _latefork latefork
+`;
+}
