@@ -136,10 +136,10 @@ test("O-02 check looks at the files, then tries what serve would do", async () =
   const warned = await latefork(["check", "-c", good], { found: [{ ...taken, severity: "warning" }] });
   expect([warned.code, warned.out]).toEqual([0, `${good}: ok\n`]);
 
-  const missing = file("missing.yaml", "store: { path: ':memory:' }\ntls: { key_file: /nonexistent/key.pem }\n");
+  const missing = file("missing.yaml", "store: { path: ':memory:' }\nusers_file: /nonexistent/users\n");
   const unread = await latefork(["check", "-c", missing]);
   expect([unread.code, unread.called]).toEqual([78, []]);
-  expect(unread.err).toContain("/nonexistent/key.pem");
+  expect(unread.err).toContain("/nonexistent/users");
 });
 
 test("O-02 a config that is not there is said by check and config show", async () => {
