@@ -1,0 +1,326 @@
+/**
+ * The pure core, put together: messages, closed flows, deadlines and push verdicts go in; sends, pushes and changes
+ * come out through one port. It reads no clock and does no I/O, so the whole appliance runs in virtual time in tests.
+ */
+import type { Config, DeviceRule } from "./config/schema.ts";
+import { OwnAddresses } from "./proxy/address.ts";
+import { Pbx, type PbxAddress } from "./proxy/pbx.ts";
+import { FlowTokens } from "./proxy/record_route.ts";
+import { Router, type RouterUser } from "./proxy/router.ts";
+import { refusalOf } from "./proxy/validate.ts";
+import { Bindings } from "./registrar/apply.ts";
+import { Authenticator } from "./registrar/authenticator.ts";
+import { LocalRegistrar } from "./registrar/local_registrar.ts";
+import { MidRegistrar } from "./registrar/mid_registrar.ts";
+import type { DeviceHints, RegistrarSettings, RegistrarUser } from "./registrar/settings.ts";
+import type { UserDirectory } from "./registrar/users.ts";
+import { Silo } from "./silo/silo.ts";
+import type { PushResult, SiloPort, SiloSettings } from "./silo/settings.ts";
+import type { Clock } from "./sip/clock.ts";
+import type { DigestSecret } from "./sip/digest.ts";
+import type { Flow, Listener } from "./sip/flow.ts";
+import { type Message, parseMessage } from "./sip/message.ts";
+import { reasonPhrase } from "./sip/reason.ts";
+import { receivedVia, responseTo } from "./sip/response.ts";
+import { unquote } from "./sip/scan.ts";
+import type { ServerTransaction } from "./transaction/server.ts";
+import { Transactions } from "./transaction/table.ts";
+import { Schedule } from "./transaction/timers.ts";
+import type { Aor, ChangeLog, Contact } from "./usrloc/model.ts";
+import { type FlowPins, type RemovalCause, Usrloc } from "./usrloc/usrloc.ts";
+
+/** Everything the core asks of the world. */
+export interface CorePort extends SiloPort, FlowPins, ChangeLog {}
+
+/** What the core is given besides the config: secrets and files, read by the shell. */
+export interface CoreSecrets {
+  /** Text key of flow tokens and ids; belongs to the installation and outlives restarts. */
+  readonly installation: string;
+  /** Key of the digest nonces, made at start. */
+  readonly nonces: Uint8Array;
+  /** Users of registrar mode; null: no users file. */
+  readonly users: UserDirectory | null;
+  /** Credentials towards the PBX by user (`pbx.credentials_file`). */
+  readonly credentials: ReadonlyMap<string, DigestSecret>;
+}
+
+export class Core implements RouterUser, RegistrarUser {
+  readonly schedule: Schedule;
+  readonly own = new OwnAddresses();
+  readonly usrloc: Usrloc;
+  readonly table: Transactions;
+  readonly router: Router;
+  readonly silo: Silo;
+  /** Null in registrar mode. */
+  readonly pbx: Pbx | null;
+  private readonly bindings: Bindings;
+  private readonly mid: MidRegistrar | null = null;
+  private readonly local: LocalRegistrar | null = null;
+  private hints: DeviceHints;
+  /** When draining, new calls are refused (O-04). */
+  isDraining = false;
+
+  constructor(readonly port: CorePort, readonly clock: Clock, private config: Config, private secrets: CoreSecrets) {
+    this.schedule = new Schedule(clock);
+    this.usrloc = new Usrloc(clock, this.schedule.deadlines, port, port);
+    this.hints = deviceHints(config.devices);
+    const hints: DeviceHints = (request, paramNamed) => this.hints(request, paramNamed);
+    this.pbx = config.pbx === null ? null : new Pbx(port, (address) => this.isPbxTrusted(address));
+    this.router = new Router(this.usrloc, this.own, new FlowTokens(secrets.installation), this.pbx, this, {
+      domains: config.domain,
+      isTrusted: (address) => this.config.security.trust.some((network) => network.contains(address)),
+    });
+    this.table = new Transactions(port, this.schedule, this.router);
+    this.router.table = this.table;
+    this.silo = new Silo(port, this.table, this.usrloc, siloSettings(config));
+    this.silo.router = this.router;
+    this.bindings = new Bindings(this.usrloc, clock, registrarSettings(config, secrets));
+    if (this.pbx !== null) {
+      this.mid = new MidRegistrar(port, clock, this.table, this.usrloc, this.bindings, this.pbx, this, hints);
+    } else {
+      this.local = new LocalRegistrar(
+        port,
+        clock,
+        this.usrloc,
+        this.bindings,
+        this,
+        this.authenticator(),
+        (host) => this.router.isOurDomain(host),
+        hints,
+      );
+    }
+    this.usrloc.listener = { onContactRemoved: (contact, cause) => this.onContactRemoved(contact, cause) };
+  }
+
+  /** The listeners, with their real ports, once they are open. */
+  setListeners(listeners: readonly Listener[]): void {
+    for (const listener of listeners) this.own.add(listener);
+  }
+
+  setPbxAddresses(addresses: readonly PbxAddress[]): void {
+    this.pbx?.setAddresses(addresses);
+  }
+
+  /** Takes a new config where it may change at run time; what needs a restart keeps its old value. */
+  reconfigure(config: Config, secrets: CoreSecrets): void {
+    this.config = config;
+    this.secrets = secrets;
+    this.hints = deviceHints(config.devices);
+    this.silo.settings = siloSettings(config);
+    this.bindings.settings = registrarSettings(config, secrets);
+    this.local?.setAuthenticator(this.authenticator());
+  }
+
+  /** A complete message came in over a flow (latin1 text). */
+  receive(flow: Flow, text: string): void {
+    const message = parseMessage(text, !flow.isReliable);
+    if (message.problem !== null) return this.reject(message, flow);
+    if (!message.isRequest) return this.table.receiveResponse(message, flow);
+    if (this.local !== null && message.method === "REGISTER" && this.isTrusted(flow)) {
+      return this.registerTrusted(message, flow);
+    }
+    this.table.receiveRequest(message, flow);
+  }
+
+  /** A connection closed or could not be opened: its contacts are lost in this turn (T-02). */
+  flowClosed(flow: Flow, reason: string): void {
+    const lost = this.usrloc.flowClosed(flow);
+    this.table.flowClosed(flow);
+    for (const contact of lost) {
+      this.port.event({ type: "flow", state: "lost", aor: contact.aor.key, device: contact.id, reason });
+      if (this.port.isLogged("debug", contact.aor.key)) {
+        this.port.log("debug", `Connection lost: ${reason}`, {
+          aor: contact.aor.key,
+          device: contact.id,
+          flow: flow.key,
+        });
+      }
+    }
+  }
+
+  /**
+   * The verdict about a push.
+   * @param prid the token it was sent to, `sentAtMs` when
+   */
+  pushResult(result: PushResult, device: string, prid: string, sentAtMs: number): void {
+    const contact = this.usrloc.contact(device);
+    const push = contact?.push ?? null;
+    // P-04: a verdict about an older token, or one that was registered after the push left, says nothing about this one.
+    const isCurrent = push !== null && push.prid === prid && push.registeredAtMs <= sentAtMs;
+    this.silo.pushResult(result);
+    if (contact === undefined || push === null || !isCurrent || !contact.isRegistered) return;
+    if (result.outcome === "accepted" && push.tokenState !== "valid") {
+      push.tokenState = "valid";
+      this.usrloc.touched(contact);
+    } else if (result.outcome === "dead") this.tokenDied(contact, result.reason);
+  }
+
+  /** Runs everything that is due by the clock. */
+  runDue(): void {
+    this.schedule.run();
+  }
+
+  /** When {@link runDue} has something to do next, ms; Infinity: nothing is waiting. */
+  get nextMs(): number {
+    return this.schedule.nextMs;
+  }
+
+  onRegister(transaction: ServerTransaction, routesToDrop: number): void {
+    if (this.mid !== null) this.mid.onRegister(transaction, routesToDrop);
+    else this.local!.onRegister(transaction);
+  }
+
+  onCall(
+    transaction: ServerTransaction,
+    aor: Aor,
+    device: Contact | null,
+    callerToken: string,
+    routesToDrop: number,
+  ): void {
+    if (this.isDraining) return transaction.respond(503, "Shutting down", "Retry-After: 10\r\n");
+    this.silo.start(transaction, aor, device, callerToken, routesToDrop);
+  }
+
+  onDialogRequest(request: Message, isToDevice: boolean): void {
+    this.silo.dialogRequest(request.callId, request.method, isToDevice);
+  }
+
+  authorize(transaction: ServerTransaction): boolean {
+    return this.local === null || this.local.authorize(transaction);
+  }
+
+  onRegistered(contact: Contact, arrivedAtMs: number): void {
+    this.silo.deviceRegistered(contact, arrivedAtMs);
+  }
+
+  private onContactRemoved(contact: Contact, cause: RemovalCause): void {
+    this.port.event({ type: "registration", state: "removed", aor: contact.aor.key, device: contact.id, cause });
+    if (this.port.isLogged("debug", contact.aor.key)) {
+      this.port.log("debug", `Contact removed: ${cause}`, { aor: contact.aor.key, device: contact.id });
+    }
+    this.silo.deviceRemoved(contact);
+    this.mid?.onContactRemoved(contact, cause);
+  }
+
+  /** R-08, P-04: without its token a phone that is not awake cannot be reached any more. */
+  private tokenDied(contact: Contact, reason: string): void {
+    this.port.log("info", `Push token is dead: ${reason}`, { aor: contact.aor.key, device: contact.id });
+    if (this.usrloc.reachability(contact, this.silo.settings.idleMs) === "lost") {
+      return this.usrloc.remove(contact, "token_dead");
+    }
+    contact.push!.tokenState = "dead";
+    this.usrloc.touched(contact);
+  }
+
+  private registerTrusted(message: Message, flow: Flow): void {
+    const refusal = refusalOf(message);
+    if (refusal !== null) {
+      this.port.count("rejected_total", String(refusal.status));
+      return this.answer(message, flow, refusal.status, refusal.reason, refusal.lines);
+    }
+    const { wire, after } = this.local!.registerTrusted(message, flow);
+    const replyFlow = this.table.replyFlow(message, flow);
+    if (replyFlow !== null) this.port.sendDurable(replyFlow, wire);
+    after();
+  }
+
+  /** F-08: a malformed request is answered if it can be, a malformed response is dropped; both are counted. */
+  private reject(message: Message, flow: Flow): void {
+    const problem = message.problem!;
+    this.port.count("rejected_total", message.isRequest ? "malformed_request" : "malformed_response");
+    if (this.port.isLogged("debug")) this.port.log("debug", `Malformed message: ${problem.text}`, { flow: flow.key });
+    if (!message.isRequest || message.via === null || message.method === "ACK") return;
+    this.answer(
+      message,
+      flow,
+      problem.status,
+      `${reasonPhrase(problem.status)} (${problem.text.replace(/[\r\n]/g, " ")})`,
+      "",
+    );
+  }
+
+  /** An answer without a transaction. */
+  private answer(message: Message, flow: Flow, status: number, reason: string, lines: string): void {
+    const phrase = reason === "" ? reasonPhrase(status) : reason;
+    const wire = responseTo(message, status, phrase, receivedVia(message, flow), this.port.token(10), lines);
+    const replyFlow = this.table.replyFlow(message, flow);
+    if (replyFlow !== null) this.port.send(replyFlow, wire);
+  }
+
+  private isTrusted(flow: Flow): boolean {
+    const { trust } = this.config.security;
+    for (const network of trust) if (network.contains(flow.remoteAddress)) return true;
+    return false;
+  }
+
+  private isPbxTrusted(address: string): boolean {
+    return this.config.pbx!.trust.some((network) => network.contains(address));
+  }
+
+  private authenticator(): Authenticator | null {
+    const { users, nonces } = this.secrets;
+    if (users === null) return null;
+    const realms = this.config.domain.length > 0 ? this.config.domain : ["latefork"];
+    return new Authenticator({ realms, nonceLifetimeMs: 300_000, secret: nonces }, users);
+  }
+}
+
+function siloSettings(config: Config): SiloSettings {
+  const { wake, limits } = config;
+  return {
+    windowMs: wake.window,
+    ringTimeoutMs: wake.ring_timeout,
+    hedgeMs: wake.hedge,
+    idleMs: wake.idle,
+    progress: wake.progress,
+    delayedCancel: wake.delayed_cancel,
+    decline: wake.decline,
+    isSingleAnswer: wake.single_answer,
+    maxCalls: limits.calls,
+    maxCallsPerAor: limits.calls_per_aor,
+    keptCalls: config.trace.calls,
+    callerParty: config.pbx === null ? "caller" : "PBX",
+  };
+}
+
+function registrarSettings(config: Config, secrets: CoreSecrets): RegistrarSettings {
+  const { registration, pbx } = config;
+  return {
+    mode: pbx?.mode ?? "aor",
+    placement: pbx?.contact_id ?? "param",
+    upstreamExpires: Math.round((pbx?.expires ?? 3_600_000) / 1000),
+    minExpires: Math.round(registration.min_expires / 1000),
+    defaultExpires: Math.round(registration.default_expires / 1000),
+    maxExpires: Math.round(registration.max_expires / 1000),
+    maxContacts: registration.max_contacts,
+    overflow: registration.overflow,
+    repliesWithAll: registration.reply_contacts === "all",
+    maxBindings: config.limits.bindings,
+    idleMs: config.wake.idle,
+    idSecret: secrets.installation,
+    credentials: (user) => secrets.credentials.get(user) ?? null,
+  };
+}
+
+/** The `devices:` rules as a function; the first that fits wins (R-20). */
+function deviceHints(rules: readonly DeviceRule[]): DeviceHints {
+  const compiled = rules.map((rule) => ({
+    rule,
+    userAgent: rule.user_agent === "" ? null : new RegExp(rule.user_agent),
+    header: rule.header === null ? null : new RegExp(rule.header.pattern),
+  }));
+  return (request, paramNamed) => {
+    for (const { rule, userAgent, header } of compiled) {
+      if (userAgent !== null && !userAgent.test(request.valueOf("user-agent") ?? "")) continue;
+      if (header !== null && !header.test(request.valueOf(rule.header!.name.toLowerCase()) ?? "")) continue;
+      const source = rule.push?.token_from ?? null;
+      const token = source === null
+        ? ""
+        : source.source === "contact"
+        ? paramNamed(source.name)
+        : request.valueOf(source.name);
+      return { kind: rule.kind, provider: rule.push?.provider ?? "", prid: unquote(token ?? "") };
+    }
+    return null;
+  };
+}

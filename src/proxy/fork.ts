@@ -1,0 +1,266 @@
+/**
+ * A request and its branches: the response context of RFC 3261 §16.7. Owns when a response goes to the caller and
+ * which one. It knows no devices and no pushes: whoever keeps it open beyond its branches (the silo) sets `isHeld`.
+ *
+ *   open ─2xx→ answered                        open ─caller's CANCEL, 6xx, close()→ closing
+ *   open ─all branches ended, not held→ ended  closing ─2xx→ answered   closing ─all ended or 100 ms→ ended
+ */
+import { forwardedRequest, inDialogRequest } from "../sip/forward.ts";
+import { REASON, ROUTE } from "../sip/header.ts";
+import { type Message, parseMessage } from "../sip/message.ts";
+import { reasonPhrase } from "../sip/reason.ts";
+import { withoutTopVia } from "../sip/response.ts";
+import { viaValue } from "../sip/via.ts";
+import type { Due } from "../transaction/deadline.ts";
+import type { ServerOwner, ServerTransaction } from "../transaction/server.ts";
+import type { Transactions } from "../transaction/table.ts";
+import { bestOutcome, otherChallenges, type Outcome } from "./best.ts";
+import { Branch, type BranchOwner, type Target } from "./branch.ts";
+import { recordRoutes } from "./record_route.ts";
+
+export type ForkState = "open" | "closing" | "answered" | "ended";
+
+/** How long a CANCEL or a 6xx waits for its branches to end before the final response goes (W-10). */
+export const CLOSING_MS = 100;
+
+const ELSEWHERE = 'Reason: SIP;cause=200;text="Call completed elsewhere"\r\n';
+
+/** Whoever started the fork and wants to follow it. */
+export interface ForkOwner {
+  /** A 1xx, 2xx or final of a branch, after the fork dealt with it; `response` null: made here. */
+  onBranchResponse(branch: Branch, status: number, response: Message | null): void;
+  /** The last live branch ended and nothing holds the fork: add another, or let it end. */
+  onIdle(): void;
+  /** The caller sent CANCEL. */
+  onCancelled(): void;
+  /** The final response went to the caller. */
+  onEnded(status: number, answeredBy: Branch | null): void;
+}
+
+/** Policies of a fork. */
+export interface ForkOptions {
+  /** A further 2xx is acknowledged and ended here instead of being relayed (W-12). */
+  readonly isSingleAnswer: boolean;
+  /** A 6xx of one branch cancels the others (RFC 3261 §16.7 step 5). */
+  readonly endsOn6xx: boolean;
+  /** 603 too ends the call where the user says so (W-14 `decline: all`); false: it is this device's alone. */
+  readonly endsOn603: boolean;
+}
+
+export class Fork implements ServerOwner, BranchOwner, Due {
+  dueMs = 0;
+  heapSlot = -1;
+  state: ForkState = "open";
+  /** While true the fork stays open though all its branches have ended (W-06). */
+  isHeld = false;
+  readonly branches: Branch[] = [];
+  owner: ForkOwner | null = null;
+  /** The branch whose 2xx went to the caller first. */
+  private winner: Branch | null = null;
+  private closeStatus = 0;
+  private closeReason = "";
+  /** Flow token of the calling side, and how many Route elements of the request are ours. */
+  private callerToken = "";
+  private routesToDrop = 0;
+  private isRecordRouting = true;
+
+  constructor(
+    private readonly table: Transactions,
+    readonly server: ServerTransaction,
+    readonly request: Message,
+    private readonly options: ForkOptions,
+  ) {
+    server.owner = this;
+  }
+
+  /** Set before the first branch. */
+  prepare(callerToken: string, routesToDrop: number, isRecordRouting: boolean): this {
+    this.callerToken = callerToken;
+    this.routesToDrop = routesToDrop;
+    this.isRecordRouting = isRecordRouting;
+    return this;
+  }
+
+  get isOpen(): boolean {
+    return this.state === "open";
+  }
+
+  /** Sends the request to one more target. What becomes of it comes back to the owner, also if it fails at once. */
+  addBranch(target: Target, isLate: boolean): Branch {
+    const branch = new Branch(this.table, this, this.branches.length + 1, target, isLate);
+    this.branches.push(branch);
+    const id = this.table.newBranch(loopSuffix(this.request));
+    const from = this.server.flow;
+    const wire = forwardedRequest(this.request, {
+      uri: target.uri,
+      via: viaValue(target.flow, id),
+      receivedVia: this.server.viaText,
+      recordRoute: this.isRecordRouting ? recordRoutes(from, this.callerToken, target.flow, target.token) : [],
+      routesToDrop: this.routesToDrop,
+      route: target.route,
+    });
+    branch.send(wire, this.request.method, id);
+    return branch;
+  }
+
+  /**
+   * A branch after the end, to be cancelled at once: nothing it says is passed on, and an answer is hung up (W-13).
+   */
+  addGhost(target: Target): Branch {
+    const branch = this.addBranch(target, true);
+    branch.isGhost = true;
+    return branch;
+  }
+
+  /** Ends a branch on somebody's order; the fork goes on without it. */
+  dropBranch(branch: Branch, reasonLines = ""): void {
+    branch.cancel(reasonLines);
+    this.settle();
+  }
+
+  /** Ends the fork: branches are cancelled, the status goes to the caller; 0: the best response there is, else 480. */
+  close(status: number, reason = "", reasonLines = ""): void {
+    if (this.state !== "open") return;
+    this.state = "closing";
+    this.closeStatus = status;
+    this.closeReason = reason;
+    for (const branch of this.branches) branch.cancel(reasonLines);
+    if (this.finishIfQuiet()) return;
+    this.table.schedule.deadlines.set(this, this.table.schedule.clock.nowMs + CLOSING_MS);
+  }
+
+  /** The hold is gone, or branches were added and may all have failed: see whether that is the end. */
+  settle(): void {
+    if (this.state !== "open" || this.isHeld) return;
+    for (const branch of this.branches) if (branch.isLive) return;
+    this.owner?.onIdle();
+    if (this.state !== "open" || this.isHeld) return;
+    for (const branch of this.branches) if (branch.isLive) return;
+    this.finish();
+  }
+
+  onCancel(cancel: Message): void {
+    if (this.state !== "open") return;
+    this.owner?.onCancelled();
+    // The caller's Reason goes along to every branch (RFC 3326, W-11).
+    let lines = "";
+    for (const value of cancel.values(REASON)) lines += "Reason: " + value + "\r\n";
+    this.close(487, "", lines);
+  }
+
+  onBranchProvisional(branch: Branch, response: Message): void {
+    if (this.state === "open") this.pass(response);
+    this.owner?.onBranchResponse(branch, response.status, response);
+  }
+
+  onBranchAnswered(branch: Branch, response: Message): void {
+    if (this.state === "open" || this.state === "closing") {
+      this.state = "answered";
+      this.winner = branch;
+      this.table.schedule.deadlines.cancel(this);
+      this.pass(response);
+      for (const other of this.branches) if (other !== branch) other.cancel(ELSEWHERE);
+      this.owner?.onBranchResponse(branch, response.status, response);
+      this.owner?.onEnded(response.status, branch);
+      return;
+    }
+    // RFC 6026 §7.1 and §16.7: retransmissions, and the 2xx of another phone that answered in the same moment.
+    if (
+      this.server.state === "accepted" && !branch.isGhost && (branch === this.winner || !this.options.isSingleAnswer)
+    ) this.pass(response);
+    else this.hangUp(branch, response);
+  }
+
+  onBranchEnded(branch: Branch, response: Message | null): void {
+    this.owner?.onBranchResponse(branch, branch.status, response);
+    if (this.state === "closing") this.finishIfQuiet();
+    else if (this.state === "open") {
+      if (branch.state !== "cancelled" && this.endsCall(branch.status)) this.close(branch.status);
+      else this.settle();
+    }
+  }
+
+  /** The closing grace is over. */
+  onDue(): void {
+    if (this.state === "closing") this.finish();
+  }
+
+  private endsCall(status: number): boolean {
+    if (status === 603) return this.options.endsOn603;
+    return status >= 600 && this.options.endsOn6xx;
+  }
+
+  private finishIfQuiet(): boolean {
+    for (const branch of this.branches) if (!branch.isEnded) return false;
+    this.finish();
+    return true;
+  }
+
+  private finish(): void {
+    const isDecided = this.state === "closing" && this.closeStatus > 0 && this.closeStatus < 600;
+    this.state = "ended";
+    this.table.schedule.deadlines.cancel(this);
+    if (isDecided) this.server.respond(this.closeStatus, this.closeReason);
+    else this.sendBest();
+    this.owner?.onEnded(this.server.status, null);
+  }
+
+  private sendBest(): void {
+    const outcomes: Outcome[] = [];
+    for (const branch of this.branches) {
+      if (branch.status >= 300 && branch.state !== "cancelled") {
+        outcomes.push({ status: branch.status, response: branch.final });
+      }
+    }
+    const best = bestOutcome(outcomes);
+    if (best === null) return this.server.respond(480);
+    if (best.response === null) {
+      // RFC 4320 §4.2: no 408 to anything but INVITE; nobody would be listening any more.
+      if (best.status === 408 && this.request.method !== "INVITE") return this.server.respond(504, "No answer");
+      return this.server.respond(best.status);
+    }
+    const edit = withoutTopVia(best.response);
+    if (edit === null) return this.server.respond(502, "Response without our caller's Via");
+    const challenges = otherChallenges(best, outcomes);
+    if (challenges !== "") edit.insert(best.response.bodyStart - 2, challenges);
+    // §16.7 step 6: a 503 speaks of one phone, not of us.
+    if (best.status === 503) edit.replace(8, statusLineEnd(best.response), "500 " + reasonPhrase(500));
+    this.server.relay(best.status === 503 ? 500 : best.status, edit.build());
+  }
+
+  private pass(response: Message): void {
+    const edit = withoutTopVia(response);
+    if (edit !== null) this.server.relay(response.status, edit.build());
+  }
+
+  /** W-12: a 2xx nobody waits for is acknowledged and ended by us. */
+  private hangUp(branch: Branch, response: Message): void {
+    const invite = parseMessage(branch.wire);
+    const flow = branch.target.flow;
+    const ownRoutes = this.isRecordRouting
+      ? recordRoutes(this.server.flow, this.callerToken, flow, branch.target.token).length
+      : 0;
+    const ack = inDialogRequest(invite, response, "ACK", viaValue(flow, this.table.newBranch()), ownRoutes);
+    if (ack === null) return;
+    this.table.port.send(flow, ack);
+    if (branch.isHungUp) return; // its 2xx came again: our first BYE is under way
+    branch.isHungUp = true;
+    const id = this.table.newBranch();
+    const bye = inDialogRequest(invite, response, "BYE", viaValue(flow, id), ownRoutes)!;
+    this.table.send(bye, "BYE", id, flow, null);
+  }
+}
+
+function statusLineEnd(response: Message): number {
+  return response.raw.indexOf("\r\n");
+}
+
+/** RFC 5393 §4.2.1: what routing depends on, so that a request that comes back unchanged is seen to loop. */
+export function loopSuffix(request: Message): string {
+  let hash = 0x811c9dc5;
+  const text = request.uri!.text + request.callId + request.cseq;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  // A request whose Route differs is routed differently.
+  hash = Math.imul(hash ^ (request.value(ROUTE)?.length ?? 0), 0x01000193);
+  return "." + (hash >>> 0).toString(36);
+}

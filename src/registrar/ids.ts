@@ -1,0 +1,10 @@
+/**
+ * Ids of AoRs and devices: made from what they identify and the installation's secret. The same device gets the same
+ * id on every retry, challenge and restart, so the PBX never sees two Contacts for one; and nobody can guess an id.
+ */
+import { createHmac } from "node:crypto";
+
+/** 12 characters: 72 bits. */
+export function stableId(secret: string, text: string): string {
+  return createHmac("sha256", secret).update(text, "latin1").digest("hex").slice(0, 18);
+}

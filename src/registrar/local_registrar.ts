@@ -1,0 +1,178 @@
+/**
+ * Registrar mode (R-16): latefork is itself the registrar. Trusted sources are answered without a transaction: a
+ * REGISTER that comes again with the CSeq it had changes nothing and gets the same answer.
+ */
+import type { Clock } from "../sip/clock.ts";
+import type { Flow } from "../sip/flow.ts";
+import { AUTHORIZATION, PROXY_AUTHORIZATION, REQUIRE } from "../sip/header.ts";
+import type { Message } from "../sip/message.ts";
+import type { Port } from "../sip/port.ts";
+import { receivedVia, responseTo } from "../sip/response.ts";
+import { reasonPhrase } from "../sip/reason.ts";
+import { canonicalUser } from "../sip/uri.ts";
+import type { ServerTransaction } from "../transaction/server.ts";
+import type { Usrloc } from "../usrloc/usrloc.ts";
+import { type Applied, type Bindings, contactLines } from "./apply.ts";
+import type { Authenticator } from "./authenticator.ts";
+import { type DeviceHintReader, isProblem, readRegister, type RegisterRequest } from "./register.ts";
+import type { RegistrarUser } from "./settings.ts";
+
+/** Answer to a REGISTER: status, reason, header lines. */
+interface Answer {
+  status: number;
+  reason: string;
+  lines: string;
+  applied: Applied | null;
+}
+
+/** Extensions a registrar is asked to understand (RFC 3327, RFC 5626). */
+const KNOWN_EXTENSIONS = new Set(["path"]);
+
+export class LocalRegistrar {
+  constructor(
+    private readonly port: Port,
+    private readonly clock: Clock,
+    private readonly usrloc: Usrloc,
+    private readonly bindings: Bindings,
+    private readonly user: RegistrarUser,
+    private authenticator: Authenticator | null,
+    /** True for domains whose users are ours. */
+    private readonly isOurDomain: (host: string) => boolean,
+    private readonly hints: DeviceHintReader,
+  ) {}
+
+  /** The users file was read again. */
+  setAuthenticator(authenticator: Authenticator | null): void {
+    this.authenticator = authenticator;
+  }
+
+  /**
+   * A REGISTER of a trusted source: processed and answered without a transaction.
+   * @returns the response as text, to be sent durably, and what to do after that
+   */
+  registerTrusted(message: Message, flow: Flow): { wire: string; after: () => void } {
+    const answer = this.process(message, flow, null);
+    const toTag = message.to.tag === "" ? stableTag(message) : "";
+    const phrase = answer.reason === "" ? reasonPhrase(answer.status) : answer.reason;
+    const wire = responseTo(message, answer.status, phrase, receivedVia(message, flow), toTag, answer.lines);
+    const arrivedAtMs = this.clock.nowMs;
+    return { wire, after: () => this.resume(answer.applied, arrivedAtMs) };
+  }
+
+  /** A REGISTER that needs digest. */
+  onRegister(server: ServerTransaction): void {
+    const { request, flow } = server;
+    const user = this.authenticate(server);
+    if (user === null) return;
+    const arrivedAtMs = this.clock.nowMs;
+    const answer = this.process(request, flow, user);
+    server.respond(answer.status, answer.reason, answer.lines, true);
+    this.resume(answer.applied, arrivedAtMs);
+  }
+
+  /** Calls between local users need digest (F-06); answered 407 here if it is missing or wrong. */
+  authorize(server: ServerTransaction): boolean {
+    return this.authenticate(server) !== null;
+  }
+
+  private authenticate(server: ServerTransaction): string | null {
+    const { request } = server;
+    const isRegister = request.method === "REGISTER";
+    if (this.authenticator === null) {
+      this.port.count("rejected_total", "no_users");
+      server.respond(403, "No users and no trusted sources are configured");
+      return null;
+    }
+    const values = request.values(isRegister ? AUTHORIZATION : PROXY_AUTHORIZATION);
+    const verdict = this.authenticator.verify(values, request.method, request.uri!.text, this.clock.nowMs);
+    if (verdict.ok) return verdict.user;
+    const identity = (isRegister ? request.to : request.from).uri!;
+    const challenge = this.authenticator.challenge({
+      method: request.method,
+      user: verdict.user === "" ? identity.user : verdict.user,
+      domain: identity.host,
+      nowMs: this.clock.nowMs,
+      salt: this.port.token(12),
+      isStale: verdict.stale,
+    });
+    if (verdict.reason !== "missing") {
+      this.port.count("rejected_total", "auth_" + verdict.reason);
+      this.port.log("info", `Digest refused: ${verdict.reason}`, { aor: identity.text, flow: server.flow.key });
+    }
+    server.respond(
+      challenge.status,
+      "",
+      challenge.values.map((value) => challenge.header + ": " + value + "\r\n").join(""),
+    );
+    return null;
+  }
+
+  /** @param user who proved to be, null: the source is trusted with everybody */
+  private process(message: Message, flow: Flow, user: string | null): Answer {
+    const required = message.has(REQUIRE) ? message.list(REQUIRE) ?? [] : [];
+    const unknown = required.filter((tag) => !KNOWN_EXTENSIONS.has(tag.toLowerCase()));
+    if (unknown.length > 0) return refusal(420, "", "Unsupported: " + unknown.join(", ") + "\r\n");
+    const request = readRegister(message, this.hints);
+    if (isProblem(request)) return this.refused(request.status, request.reason, message, flow);
+    if (!this.isOurDomain(request.domain)) {
+      return this.refused(404, `Domain ${request.domain} is not served here`, message, flow);
+    }
+    if (user !== null && canonicalUser(user) !== request.user) {
+      return this.refused(403, "Not your address of record", message, flow);
+    }
+    const { minExpires, defaultExpires, maxExpires } = this.bindings.settings;
+    const grants: number[] = [];
+    for (const wanted of request.contacts) {
+      const asked = wanted.expires ?? defaultExpires;
+      if (asked !== 0 && asked < minExpires) return refusal(423, "", `Min-Expires: ${minExpires}\r\n`);
+      grants.push(Math.min(asked, maxExpires));
+    }
+    if (this.bindings.isFull(request)) return this.refused(403, "Too many devices", message, flow);
+    if (this.hasOlderCseq(request)) return this.refused(400, "CSeq is lower than that of the binding", message, flow);
+    const applied = this.bindings.apply(request, grants, flow, 0);
+    return { status: 200, reason: "", lines: this.replyLines(request, applied), applied };
+  }
+
+  private hasOlderCseq(request: RegisterRequest): boolean {
+    const aor = this.usrloc.find(request.aorKey);
+    return request.contacts.some((wanted) => this.bindings.isOutOfOrder(this.bindings.known(aor, wanted), request, 0));
+  }
+
+  private replyLines(request: RegisterRequest, applied: Applied): string {
+    const isFetch = request.contacts.length === 0 && !request.isWildcard;
+    const all = this.usrloc.find(request.aorKey)?.contacts ?? [];
+    const lines = contactLines(
+      isFetch || this.bindings.settings.repliesWithAll ? all : applied.saved,
+      this.clock.nowMs,
+    );
+    this.port.count("registrations_total", isFetch ? "fetched" : applied.saved.length > 0 ? "accepted" : "removed");
+    return request.path === "" ? lines : lines + "Path: " + request.path + "\r\n";
+  }
+
+  private resume(applied: Applied | null, arrivedAtMs: number): void {
+    if (applied === null) return;
+    for (const binding of applied.saved) {
+      if (!binding.isRegistered) continue;
+      this.port.event({ type: "registration", state: "registered", aor: binding.aor.key, device: binding.id });
+      this.user.onRegistered(binding, arrivedAtMs);
+    }
+  }
+
+  private refused(status: number, reason: string, message: Message, flow: Flow): Answer {
+    this.port.count("registrations_total", "refused");
+    this.port.log("info", `REGISTER refused: ${status} ${reason}`, { aor: message.to.uriText, flow: flow.key });
+    return refusal(status, reason, "");
+  }
+}
+
+function refusal(status: number, reason: string, lines: string): Answer {
+  return { status, reason, lines, applied: null };
+}
+
+/** The same To tag for the same request, though nothing is remembered of it (§8.2.7 asks that of a stateless UAS). */
+function stableTag(message: Message): string {
+  let hash = 0x811c9dc5;
+  const text = message.via!.branch + message.callId;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return "r" + (hash >>> 0).toString(36);
+}

@@ -1,0 +1,140 @@
+/**
+ * What a REGISTER asks for (RFC 3261 §10.3): AoR, contacts, expiries, in one shape for both modes. Reads, checks,
+ * decides nothing.
+ */
+import { pushParamsOf } from "../push/parameters.ts";
+import { CONTACT, EXPIRES, PATH, USER_AGENT } from "../sip/header.ts";
+import type { Message } from "../sip/message.ts";
+import { parseNameAddr } from "../sip/name_addr.ts";
+import { detached, digits, paramOf, unquote, withoutParam } from "../sip/scan.ts";
+import { aorOf, canonicalUser, isSipScheme, uriParam } from "../sip/uri.ts";
+import type { DeviceIdentity } from "../usrloc/identity.ts";
+import type { DeviceKind } from "../usrloc/model.ts";
+import type { DeviceHints } from "./settings.ts";
+
+/** One Contact of a REGISTER. */
+export interface WantedContact extends DeviceIdentity {
+  uriText: string;
+  /** Header parameters without `expires`. */
+  params: string;
+  q: number;
+  /** Seconds asked for; null: nothing said. 0 removes. */
+  expires: number | null;
+  kind: DeviceKind;
+}
+
+/** A REGISTER, read. */
+export interface RegisterRequest {
+  aorKey: string;
+  user: string;
+  domain: string;
+  /** `Contact: *`: everything of this AoR goes. */
+  isWildcard: boolean;
+  /** Removals first (R-11). Empty: a fetch (R-14), or the wildcard. */
+  contacts: WantedContact[];
+  path: string;
+  userAgent: string;
+  callId: string;
+  cseq: number;
+}
+
+/** Asks the `devices:` rules about a REGISTER (R-20); null: no rule fits. */
+export type DeviceHintReader = DeviceHints;
+
+/** Why it cannot be processed. */
+export interface RegisterProblem {
+  status: number;
+  reason: string;
+}
+
+/** Contacts in one REGISTER at most. */
+const MAX_CONTACTS = 16;
+const MAX_URI = 4096;
+
+/** Reads a REGISTER; every text in the result is a copy that does not keep the message alive. */
+export function readRegister(request: Message, hints: DeviceHintReader): RegisterRequest | RegisterProblem {
+  const to = request.to.uri!;
+  if (!isSipScheme(to)) return { status: 400, reason: `To has scheme ${to.scheme}, expected sip or sips` };
+  if (to.user === "") return { status: 400, reason: "To has no user" };
+  const elements = request.list(CONTACT);
+  if (elements === null) return { status: 400, reason: "Malformed Contact" };
+  if (elements.length > MAX_CONTACTS) return { status: 403, reason: `More than ${MAX_CONTACTS} Contacts` };
+  const header = expiresOf(request.value(EXPIRES));
+  const result: RegisterRequest = {
+    aorKey: detached(aorOf(to)),
+    user: detached(canonicalUser(to.user)),
+    domain: detached(to.host),
+    isWildcard: false,
+    contacts: [],
+    path: detached((request.list(PATH) ?? []).join(", ")),
+    userAgent: detached(request.value(USER_AGENT) ?? ""),
+    callId: detached(request.callId),
+    cseq: request.cseq,
+  };
+  for (const element of elements) {
+    if (element === "*") {
+      // §10.2.2: alone, and only with Expires: 0
+      if (elements.length > 1 || header !== 0) {
+        return { status: 400, reason: "Contact: * needs Expires: 0 and stands alone" };
+      }
+      result.isWildcard = true;
+      return result;
+    }
+    const contact = readContact(element, header, request, hints);
+    if (contact === null) return { status: 400, reason: "Malformed Contact" };
+    if (contact.expires === 0) result.contacts.unshift(contact);
+    else result.contacts.push(contact);
+  }
+  return result;
+}
+
+function readContact(
+  element: string,
+  header: number | null,
+  request: Message,
+  hints: DeviceHintReader,
+): WantedContact | null {
+  const address = parseNameAddr(detached(element));
+  if (address === null || address.uri === null || !isSipScheme(address.uri) || address.uriText.length > MAX_URI) {
+    return null;
+  }
+  const uri = address.uri;
+  const expires = paramOf(address.params, "expires");
+  const instance = unquote(paramOf(address.params, "+sip.instance") ?? "").replace(/^<(.*)>$/, "$1");
+  const regId = paramOf(address.params, "reg-id") ?? "";
+  const paramNamed = (name: string) => uriParam(uri, name) ?? paramOf(address.params, name);
+  const hint = hints(request, paramNamed);
+  const push = pushParamsOf((name) => uriParam(uri, name), (name) => paramOf(address.params, name)) ??
+    (hint === null || hint.prid === "" ? null : { provider: hint.provider, param: "", prid: hint.prid });
+  const kind = hint === null || hint.kind === "" ? (push === null ? "desk" : "mobile") : hint.kind;
+  return {
+    uri,
+    uriText: address.uriText,
+    params: withoutParam(address.params, "expires"),
+    instance: detached(instance),
+    // RFC 5626 §6: reg-id means nothing without an instance
+    regId: instance === "" ? 0 : Math.max(0, digits(regId, 0, regId.length, 2147483647)),
+    q: qOf(paramOf(address.params, "q")),
+    expires: expires === undefined ? header : expiresOf(expires),
+    kind,
+    provider: push === null ? "" : detached(push.provider),
+    param: push === null ? "" : detached(push.param),
+    prid: push === null ? "" : detached(push.prid),
+  };
+}
+
+/** Seconds; null if absent or malformed (RFC 3261 §10.2: then the default). */
+export function expiresOf(value: string | undefined): number | null {
+  if (value === undefined) return null;
+  const seconds = digits(value, 0, value.length, 4294967295);
+  return seconds < 0 ? null : seconds;
+}
+
+function qOf(value: string | undefined): number {
+  if (value === undefined || !/^[01](\.\d{0,3})?$/.test(value)) return 1000;
+  return Math.min(1000, Math.round(Number(value) * 1000));
+}
+
+export function isProblem(result: RegisterRequest | RegisterProblem): result is RegisterProblem {
+  return "status" in result;
+}

@@ -1,0 +1,46 @@
+/** What the registrar is told from the config, and whom it tells. Expiries are seconds here, as in SIP. */
+import type { DigestSecret } from "../sip/digest.ts";
+import type { Message } from "../sip/message.ts";
+import type { Contact, DeviceKind } from "../usrloc/model.ts";
+
+/** R-04. `aor`: one upstream Contact per AoR. `contact`: one per device. `mirror`: one per device, with the phone's own expiry. */
+export type RegistrarMode = "aor" | "contact" | "mirror";
+
+/** R-07: where the id of the upstream Contact stands. */
+export type ContactPlacement = "param" | "user" | "aor";
+
+export interface RegistrarSettings {
+  readonly mode: RegistrarMode;
+  readonly placement: ContactPlacement;
+  /** What we ask of the PBX (`pbx.expires`). */
+  readonly upstreamExpires: number;
+  readonly minExpires: number;
+  readonly defaultExpires: number;
+  readonly maxExpires: number;
+  readonly maxContacts: number;
+  readonly overflow: "evict" | "reject";
+  readonly repliesWithAll: boolean;
+  /** Bindings in all (`limits.bindings`). */
+  readonly maxBindings: number;
+  readonly idleMs: number;
+  /** Secret of the installation: ids of AoRs and devices are made from it, so that they stay the same and cannot be guessed. */
+  readonly idSecret: string;
+  /** Credentials of an AoR towards the PBX; null if there are none (R-09). */
+  credentials(user: string): DigestSecret | null;
+}
+
+/** What a `devices:` rule says of a phone that does not speak RFC 8599 (R-20). */
+export interface DeviceHint {
+  readonly kind: DeviceKind | "";
+  readonly provider: string;
+  readonly prid: string;
+}
+
+/** Looks a REGISTER up in the `devices:` rules; `contactParam` reads a parameter of the Contact, URI first. */
+export type DeviceHints = (request: Message, contactParam: (name: string) => string | undefined) => DeviceHint | null;
+
+/** Who hears of accepted registrations. */
+export interface RegistrarUser {
+  /** In the turn in which the PBX (or we) accepted it: calls are resumed now (W-04). */
+  onRegistered(contact: Contact, arrivedAtMs: number): void;
+}

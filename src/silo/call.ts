@@ -1,0 +1,587 @@
+/**
+ * One open call: a fork, the devices it may reach, and the wakes that hold it open (W-01 to W-13). A branch that
+ * fails never ends the call while a wake is pending, and a wake never stands in the way of a response (W-06).
+ */
+import type { Branch } from "../proxy/branch.ts";
+import { Fork, type ForkOwner } from "../proxy/fork.ts";
+import type { Router } from "../proxy/router.ts";
+import type { Flow } from "../sip/flow.ts";
+import type { Message } from "../sip/message.ts";
+import { detached } from "../sip/scan.ts";
+import type { Due } from "../transaction/deadline.ts";
+import type { ServerTransaction } from "../transaction/server.ts";
+import type { Transactions } from "../transaction/table.ts";
+import type { Aor, Contact } from "../usrloc/model.ts";
+import type { Reachability, Usrloc } from "../usrloc/usrloc.ts";
+import { DeviceLeg } from "./device_leg.ts";
+import type { CallRecord, TimelineEntry } from "./record.ts";
+import { MAX_DEVICES, type PushOrder, type PushResult, type SiloPort, type SiloSettings } from "./settings.ts";
+import { Wake, type WakeOwner } from "./wake.ts";
+import { ago, callerName, callerText, resultOf, seconds } from "./words.ts";
+
+/** What a call needs of its silo. */
+export interface CallHome {
+  readonly port: SiloPort;
+  readonly table: Transactions;
+  readonly usrloc: Usrloc;
+  readonly router: Router;
+  readonly settings: SiloSettings;
+  onCallEnded(call: Call): void;
+  onWakeStarted(wake: Wake, call: Call): void;
+}
+
+const HUB = "latefork";
+
+export class Call implements ForkOwner, WakeOwner, Due {
+  dueMs = 0;
+  heapSlot = -1;
+  readonly fork: Fork;
+  readonly record: CallRecord;
+  private readonly legs = new Map<string, DeviceLeg>();
+  private isCancelled = false;
+  private endReason = "";
+  private readonly fromUri: string;
+  private readonly fromName: string;
+  private readonly toUri: string;
+
+  constructor(
+    private readonly home: CallHome,
+    id: string,
+    readonly server: ServerTransaction,
+    readonly aor: Aor,
+    /** Set where the PBX calls one device (modes `contact` and `mirror`): nobody else joins (W-21). */
+    readonly onlyDevice: string | null,
+    callerToken: string,
+    routesToDrop: number,
+  ) {
+    const request = server.request;
+    const { settings } = home;
+    this.fork = new Fork(home.table, server, request, {
+      isSingleAnswer: settings.isSingleAnswer,
+      endsOn6xx: true,
+      endsOn603: settings.decline === "all",
+    }).prepare(callerToken, routesToDrop, true);
+    this.fork.owner = this;
+    this.fork.isHeld = true;
+    this.fromUri = detached(request.from.uriText);
+    this.fromName = callerName(request);
+    this.toUri = detached(request.to.uriText);
+    this.record = {
+      id,
+      callId: detached(request.callId),
+      aor: aor.key,
+      from: callerText(request),
+      to: this.toUri,
+      state: "open",
+      result: "",
+      outcome: "",
+      status: 0,
+      startedAtMs: this.nowMs,
+      endedAtMs: 0,
+      parties: [settings.callerParty, HUB],
+      branches: [],
+      wakes: [],
+      timeline: [],
+    };
+    this.note({ event: "invite", from: settings.callerParty, to: HUB, label: "INVITE" });
+  }
+
+  get isOpen(): boolean {
+    return this.fork.isOpen;
+  }
+
+  /** True while a device is being woken. */
+  get isHeld(): boolean {
+    return this.fork.isHeld;
+  }
+
+  private get nowMs(): number {
+    return this.home.table.schedule.clock.nowMs;
+  }
+
+  /** 100 is sent and the call is in the silo: now everybody is asked at once (W-02). */
+  begin(contacts: readonly Contact[]): void {
+    this.home.table.schedule.deadlines.set(this, this.nowMs + this.home.settings.ringTimeoutMs);
+    this.note({ event: "response", from: HUB, to: this.home.settings.callerParty, label: "100", status: 100 });
+    for (const contact of contacts.slice(0, MAX_DEVICES)) this.ask(contact);
+    this.sendProgress();
+    this.settle();
+  }
+
+  private ask(contact: Contact): void {
+    const leg = this.legOf(contact.id);
+    const reach = this.home.usrloc.reachability(contact, this.home.settings.idleMs);
+    const isPushable = contact.push !== null && contact.push.tokenState !== "dead";
+    if (reach !== "lost") this.addBranch(leg, contact, contact.flow!, false);
+    if (!isPushable) {
+      if (reach === "lost") {
+        this.note({ event: "skip", device: leg.id, note: `${leg.party}: no connection and no push token` });
+      }
+      return;
+    }
+    if (reach !== "live") this.wake(leg, contact, whyWoken(contact, reach, this.nowMs));
+    else if (contact.kind === "mobile" && leg.wake === null) this.hedge(leg, contact);
+  }
+
+  /** W-03: a live flow may lead to a frozen app; if nothing is heard of it, a push goes too. */
+  private hedge(leg: DeviceLeg, contact: Contact): void {
+    const { hedgeMs } = this.home.settings;
+    if (hedgeMs === 0) return this.wake(leg, contact, "hedge");
+    leg.wake = new Wake(this, this.home.port.token(16), contact.id);
+    this.home.table.schedule.deadlines.set(leg.wake, this.nowMs + hedgeMs);
+  }
+
+  /** Sends the push of a device, once per call (P-07). */
+  private wake(leg: DeviceLeg, contact: Contact, why: string): void {
+    const push = contact.push;
+    if (push === null || push.tokenState === "dead" || leg.wake?.wasSent) return;
+    const wake = leg.wake ?? new Wake(this, this.home.port.token(16), contact.id);
+    leg.wake = wake;
+    wake.state = "waiting";
+    wake.sentAtMs = this.nowMs;
+    this.home.table.schedule.deadlines.set(wake, this.nowMs + this.home.settings.windowMs);
+    this.home.onWakeStarted(wake, this);
+    this.note({
+      event: "push",
+      device: leg.id,
+      from: HUB,
+      to: this.pushParty(push.provider),
+      label: "push call",
+      note: why,
+    });
+    this.home.port.push(this.pushOrder(contact, wake.uuid, "call"));
+  }
+
+  private pushOrder(contact: Contact, uuid: string, event: "call" | "cancel", reason?: PushOrder["reason"]): PushOrder {
+    const push = contact.push!;
+    return {
+      uuid,
+      event,
+      provider: push.provider,
+      param: push.param,
+      prid: push.prid,
+      aor: this.aor.key,
+      device: contact.id,
+      callId: this.record.callId,
+      fromUri: this.fromUri,
+      fromName: this.fromName,
+      toUri: this.toUri,
+      ttlMs: this.home.settings.windowMs,
+      reason,
+    };
+  }
+
+  /** Early answer while waking (W-09): once, and only if no phone speaks for itself. */
+  private sendProgress(): void {
+    const { progress, callerParty } = this.home.settings;
+    if (progress === "none" || !this.hasPendingWake() || this.server.status > 100) return;
+    this.server.respond(Number(progress));
+    this.note({
+      event: "response",
+      from: HUB,
+      to: callerParty,
+      label: progress,
+      note: "while waking",
+      status: Number(progress),
+    });
+  }
+
+  private addBranch(leg: DeviceLeg, contact: Contact, flow: Flow, isLate: boolean): void {
+    const label = isLate ? "INVITE (late)" : "INVITE";
+    leg.hasTakenPart = true;
+    this.note({ event: "branch", device: leg.id, from: HUB, to: leg.party, label });
+    const branchTarget = this.home.router.targetOf(contact, flow);
+    leg.branch = this.fork.addBranch(branchTarget, isLate);
+  }
+
+  /**
+   * A device was accepted by the registrar: it joins, in this very turn (W-04, W-05).
+   * @param registeredAtMs when its REGISTER came in
+   */
+  deviceRegistered(contact: Contact, registeredAtMs: number): void {
+    if (this.onlyDevice !== null && this.onlyDevice !== contact.id) return;
+    const leg = this.legs.get(contact.id) ?? (this.legs.size < MAX_DEVICES ? this.legOf(contact.id) : null);
+    if (leg === null) return this.note({ event: "skip", device: contact.id, note: `more than ${MAX_DEVICES} devices` });
+    const wake = leg.wake;
+    let note = "";
+    if (wake !== null && wake.isPending) {
+      wake.wakeMs = this.nowMs - wake.sentAtMs;
+      note = `woke after ${seconds(wake.wakeMs)}`;
+      this.home.port.measure("wake_seconds", wake.wakeMs / 1000);
+      this.endWake(wake, "registered", note);
+    }
+    if (!this.isOpen) return;
+    const decision = leg.onRegistered(contact);
+    const why = decision.action === "none" ? decision.why : "";
+    this.note({
+      event: "register",
+      device: leg.id,
+      from: leg.party,
+      to: HUB,
+      label: "REGISTER",
+      note: [note, why].filter((text) => text !== "").join(", "),
+    });
+    if (decision.action !== "none" && contact.flow !== null) {
+      const old = decision.action === "replace" ? leg.branch : null;
+      this.addBranch(leg, contact, contact.flow, true);
+      const entry = this.record.timeline.findLast((line) => line.event === "branch");
+      if (entry !== undefined) {
+        entry.note = `${Math.max(0, Math.round(this.nowMs - registeredAtMs))} ms after its REGISTER`;
+      }
+      this.home.port.count("late_branches_total", old === null ? "added" : "replaced");
+      this.home.port.measure("late_branch_seconds", (this.nowMs - registeredAtMs) / 1000);
+      // The old way to this device leads nowhere it could still ring from.
+      if (old !== null) old.cancel("");
+    }
+    this.settle();
+  }
+
+  /** The relay's verdict about a push of this call. */
+  pushResult(wake: Wake, result: PushResult): void {
+    const leg = this.legs.get(wake.contactId);
+    if (leg === undefined) return;
+    wake.pushMs = result.ms;
+    const party = this.pushParty(this.home.usrloc.contact(wake.contactId)?.push?.provider ?? "");
+    const label = result.outcome === "accepted"
+      ? "accepted"
+      : result.status === 0
+      ? result.outcome
+      : `${result.outcome} ${result.status}`;
+    const note = result.outcome === "accepted" ? `${Math.round(result.ms)} ms` : result.reason;
+    this.note({ event: "push_result", device: leg.id, from: party, to: HUB, label, note, status: result.status });
+    if (result.outcome === "accepted") wake.isAccepted = true;
+    else if (wake.isPending && result.outcome !== "failed") {
+      this.endWake(wake, "refused", result.reason);
+      this.settle();
+    } else wake.reason = result.reason;
+  }
+
+  /** A contact left usrloc: nobody will register for it. A ringing branch goes on. */
+  deviceRemoved(contact: Contact): void {
+    const wake = this.legs.get(contact.id)?.wake;
+    if (wake === undefined || wake === null || wake.state !== "waiting") return;
+    this.endWake(wake, "refused", "device is no longer registered");
+    this.settle();
+  }
+
+  /** By hand (W-18): one more branch; false if the device has a live one. */
+  appendDevice(contact: Contact): boolean {
+    if (!this.isOpen || contact.flow === null) return false;
+    const leg = this.legOf(contact.id);
+    if (leg.branch !== null && (leg.branch.isLive || leg.branch.state === "answered")) return false;
+    if (leg.hasDeclined) return false;
+    if (leg.wake !== null && leg.wake.isPending) this.endWake(leg.wake, "cancelled", "branch added by hand");
+    this.addBranch(leg, contact, contact.flow, true);
+    this.settle();
+    return true;
+  }
+
+  /** By hand: a branch to an address that is no registered device. `token` routes the dialog back to it. */
+  appendAddress(uri: string, flow: Flow, token: string): void {
+    const leg = this.legOf(uri);
+    leg.hasTakenPart = true;
+    this.note({
+      event: "branch",
+      device: leg.id,
+      from: HUB,
+      to: leg.party,
+      label: "INVITE (late)",
+      note: "added by hand",
+    });
+    leg.branch = this.fork.addBranch({ uri, flow, route: "", token, contactId: uri }, true);
+    this.settle();
+  }
+
+  /** By hand: takes a branch out. */
+  removeBranch(number: number): boolean {
+    const branch = this.fork.branches[number - 1];
+    if (branch === undefined || !branch.isLive) return false;
+    this.note({
+      event: "cancel",
+      from: HUB,
+      to: this.legs.get(branch.target.contactId)?.party,
+      label: "CANCEL",
+      note: "removed by hand",
+    });
+    this.fork.dropBranch(branch);
+    return true;
+  }
+
+  /** By hand, or at shutdown: ends the call. */
+  end(reason: string): void {
+    this.endReason = reason;
+    this.fork.close(480, reason);
+  }
+
+  onBranchResponse(branch: Branch, status: number, response: Message | null): void {
+    const leg = this.legs.get(branch.target.contactId);
+    if (leg === undefined) return;
+    const isCurrent = leg.branch === null || leg.branch === branch;
+    if (response !== null) {
+      const isPassed = status < 300 && (this.fork.state === "open" || this.fork.state === "answered");
+      this.note({ event: "response", device: leg.id, from: leg.party, to: HUB, label: String(status), status });
+      if (isPassed && status !== 100) {
+        this.note({ event: "response", from: HUB, to: this.home.settings.callerParty, label: String(status), status });
+      }
+    } else if (status !== 0 && branch.state === "failed") {
+      const why = status === 408 ? "no answer from the phone" : "its connection is gone";
+      this.note({ event: "response", device: leg.id, label: String(status), note: `${leg.party}: ${why}`, status });
+    }
+    if (status < 200) return this.dropHedge(leg);
+    if (branch.state === "declined") leg.hasDeclined = true;
+    if (!isCurrent || !this.isOpen || branch.state !== "failed" || !branch.isLocal) return;
+    // The flow was dead: if a push can reach the device, it is woken now.
+    const contact = this.home.usrloc.contact(leg.id);
+    if (contact !== undefined) this.wake(leg, contact, "its connection failed");
+    this.hold();
+  }
+
+  private dropHedge(leg: DeviceLeg): void {
+    if (leg.wake === null || leg.wake.state !== "hedged") return;
+    this.home.table.schedule.deadlines.cancel(leg.wake);
+    leg.wake = null;
+  }
+
+  onHedgeDue(wake: Wake): void {
+    const leg = this.legs.get(wake.contactId);
+    const contact = this.home.usrloc.contact(wake.contactId);
+    if (leg === undefined || contact === undefined || !this.isOpen) return;
+    this.wake(leg, contact, `no answer within ${this.home.settings.hedgeMs} ms`);
+    this.hold();
+  }
+
+  onWindowOver(wake: Wake): void {
+    this.endWake(wake, "expired", `did not register within ${seconds(this.home.settings.windowMs)}`);
+    const party = this.legs.get(wake.contactId)?.party ?? "";
+    this.note({ event: "wake_end", device: wake.contactId, note: `${party} did not wake up` });
+    this.settle();
+  }
+
+  /** `wake.ring_timeout`. */
+  onDue(): void {
+    this.endReason = `nobody answered within ${seconds(this.home.settings.ringTimeoutMs)}`;
+    this.fork.close(0);
+  }
+
+  onIdle(): void {
+    // Every device has decided and no wake is pending: the fork ends now, not at some later timer (W-07).
+  }
+
+  onCancelled(): void {
+    this.isCancelled = true;
+    this.note({
+      event: "cancel",
+      from: this.home.settings.callerParty,
+      to: HUB,
+      label: "CANCEL",
+      note: "caller gave up",
+    });
+  }
+
+  onEnded(status: number, answeredBy: Branch | null): void {
+    const { deadlines } = this.home.table.schedule;
+    deadlines.cancel(this);
+    const { record } = this;
+    const { callerParty } = this.home.settings;
+    const elapsed = this.nowMs - record.startedAtMs;
+    record.state = "ended";
+    record.status = status;
+    record.endedAtMs = this.nowMs;
+    if (answeredBy !== null) {
+      record.result = "answered";
+      record.outcome = `answered by ${this.partyOf(answeredBy)} after ${seconds(elapsed)}`;
+      for (const leg of this.legs.values()) {
+        if (leg.branch !== null && leg.branch !== answeredBy && leg.branch.state === "cancelled") {
+          this.note({
+            event: "cancel",
+            device: leg.id,
+            from: HUB,
+            to: leg.party,
+            label: "CANCEL",
+            note: "completed elsewhere",
+          });
+        }
+      }
+    } else {
+      record.result = resultOf(status, this.isCancelled);
+      record.outcome = this.outcomeWords(status, elapsed);
+      for (const leg of this.legs.values()) {
+        if (leg.branch?.state === "cancelled") {
+          this.note({ event: "cancel", device: leg.id, from: HUB, to: leg.party, label: "CANCEL" });
+        }
+      }
+      this.note({ event: "response", from: HUB, to: callerParty, label: String(status), status });
+    }
+    this.note({ event: "end", note: record.outcome, status });
+    for (const leg of this.legs.values()) this.endLeg(leg, answeredBy !== null);
+    this.writeRecord();
+    this.home.onCallEnded(this);
+  }
+
+  private endLeg(leg: DeviceLeg, isAnswered: boolean): void {
+    const wake = leg.wake;
+    if (wake === null) return;
+    if (wake.state === "hedged") return this.dropHedge(leg);
+    const wasPending = wake.isPending;
+    if (wasPending) this.endWake(wake, "cancelled", isAnswered ? "answered elsewhere" : "the call ended first");
+    if (!wasPending || leg.hasTakenPart) return;
+    this.home.port.cancelPush(wake.uuid);
+    const contact = this.home.usrloc.contact(leg.id);
+    // P-06: the app shows a call that no longer is; iOS must get no VoIP push for that.
+    if (contact === undefined || contact.push === null || isVoipToken(contact)) return;
+    const reason = isAnswered
+      ? "answered_elsewhere"
+      : this.isCancelled
+      ? "caller_gave_up"
+      : this.record.result === "declined"
+      ? "declined"
+      : "timeout";
+    this.home.port.push(this.pushOrder(contact, this.home.port.token(16), "cancel", reason));
+  }
+
+  /**
+   * A device woken for this call registers after its end (W-13): it gets INVITE and CANCEL, so that its app can close
+   * the call it had to show.
+   */
+  deviceRegisteredLate(contact: Contact): void {
+    const { delayedCancel } = this.home.settings;
+    const leg = this.legs.get(contact.id);
+    if (leg === undefined || leg.hasTakenPart || leg.wake === null || !leg.wake.wasSent || contact.flow === null) {
+      return;
+    }
+    if (delayedCancel === "false" || (delayedCancel === "auto" && !isVoipToken(contact))) return;
+    leg.hasTakenPart = true;
+    const lines = this.record.result === "answered" ? 'Reason: SIP;cause=200;text="Call completed elsewhere"\r\n' : "";
+    const branch = this.fork.addGhost(this.home.router.targetOf(contact, contact.flow));
+    leg.branch = branch;
+    branch.cancel(lines);
+    this.note({
+      event: "branch",
+      device: leg.id,
+      from: HUB,
+      to: leg.party,
+      label: "INVITE, CANCEL",
+      note: "woke after the end",
+    });
+  }
+
+  /** ACK, BYE and the like of the dialog, for the ladder. */
+  dialogRequest(method: string, isFromCaller: boolean): void {
+    const answered = [...this.legs.values()].find((leg) => leg.branch?.state === "answered");
+    if (answered === undefined || this.record.timeline.length > 500) return;
+    const { callerParty } = this.home.settings;
+    const event = method === "ACK" ? "ack" : method === "BYE" ? "bye" : null;
+    if (event === null) return;
+    const [from, to] = isFromCaller ? [callerParty, answered.party] : [answered.party, callerParty];
+    this.note({ event, from, to: HUB, label: method });
+    this.note({ event, from: HUB, to, label: method });
+  }
+
+  /** The record with branches and wakes as they are now. */
+  snapshot(): CallRecord {
+    this.writeRecord();
+    return this.record;
+  }
+
+  /** Lets go of a push whose verdict never came. */
+  forgetWake(device: string, forget: (uuid: string) => void): void {
+    const wake = this.legs.get(device)?.wake;
+    if (wake !== undefined && wake !== null) forget(wake.uuid);
+  }
+
+  private writeRecord(): void {
+    this.record.branches = this.fork.branches.map((branch) => ({
+      id: String(branch.number),
+      device: branch.target.contactId,
+      party: this.partyOf(branch),
+      state: branch.state,
+      status: branch.status,
+      late: branch.isLate,
+    }));
+    this.record.wakes = [];
+    for (const leg of this.legs.values()) {
+      const wake = leg.wake;
+      if (wake === null || wake.state === "hedged") continue;
+      this.record.wakes.push({
+        device: leg.id,
+        party: leg.party,
+        state: wake.state,
+        pushMs: wake.pushMs,
+        wakeMs: wake.wakeMs,
+        reason: wake.reason,
+      });
+    }
+  }
+
+  private outcomeWords(status: number, elapsed: number): string {
+    const after = ` after ${seconds(elapsed)}`;
+    if (this.endReason !== "") return `${this.endReason} (${status})`;
+    if (this.isCancelled) return "caller gave up" + after;
+    if (this.legs.size === 0) return `no device is registered (${status})`;
+    const legs = [...this.legs.values()];
+    if (legs.every((leg) => !leg.hasTakenPart && leg.wake === null)) {
+      return `no device could be reached or woken (${status})`;
+    }
+    if (legs.every((leg) => !leg.hasTakenPart)) return `nobody woke up (${status})` + after;
+    return `not answered (${status})` + after;
+  }
+
+  private endWake(wake: Wake, state: "registered" | "refused" | "expired" | "cancelled", reason: string): void {
+    wake.state = state;
+    wake.reason = reason;
+    this.home.table.schedule.deadlines.cancel(wake);
+  }
+
+  private hasPendingWake(): boolean {
+    for (const leg of this.legs.values()) if (leg.wake !== null && leg.wake.isPending) return true;
+    return false;
+  }
+
+  private hold(): void {
+    this.fork.isHeld = this.hasPendingWake();
+  }
+
+  private settle(): void {
+    this.hold();
+    this.fork.settle();
+  }
+
+  private legOf(id: string): DeviceLeg {
+    let leg = this.legs.get(id);
+    if (leg === undefined) {
+      leg = new DeviceLeg(id, `${this.aor.user}/${this.legs.size + 1}`);
+      this.legs.set(id, leg);
+      // Devices stand left of the push services.
+      const pushAt = this.record.parties.findIndex((party) => party.startsWith("push "));
+      if (pushAt < 0) this.record.parties.push(leg.party);
+      else this.record.parties.splice(pushAt, 0, leg.party);
+    }
+    return leg;
+  }
+
+  private partyOf(branch: Branch): string {
+    return this.legs.get(branch.target.contactId)?.party ?? branch.target.contactId;
+  }
+
+  private pushParty(provider: string): string {
+    const party = "push " + provider;
+    if (!this.record.parties.includes(party)) this.record.parties.push(party);
+    return party;
+  }
+
+  private note(entry: Omit<TimelineEntry, "tMs">): void {
+    this.record.timeline.push({ tMs: this.nowMs - this.record.startedAtMs, ...entry });
+  }
+}
+
+function whyWoken(contact: Contact, reach: Reachability, nowMs: number): string {
+  const flow = contact.flow;
+  if (reach === "lost" || flow === null) return `no connection, registered ${ago(nowMs - contact.registeredAtMs)} ago`;
+  return flow.lastHeardMs === 0 ? "not heard of since the restart" : `silent for ${ago(nowMs - flow.lastHeardMs)}`;
+}
+
+/** An APNs token that makes iOS show a call for each push. */
+function isVoipToken(contact: Contact): boolean {
+  const push = contact.push;
+  return push !== null && push.provider.startsWith("apns") && push.param.endsWith(".voip");
+}

@@ -1,0 +1,59 @@
+/** What the silo is told from the config, and what it asks of the world. */
+import type { TransactionPort } from "../transaction/timers.ts";
+
+export interface SiloSettings {
+  /** How long a wake may take (`wake.window`). */
+  readonly windowMs: number;
+  /** A call ends without an answer at the latest after this (`wake.ring_timeout`). */
+  readonly ringTimeoutMs: number;
+  /** A live mobile device without a 1xx gets a push after this; 0: at once (`wake.hedge`). */
+  readonly hedgeMs: number;
+  /** Silence after which a UDP flow is unknown (`wake.idle`). */
+  readonly idleMs: number;
+  readonly progress: "none" | "180" | "183" | "110";
+  readonly delayedCancel: "auto" | "true" | "false";
+  readonly decline: "device" | "all";
+  readonly isSingleAnswer: boolean;
+  readonly maxCalls: number;
+  readonly maxCallsPerAor: number;
+  /** How many ended calls are kept for people (`trace.calls`). */
+  readonly keptCalls: number;
+  /** Column name of the calling side: `PBX`, or `caller` in registrar mode. */
+  readonly callerParty: string;
+}
+
+/** Devices a call forks to at most (W-20). */
+export const MAX_DEVICES = 32;
+
+/** A push the silo wants sent; the relay's request, field by field. */
+export interface PushOrder {
+  readonly uuid: string;
+  readonly event: "call" | "cancel";
+  readonly provider: string;
+  readonly param: string;
+  readonly prid: string;
+  readonly aor: string;
+  readonly device: string;
+  readonly callId: string;
+  readonly fromUri: string;
+  readonly fromName: string;
+  readonly toUri: string;
+  readonly ttlMs: number;
+  readonly reason?: "answered_elsewhere" | "caller_gave_up" | "declined" | "timeout";
+}
+
+/** What came of it. */
+export interface PushResult {
+  readonly uuid: string;
+  readonly outcome: "accepted" | "dead" | "refused" | "failed";
+  readonly status: number;
+  readonly reason: string;
+  readonly ms: number;
+}
+
+export interface SiloPort extends TransactionPort {
+  /** Starts a push; the result comes back through `Silo.pushResult`. */
+  push(order: PushOrder): void;
+  /** Takes a push back that waits for a retry. */
+  cancelPush(uuid: string): void;
+}

@@ -1,0 +1,203 @@
+/**
+ * The silo: open calls by AoR, the ended ones that may still matter (tombstones), and the records kept for people.
+ * A call is in here before anything is sent to anyone (W-01), so a REGISTER can never miss it, however close it comes.
+ */
+import type { Router } from "../proxy/router.ts";
+import type { ServerTransaction } from "../transaction/server.ts";
+import type { Lingering } from "../transaction/deadline.ts";
+import type { Transactions } from "../transaction/table.ts";
+import type { Aor, Contact } from "../usrloc/model.ts";
+import type { Usrloc } from "../usrloc/usrloc.ts";
+import { Call, type CallHome } from "./call.ts";
+import type { CallRecord } from "./record.ts";
+import type { PushResult, SiloPort, SiloSettings } from "./settings.ts";
+import type { Wake } from "./wake.ts";
+
+export class Silo implements CallHome {
+  router!: Router;
+  private readonly open = new Map<string, Set<Call>>();
+  private readonly ended = new Map<string, Set<Call>>();
+  private readonly byId = new Map<string, Call>();
+  private readonly byCallId = new Map<string, Call>();
+  private readonly wakes = new Map<string, { wake: Wake; call: Call }>();
+  private readonly records = new Map<string, CallRecord>();
+  private openCount = 0;
+  private tombstones = 0;
+
+  constructor(
+    readonly port: SiloPort,
+    readonly table: Transactions,
+    readonly usrloc: Usrloc,
+    public settings: SiloSettings,
+  ) {}
+
+  get openCalls(): number {
+    return this.openCount;
+  }
+
+  get heldCalls(): number {
+    let held = 0;
+    for (const calls of this.open.values()) for (const call of calls) if (call.isHeld) held++;
+    return held;
+  }
+
+  get tombstoneCount(): number {
+    return this.tombstones;
+  }
+
+  /** An INVITE for an AoR (W-01): 100, stored, then everybody is asked. */
+  start(server: ServerTransaction, aor: Aor, device: Contact | null, callerToken: string, routesToDrop: number): void {
+    const { settings } = this;
+    const ofAor = this.open.get(aor.key);
+    if (this.openCount >= settings.maxCalls) {
+      this.port.count("rejected_total", "calls_limit");
+      return server.respond(503, "Too many calls", "Retry-After: 5\r\n");
+    }
+    if (ofAor !== undefined && ofAor.size >= settings.maxCallsPerAor) {
+      this.port.count("rejected_total", "calls_per_aor_limit");
+      return server.respond(486, "Too many calls for this user");
+    }
+    server.respond(100);
+    const call = new Call(this, this.port.token(6), server, aor, device?.id ?? null, callerToken, routesToDrop);
+    if (ofAor === undefined) this.open.set(aor.key, new Set([call]));
+    else ofAor.add(call);
+    this.byId.set(call.record.id, call);
+    this.byCallId.set(call.record.callId, call);
+    this.openCount++;
+    this.port.event({ type: "call", state: "open", call: call.record.id, aor: aor.key, from: call.record.from });
+    call.begin(device === null ? aor.contacts : [device]);
+  }
+
+  /** A REGISTER of a device was accepted: it joins every open call of its AoR, not only the first (W-04, W-21). */
+  deviceRegistered(contact: Contact, registeredAtMs: number): void {
+    const calls = this.open.get(contact.aor.key);
+    if (calls !== undefined) { for (const call of [...calls]) call.deviceRegistered(contact, registeredAtMs); }
+    const over = this.ended.get(contact.aor.key);
+    if (over !== undefined) { for (const call of over) call.deviceRegisteredLate(contact); }
+  }
+
+  /** A contact left usrloc. */
+  deviceRemoved(contact: Contact): void {
+    const calls = this.open.get(contact.aor.key);
+    if (calls !== undefined) { for (const call of [...calls]) call.deviceRemoved(contact); }
+  }
+
+  /** The relay's verdict; unknown uuids (the call is long over) are ignored. */
+  pushResult(result: PushResult): void {
+    const found = this.wakes.get(result.uuid);
+    if (found === undefined) return;
+    this.wakes.delete(result.uuid);
+    found.call.pushResult(found.wake, result);
+  }
+
+  /** ACK or BYE of a dialog, for the ladder. */
+  dialogRequest(callId: string, method: string, isFromCaller: boolean): void {
+    this.byCallId.get(callId)?.dialogRequest(method, isFromCaller);
+  }
+
+  /** An open call by its id. */
+  call(id: string): Call | undefined {
+    const call = this.byId.get(id);
+    return call !== undefined && call.record.state === "open" ? call : undefined;
+  }
+
+  /** Open calls of an AoR. */
+  callsOf(aorKey: string): Call[] {
+    return [...this.open.get(aorKey) ?? []];
+  }
+
+  /** Open calls by AoR. */
+  openByAor(): Map<string, Call[]> {
+    return new Map([...this.open].map(([key, calls]) => [key, [...calls]]));
+  }
+
+  /** What is known of a call, open or ended. */
+  record(id: string): CallRecord | undefined {
+    return this.byId.get(id)?.snapshot() ?? this.records.get(id);
+  }
+
+  /** Newest first. */
+  allRecords(): CallRecord[] {
+    const open: CallRecord[] = [];
+    for (const calls of this.open.values()) for (const call of calls) open.push(call.snapshot());
+    open.sort((a, b) => b.startedAtMs - a.startedAtMs);
+    return [...open, ...[...this.records.values()].reverse()];
+  }
+
+  /** By hand: a branch for every live device to every open call of the AoR (`ts_append`). */
+  appendAll(aor: Aor): { calls: number; branches: number } {
+    let branches = 0;
+    const calls = this.callsOf(aor.key);
+    for (const call of calls) {
+      for (const contact of aor.contacts) {
+        if (this.usrloc.reachability(contact, this.settings.idleMs) !== "lost" && call.appendDevice(contact)) {
+          branches++;
+        }
+      }
+    }
+    return { calls: calls.length, branches };
+  }
+
+  onWakeStarted(wake: Wake, call: Call): void {
+    this.wakes.set(wake.uuid, { wake, call });
+  }
+
+  onCallEnded(call: Call): void {
+    const { record } = call;
+    const calls = this.open.get(record.aor);
+    if (calls === undefined || !calls.delete(call)) return;
+    if (calls.size === 0) this.open.delete(record.aor);
+    this.openCount--;
+    this.keep(record);
+    this.port.count("calls_total", record.result);
+    this.port.event({
+      type: "call",
+      state: "ended",
+      call: record.id,
+      aor: record.aor,
+      result: record.result,
+      status: record.status,
+    });
+    if (this.port.isLogged("info", record.aor)) {
+      this.port.log("info", `Call ended: ${record.outcome}`, { call: record.id, aor: record.aor });
+    }
+    this.bury(call);
+  }
+
+  private keep(record: CallRecord): void {
+    this.records.set(record.id, record);
+    if (this.records.size <= this.settings.keptCalls) return;
+    this.records.delete(this.records.keys().next().value!);
+  }
+
+  /** 64·T1 longer: late REGISTERs, late answers, ACK and BYE still find the call (W-11, W-13). */
+  private bury(call: Call): void {
+    const key = call.record.aor;
+    const over = this.ended.get(key);
+    if (over === undefined) this.ended.set(key, new Set([call]));
+    else over.add(call);
+    this.tombstones++;
+    this.table.schedule.longLinger.add(new Tombstone(this, call), this.table.schedule.clock.nowMs);
+  }
+
+  /** For the tombstones alone. */
+  forget(call: Call): void {
+    const { record } = call;
+    const over = this.ended.get(record.aor)!;
+    over.delete(call);
+    if (over.size === 0) this.ended.delete(record.aor);
+    this.tombstones--;
+    this.byId.delete(record.id);
+    if (this.byCallId.get(record.callId) === call) this.byCallId.delete(record.callId);
+    for (const wake of record.wakes) call.forgetWake(wake.device, (uuid) => this.wakes.delete(uuid));
+    if (this.settings.keptCalls === 0) this.records.delete(record.id);
+  }
+}
+
+class Tombstone implements Lingering {
+  constructor(private readonly silo: Silo, private readonly call: Call) {}
+
+  onLingerEnd(): void {
+    this.silo.forget(this.call);
+  }
+}

@@ -1,0 +1,379 @@
+/**
+ * A SIP message over its original bytes: one scan makes an index of header positions, everything else is read from
+ * the text when it is asked for, and a message is changed by editing its text in place (`edit.ts`), so that what is
+ * not ours passes unchanged to the byte (F-02). The text is latin1: one character a byte, bodies and UTF-8 included.
+ *
+ * Parsing never throws. A malformed message comes back with a `problem` that carries the status to answer.
+ */
+import { CALL_ID, CONTENT_LENGTH, CSEQ, FROM, headerId, MAX_FORWARDS, TO, VIA } from "./header.ts";
+import { type NameAddr, parseNameAddr } from "./name_addr.ts";
+import { digits, elementEnd, isLws, isToken, isTokenChar, skipLws, trimLwsEnd } from "./scan.ts";
+import { parseUri, type Uri } from "./uri.ts";
+import { parseVia, type Via } from "./via.ts";
+
+/** What is wrong with a message, and what to answer if it is a request. */
+export interface Problem {
+  readonly status: 400 | 413 | 416 | 505;
+  /** For the log and the reason phrase: `CSeq method INVITE does not match OPTIONS`. */
+  readonly text: string;
+}
+
+/** Bounds of one message; anything above is a problem, not a crash (X-01). */
+export interface MessageLimits {
+  readonly maxHeaders: number;
+}
+
+const DEFAULT_LIMITS: MessageLimits = { maxHeaders: 256 };
+const MAX_CSEQ = 2147483647; // RFC 3261 §8.1.1.5: less than 2**31
+const STRIDE = 4;
+
+export class Message {
+  /** The whole message; trailing bytes of a datagram beyond Content-Length are cut off (RFC 3261 §18.3). */
+  raw: string;
+  /** Request method, or `""`. */
+  method = "";
+  /** Request-URI of a request; null for a response. */
+  uri: Uri | null = null;
+  /** Status of a response, 0 for a request. */
+  status = 0;
+  /** Position of the Request-URI in `raw`. */
+  uriStart = 0;
+  uriEnd = 0;
+  /** Position of the first header line, and of the body. */
+  headersStart = 0;
+  bodyStart = 0;
+  cseq = -1;
+  cseqMethod = "";
+  problem: Problem | null = null;
+  /** Top Via; null only if it is missing or malformed (then there is a problem). */
+  via: Via | null = null;
+  /** id, line start, value start, value end for each header line. */
+  private readonly index: number[] = [];
+  private fromHeader: NameAddr | null = null;
+  private toHeader: NameAddr | null = null;
+  private callIdText = "";
+
+  constructor(raw: string) {
+    this.raw = raw;
+  }
+
+  get isRequest(): boolean {
+    return this.status === 0;
+  }
+
+  /** Number of header lines. */
+  get count(): number {
+    return this.index.length / STRIDE;
+  }
+
+  idAt(n: number): number {
+    return this.index[n * STRIDE]!;
+  }
+
+  /** Where line `n` starts. */
+  lineStart(n: number): number {
+    return this.index[n * STRIDE + 1]!;
+  }
+
+  /** Where the line after `n` starts. */
+  lineEnd(n: number): number {
+    return n + 1 < this.count ? this.index[n * STRIDE + STRIDE + 1]! : this.bodyStart - 2;
+  }
+
+  valueStart(n: number): number {
+    return this.index[n * STRIDE + 2]!;
+  }
+
+  valueEnd(n: number): number {
+    return this.index[n * STRIDE + 3]!;
+  }
+
+  /** Number of the first line of header `id` at or after line `from`; -1 if there is none. */
+  find(id: number, from = 0): number {
+    const index = this.index;
+    for (let i = from * STRIDE; i < index.length; i += STRIDE) if (index[i] === id) return i / STRIDE;
+    return -1;
+  }
+
+  has(id: number): boolean {
+    return this.find(id) >= 0;
+  }
+
+  /** Value of line `n`, trimmed, folds replaced by one space. */
+  valueAt(n: number): string {
+    return unfold(this.raw.slice(this.valueStart(n), this.valueEnd(n)));
+  }
+
+  /** Value of the first line of header `id`; undefined if there is none. */
+  value(id: number): string | undefined {
+    const n = this.find(id);
+    return n < 0 ? undefined : this.valueAt(n);
+  }
+
+  /** Values of all lines of header `id`, one entry a line. */
+  values(id: number): string[] {
+    const values: string[] = [];
+    for (let n = this.find(id); n >= 0; n = this.find(id, n + 1)) values.push(this.valueAt(n));
+    return values;
+  }
+
+  /** The elements of a comma-list header over all its lines; null if one of them is malformed. */
+  list(id: number): string[] | null {
+    const elements: string[] = [];
+    for (let n = this.find(id); n >= 0; n = this.find(id, n + 1)) {
+      const value = this.valueAt(n);
+      for (let at = 0; at < value.length;) {
+        const end = elementEnd(value, at, value.length);
+        if (end < 0) return null;
+        const start = skipLws(value, at, end);
+        if (start < end) elements.push(value.slice(start, trimLwsEnd(value, start, end)));
+        at = end + 1;
+      }
+    }
+    return elements;
+  }
+
+  /** Value of a header whose name is given in lower case, for headers without an id. */
+  valueOf(name: string): string | undefined {
+    for (let n = 0; n < this.count; n++) {
+      const start = this.lineStart(n);
+      const colon = this.raw.indexOf(":", start);
+      if (this.raw.slice(start, colon).trim().toLowerCase() === name) return this.valueAt(n);
+    }
+    return undefined;
+  }
+
+  get callId(): string {
+    return this.callIdText;
+  }
+
+  /** From; only to be asked of a message without a problem. */
+  get from(): NameAddr {
+    return this.fromHeader ??= this.nameAddr(FROM) ?? EMPTY_NAME_ADDR;
+  }
+
+  /** To; only to be asked of a message without a problem. */
+  get to(): NameAddr {
+    return this.toHeader ??= this.nameAddr(TO) ?? EMPTY_NAME_ADDR;
+  }
+
+  get body(): string {
+    return this.raw.slice(this.bodyStart);
+  }
+
+  private nameAddr(id: number): NameAddr | null {
+    const n = this.find(id);
+    return n < 0 ? null : parseNameAddr(this.valueAt(n));
+  }
+
+  /**
+   * Reads the header section. For the parser below alone.
+   * @returns the problem found, or null
+   */
+  scan(limits: MessageLimits): Problem | null {
+    const raw = this.raw;
+    const index = this.index;
+    let at = this.headersStart;
+    for (;;) {
+      const lineStart = at;
+      if (raw.charCodeAt(at) === 13 && raw.charCodeAt(at + 1) === 10) {
+        this.bodyStart = at + 2;
+        return null;
+      }
+      let end = raw.indexOf("\n", at);
+      // A folded line (RFC 3261 §7.3.1) goes on where the next one starts with white space.
+      while (end >= 0 && isFold(raw, end + 1)) end = raw.indexOf("\n", end + 1);
+      if (end < 0) {
+        this.bodyStart = raw.length;
+        return { status: 400, text: "The header section does not end with an empty line" };
+      }
+      // A bare LF would be a line end for some peers and none for others.
+      if (raw.charCodeAt(end - 1) !== 13) return { status: 400, text: "A header line ends without CR" };
+      let nameEnd = at;
+      while (isTokenChar(raw.charCodeAt(nameEnd))) nameEnd++;
+      let colon = nameEnd;
+      while (raw.charCodeAt(colon) === 32 || raw.charCodeAt(colon) === 9) colon++;
+      if (nameEnd === at || raw.charCodeAt(colon) !== 58) {
+        this.bodyStart = raw.length;
+        return { status: 400, text: `Malformed header line "${excerpt(raw, at, end)}"` };
+      }
+      if (index.length >= limits.maxHeaders * STRIDE) {
+        this.bodyStart = raw.length;
+        return { status: 413, text: `More than ${limits.maxHeaders} header lines` };
+      }
+      const valueStart = skipLws(raw, colon + 1, end - 1);
+      index.push(headerId(raw, at, nameEnd), lineStart, valueStart, trimLwsEnd(raw, valueStart, end - 1));
+      at = end + 1;
+    }
+  }
+
+  /** Checks what every message must have. For the parser below alone. */
+  check(isDatagram: boolean): Problem | null {
+    let problem: Problem | null = null;
+    const fail = (text: string) => {
+      problem ??= { status: 400, text };
+    };
+    const raw = this.raw;
+    const index = this.index;
+    let seen = 0;
+    let contentLength = -1;
+    for (let i = 0; i < index.length; i += STRIDE) {
+      const id = index[i]!;
+      const start = index[i + 2]!;
+      const end = index[i + 3]!;
+      switch (id) {
+        case VIA:
+          if (seen & (1 << VIA)) continue;
+          this.via = parseVia(raw, start, end);
+          if (this.via === null) fail(`Malformed Via "${excerpt(raw, start, end)}"`);
+          break;
+        case CALL_ID:
+          if (!(seen & (1 << CALL_ID))) this.callIdText = raw.slice(start, end);
+          if (start === end) fail("Call-ID is empty");
+          break;
+        case CSEQ:
+          this.readCseq(start, end);
+          if (this.cseq < 0) {
+            fail(`Malformed CSeq "${excerpt(raw, start, end)}": expected a number below 2^31 and a method`);
+          }
+          break;
+        case CONTENT_LENGTH: {
+          const length = digits(raw, start, end, 1 << 30);
+          if (length < 0) fail(`Malformed Content-Length "${excerpt(raw, start, end)}"`);
+          else if (contentLength >= 0 && contentLength !== length) fail("Two different Content-Length headers");
+          contentLength = length;
+          continue;
+        }
+        case MAX_FORWARDS:
+          if (digits(raw, start, end, 65535) < 0) fail(`Malformed Max-Forwards "${excerpt(raw, start, end)}"`);
+          break;
+        case FROM:
+        case TO:
+          break;
+        default:
+          continue;
+      }
+      if (seen & (1 << id)) {
+        fail(`More than one ${raw.slice(index[i + 1]!, raw.indexOf(":", index[i + 1]!)).trim()} header`);
+      }
+      seen |= 1 << id;
+    }
+    const required = (1 << VIA) | (1 << FROM) | (1 << TO) | (1 << CALL_ID) | (1 << CSEQ);
+    if ((seen & required) !== required) fail(`Missing ${missing(seen)}`);
+    if (problem !== null) return problem;
+    this.fromHeader = this.nameAddr(FROM);
+    this.toHeader = this.nameAddr(TO);
+    if (this.fromHeader === null) return { status: 400, text: "Malformed From" };
+    if (this.toHeader === null) return { status: 400, text: "Malformed To" };
+    if (this.isRequest && this.cseqMethod !== this.method) {
+      return { status: 400, text: `CSeq method ${this.cseqMethod} does not match ${this.method}` };
+    }
+    if (contentLength >= 0) {
+      const bodyLength = raw.length - this.bodyStart;
+      if (bodyLength < contentLength) {
+        return { status: 400, text: `Content-Length is ${contentLength}, but ${bodyLength} bytes follow` };
+      }
+      if (bodyLength > contentLength && isDatagram) this.raw = raw.slice(0, this.bodyStart + contentLength);
+    }
+    return null;
+  }
+
+  private readCseq(start: number, end: number): void {
+    const raw = this.raw;
+    let i = start;
+    while (i < end && !isLws(raw.charCodeAt(i))) i++;
+    const number = digits(raw, start, i, MAX_CSEQ);
+    const method = raw.slice(skipLws(raw, i, end), end);
+    if (number < 0 || !isToken(method)) return;
+    this.cseq = number;
+    this.cseqMethod = method;
+  }
+}
+
+/**
+ * Parses one message, as a datagram held it or as the stream framer cut it out.
+ * @param raw latin1 text, not empty
+ * @param isDatagram bytes beyond Content-Length are cut off (RFC 3261 §18.3)
+ * @returns the message, with `problem` set if it is malformed; then only what was readable can be asked
+ */
+export function parseMessage(raw: string, isDatagram = true, limits: MessageLimits = DEFAULT_LIMITS): Message {
+  const message = new Message(raw);
+  const lineEnd = raw.indexOf("\r\n");
+  if (lineEnd < 0) {
+    message.bodyStart = raw.length;
+    message.problem = { status: 400, text: "No line end" };
+    return message;
+  }
+  message.headersStart = lineEnd + 2;
+  const problem = raw.startsWith("SIP/2.0 ") ? readStatusLine(message, lineEnd) : readRequestLine(message, lineEnd);
+  const scanned = message.scan(limits);
+  const checked = scanned === null ? message.check(isDatagram) : lenientCheck(message);
+  // A wrong version outranks what the headers of another version may look like.
+  message.problem = problem ?? scanned ?? checked;
+  return message;
+}
+
+/** After a broken header section: still learn what is needed to answer. */
+function lenientCheck(message: Message): null {
+  message.check(true);
+  return null;
+}
+
+function readStatusLine(message: Message, lineEnd: number): Problem | null {
+  const raw = message.raw;
+  const status = digits(raw, 8, Math.min(11, lineEnd), 699);
+  const after = raw.charCodeAt(11);
+  message.status = status >= 100 ? status : 999;
+  if (status < 100 || (lineEnd > 11 && after !== 32)) {
+    return { status: 400, text: `Malformed status line "${excerpt(raw, 0, lineEnd)}"` };
+  }
+  return null;
+}
+
+function readRequestLine(message: Message, lineEnd: number): Problem | null {
+  const raw = message.raw;
+  const methodEnd = raw.indexOf(" ");
+  if (methodEnd <= 0 || methodEnd > lineEnd) return requestLineProblem(raw, lineEnd);
+  message.method = raw.slice(0, methodEnd);
+  const uriEnd = raw.indexOf(" ", methodEnd + 1);
+  if (!isToken(message.method) || uriEnd < 0 || uriEnd > lineEnd) return requestLineProblem(raw, lineEnd);
+  message.uriStart = methodEnd + 1;
+  message.uriEnd = uriEnd;
+  if (raw.slice(uriEnd + 1, lineEnd) !== "SIP/2.0") {
+    const version = raw.slice(uriEnd + 1, lineEnd);
+    return /^SIP\/\d+\.\d+$/i.test(version) && version.toUpperCase() !== "SIP/2.0"
+      ? { status: 505, text: `Version ${version} is not supported` }
+      : requestLineProblem(raw, lineEnd);
+  }
+  const uri = parseUri(raw.slice(message.uriStart, uriEnd));
+  if (uri === null) return { status: 400, text: `Malformed Request-URI "${excerpt(raw, message.uriStart, uriEnd)}"` };
+  // RFC 3261 §19.1.1: a Request-URI has no headers part; a Route hidden in one must never become a Route.
+  if (uri.headers !== "") return { status: 400, text: "The Request-URI has a headers part" };
+  message.uri = uri;
+  return null;
+}
+
+function requestLineProblem(raw: string, lineEnd: number): Problem {
+  return { status: 400, text: `Malformed request line "${excerpt(raw, 0, lineEnd)}"` };
+}
+
+function isFold(raw: string, at: number): boolean {
+  const code = raw.charCodeAt(at);
+  return code === 32 || code === 9;
+}
+
+function unfold(value: string): string {
+  return value.includes("\n") ? value.replace(/[ \t]*\r\n[ \t]+/g, " ") : value;
+}
+
+/** At most 60 printable characters for a log line. */
+function excerpt(raw: string, start: number, end: number): string {
+  return raw.slice(start, Math.min(end, start + 60)).replace(/[^\x20-\x7e]/g, ".");
+}
+
+function missing(seen: number): string {
+  const names: [number, string][] = [[VIA, "Via"], [FROM, "From"], [TO, "To"], [CALL_ID, "Call-ID"], [CSEQ, "CSeq"]];
+  return names.filter(([id]) => !(seen & (1 << id))).map(([, name]) => name).join(", ");
+}
+
+const EMPTY_NAME_ADDR: NameAddr = { display: "", uriText: "", uri: null, params: "", tag: "" };

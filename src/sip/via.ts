@@ -1,0 +1,122 @@
+/** One Via value (RFC 3261 §20.42, RFC 3581 rport). */
+import { digits, elementEnd, equalsIgnoreCase, isTokenChar, nextParam, skipLws, trimLwsEnd } from "./scan.ts";
+import type { Flow, Transport } from "./flow.ts";
+import { lowerCase } from "./uri.ts";
+
+export class Via {
+  /** Positions of this value in the message; `end` is before a comma or the line end. */
+  start = 0;
+  end = 0;
+  /** Upper-case: `UDP`, `TCP`, ... */
+  transport = "";
+  /** Lower-case host of sent-by; IPv6 references keep their brackets. */
+  host = "";
+  /** 0 if absent. */
+  port = 0;
+  /** Lower-case; empty if absent. */
+  branch = "";
+  received = "";
+  /** `undefined` absent, 0 present without a value. */
+  rport: number | undefined = undefined;
+  /** True if another Via value follows in the same line. */
+  isListHead = false;
+
+  /** `host:port` as the transaction key needs it (RFC 3261 §17.2.3). */
+  get sentBy(): string {
+    return this.port === 0 ? this.host : this.host + ":" + this.port;
+  }
+}
+
+/** Parses the first Via value of `[start, lineEnd)`; null if malformed. LWS is tolerated wherever RFC 3261 §25.1 allows it. */
+export function parseVia(raw: string, start: number, lineEnd: number): Via | null {
+  const via = new Via();
+  const elementStop = elementEnd(raw, start, lineEnd);
+  if (elementStop < 0) return null;
+  via.isListHead = elementStop < lineEnd;
+  const end = trimLwsEnd(raw, start, elementStop);
+  via.start = start;
+  via.end = end;
+  let at = readProtocol(raw, start, end, via);
+  if (at < 0) return null;
+  at = readSentBy(raw, at, end, via);
+  if (at < 0) return null;
+  while (at < end) {
+    const span = nextParam(raw, at, end);
+    if (span === null || span.nameStart === span.nameEnd) return skipLws(raw, at, end) === end ? via : null;
+    const { nameStart, nameEnd, valueStart, valueEnd } = span;
+    const hasValue = valueStart >= 0;
+    if (equalsIgnoreCase(raw, nameStart, nameEnd, "branch")) {
+      if (!hasValue) return null;
+      via.branch = lowerCase(raw.slice(valueStart, valueEnd));
+    } else if (equalsIgnoreCase(raw, nameStart, nameEnd, "rport")) {
+      const port = hasValue ? digits(raw, valueStart, valueEnd, 65535) : 0;
+      if (port < 0) return null;
+      via.rport = port;
+    } else if (equalsIgnoreCase(raw, nameStart, nameEnd, "received")) {
+      via.received = hasValue ? raw.slice(valueStart, valueEnd) : "";
+    }
+    at = span.next;
+  }
+  return via;
+}
+
+function readProtocol(raw: string, start: number, end: number, via: Via): number {
+  let at = start;
+  if (raw.startsWith("SIP/2.0/", start)) at += 8;
+  else {
+    // wsinv: "SIP  / 2.0 / UDP"
+    for (const part of ["sip", "/", "2.0", "/"]) {
+      at = skipLws(raw, at, end);
+      if (!equalsIgnoreCase(raw, at, at + part.length, part)) return -1;
+      at += part.length;
+    }
+    at = skipLws(raw, at, end);
+  }
+  const transportStart = at;
+  while (at < end && isTokenChar(raw.charCodeAt(at))) at++;
+  if (at === transportStart) return -1;
+  via.transport = upperCase(raw.slice(transportStart, at));
+  const hostStart = skipLws(raw, at, end);
+  return hostStart === at ? -1 : hostStart;
+}
+
+function readSentBy(raw: string, start: number, end: number, via: Via): number {
+  let at = start;
+  if (raw.charCodeAt(at) === 91) {
+    while (at < end && raw.charCodeAt(at) !== 93) at++;
+    if (at >= end) return -1;
+    at++;
+  } else {
+    while (at < end) {
+      const code = raw.charCodeAt(at);
+      if (code === 58 || code === 59 || code <= 32) break;
+      at++;
+    }
+  }
+  if (at === start) return -1;
+  via.host = lowerCase(raw.slice(start, at));
+  at = skipLws(raw, at, end);
+  if (raw.charCodeAt(at) === 58 && at < end) {
+    at = skipLws(raw, at + 1, end);
+    let stop = at;
+    while (stop < end && raw.charCodeAt(stop) >= 48 && raw.charCodeAt(stop) <= 57) stop++;
+    const port = digits(raw, at, stop, 65535);
+    if (port <= 0) return -1;
+    via.port = port;
+    at = stop;
+  }
+  const next = skipLws(raw, at, end);
+  return next === end || raw.charCodeAt(next) === 59 ? next : -1;
+}
+
+function upperCase(text: string): string {
+  return text === "UDP" || text === "TCP" ? text : text.toUpperCase();
+}
+
+const PROTOCOL: Record<Transport, string> = { udp: "UDP", tcp: "TCP", tls: "TLS", ws: "WS", wss: "WSS" };
+
+/** Value of our Via on a request that leaves over `flow`. `rport` so that the answer finds us behind a NAT (RFC 3581). */
+export function viaValue(flow: Flow, branch: string): string {
+  const end = flow.isReliable ? "" : ";rport";
+  return "SIP/2.0/" + PROTOCOL[flow.transport] + " " + flow.listener.advertised + ";branch=" + branch + end;
+}

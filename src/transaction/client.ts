@@ -1,0 +1,155 @@
+/**
+ * Client transactions (RFC 3261 §17.1 with RFC 6026). This file owns all their transitions.
+ *
+ *   INVITE      calling ─1xx→ proceeding ─2xx→ accepted ─M→ terminated     calling ─2xx→ accepted
+ *               calling, proceeding ─3xx..6xx→ completed ─D→ terminated    calling ─B→ terminated
+ *   non-INVITE  trying ─1xx→ proceeding ─final→ completed ─K→ terminated   trying, proceeding ─F→ terminated
+ *
+ * A failed flow terminates any of them that has no final response yet.
+ */
+import type { Flow } from "../sip/flow.ts";
+import { ackForFailure } from "../sip/forward.ts";
+import { type Message, parseMessage } from "../sip/message.ts";
+import type { Due, Lingering } from "./deadline.ts";
+import type { Transactions } from "./table.ts";
+import { T1_MS, T2_MS, TIMEOUT_MS } from "./timers.ts";
+
+export type ClientState = "calling" | "trying" | "proceeding" | "accepted" | "completed" | "terminated";
+
+/** Why a transaction ended without a response. `timeout`: timers B and F. `transport`: the flow failed. */
+export type ClientFailure = "timeout" | "transport";
+
+/** Who sent the request. */
+export interface ClientOwner {
+  /** Each 1xx, the first final, and for an INVITE every further 2xx. */
+  onResponse(response: Message, transaction: ClientTransaction): void;
+  onFailure(failure: ClientFailure, transaction: ClientTransaction): void;
+}
+
+export class ClientTransaction implements Due, Lingering {
+  dueMs = 0;
+  heapSlot = -1;
+  state: ClientState;
+  /** True once a provisional response came: from then on a CANCEL may go (§9.1). */
+  hasProvisional = false;
+  private intervalMs = T1_MS;
+  private timeoutAtMs: number;
+  private isQuiet = false;
+  private ack = "";
+
+  constructor(
+    private readonly table: Transactions,
+    readonly key: string,
+    readonly method: string,
+    /** The request as sent. */
+    readonly wire: string,
+    readonly flow: Flow,
+    readonly isInvite: boolean,
+    public owner: ClientOwner | null,
+  ) {
+    this.state = isInvite ? "calling" : "trying";
+    this.timeoutAtMs = table.schedule.clock.nowMs + TIMEOUT_MS;
+  }
+
+  get isPending(): boolean {
+    return this.state === "calling" || this.state === "trying" || this.state === "proceeding";
+  }
+
+  /** Sends the request. A flow that cannot take it fails the transaction before this returns. */
+  start(): void {
+    if (!this.table.port.send(this.flow, this.wire)) return this.fail("transport");
+    const { deadlines, clock } = this.table.schedule;
+    deadlines.set(this, this.flow.isReliable ? this.timeoutAtMs : clock.nowMs + this.intervalMs);
+  }
+
+  /** Stops repeating the request, but goes on listening: a branch that lost before its phone was heard of (W-11). */
+  quiet(): void {
+    this.isQuiet = true;
+    this.timeoutAtMs = this.table.schedule.clock.nowMs + TIMEOUT_MS;
+    if (this.state === "calling") this.table.schedule.deadlines.set(this, this.timeoutAtMs);
+  }
+
+  receive(response: Message): void {
+    const status = response.status;
+    if (this.isPending) {
+      if (status < 200) return this.onProvisional(response);
+      if (this.isInvite && status < 300) this.accept();
+      else this.complete(response);
+      this.owner?.onResponse(response, this);
+      if (this.state === "completed") this.owner = null;
+    } else if (this.state === "accepted") {
+      if (status >= 200 && status < 300) this.owner?.onResponse(response, this);
+    } else if (this.state === "completed" && this.ack !== "" && status >= 300) {
+      this.table.port.send(this.flow, this.ack);
+    }
+  }
+
+  private onProvisional(response: Message): void {
+    if (this.isInvite) {
+      // Timer B stops with the first 1xx; from here on Timer C, the branch's, watches.
+      if (this.state === "calling") this.table.schedule.deadlines.cancel(this);
+    } else this.intervalMs = T2_MS;
+    this.state = "proceeding";
+    this.hasProvisional = true;
+    this.owner?.onResponse(response, this);
+  }
+
+  private accept(): void {
+    this.state = "accepted";
+    const { deadlines, longLinger, clock } = this.table.schedule;
+    deadlines.cancel(this);
+    longLinger.add(this, clock.nowMs); // Timer M
+  }
+
+  private complete(response: Message): void {
+    const { deadlines, longLinger, shortLinger, clock } = this.table.schedule;
+    this.state = "completed";
+    deadlines.cancel(this);
+    if (this.isInvite) {
+      this.ack = ackForFailure(parseMessage(this.wire), response);
+      this.table.port.send(this.flow, this.ack);
+    }
+    if (this.flow.isReliable) this.terminate();
+    else (this.isInvite ? longLinger : shortLinger).add(this, clock.nowMs); // Timers D, K
+  }
+
+  /** The flow failed under it. */
+  onFlowClosed(): void {
+    if (this.isPending) this.fail("transport");
+  }
+
+  /** Ends it without waiting: nobody is interested any more and nothing can come (Timer C's last word). */
+  abandon(): void {
+    this.owner = null;
+    if (this.isPending) this.terminate();
+  }
+
+  /** Timers A, B, E, F. */
+  onDue(nowMs: number): void {
+    if (!this.isPending) return;
+    if (nowMs >= this.timeoutAtMs) return this.fail("timeout");
+    const { deadlines } = this.table.schedule;
+    if (this.flow.isReliable || this.isQuiet) return deadlines.set(this, this.timeoutAtMs);
+    if (!this.table.port.send(this.flow, this.wire)) return this.fail("transport");
+    this.intervalMs = this.isInvite ? this.intervalMs * 2 : Math.min(this.intervalMs * 2, T2_MS);
+    deadlines.set(this, Math.min(nowMs + this.intervalMs, this.timeoutAtMs));
+  }
+
+  /** Timers D, K, M. */
+  onLingerEnd(): void {
+    this.terminate();
+  }
+
+  private fail(failure: ClientFailure): void {
+    this.terminate();
+    const owner = this.owner;
+    this.owner = null;
+    owner?.onFailure(failure, this);
+  }
+
+  private terminate(): void {
+    this.state = "terminated";
+    this.table.schedule.deadlines.cancel(this);
+    this.table.removeClient(this);
+  }
+}

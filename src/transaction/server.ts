@@ -1,0 +1,162 @@
+/**
+ * Server transactions (RFC 3261 §17.2 with RFC 6026). This file owns all their transitions.
+ *
+ *   INVITE      proceeding ─1xx→ proceeding ─2xx→ accepted ─L→ terminated
+ *               proceeding ─3xx..6xx→ completed ─ACK→ confirmed ─I→ terminated     completed ─H→ terminated
+ *   non-INVITE  trying ─1xx→ proceeding ─final→ completed ─J→ terminated            trying ─final→ completed
+ */
+import type { Flow } from "../sip/flow.ts";
+import type { Message } from "../sip/message.ts";
+import { reasonPhrase } from "../sip/reason.ts";
+import { receivedVia, responseTo } from "../sip/response.ts";
+import type { Due, Lingering } from "./deadline.ts";
+import type { Transactions } from "./table.ts";
+import { T1_MS, T2_MS, TIMEOUT_MS } from "./timers.ts";
+
+export type ServerState = "trying" | "proceeding" | "accepted" | "completed" | "confirmed" | "terminated";
+
+/** Who answers the request. */
+export interface ServerOwner {
+  /** The caller cancelled this INVITE (the CANCEL itself is answered already). */
+  onCancel(cancel: Message): void;
+}
+
+export class ServerTransaction implements Due, Lingering {
+  dueMs = 0;
+  heapSlot = -1;
+  state: ServerState;
+  owner: ServerOwner | null = null;
+  /** To tag of the responses made here; one per transaction (§8.2.6.2). */
+  toTag = "";
+  /** The corrected top Via value, as responses and the forwarded request carry it. */
+  readonly viaText: string;
+  /** Status of the last response sent, 0 if none. */
+  status = 0;
+  private lastResponse = "";
+  private intervalMs = T1_MS;
+  private timeoutAtMs = 0;
+  private replyFlow: Flow | null;
+
+  constructor(
+    private readonly table: Transactions,
+    readonly key: string,
+    /** Released when the transaction completes: ask nothing of it after the final response. */
+    public request: Message,
+    readonly flow: Flow,
+    readonly isInvite: boolean,
+  ) {
+    this.state = isInvite ? "proceeding" : "trying";
+    this.viaText = receivedVia(request, flow);
+    this.replyFlow = flow;
+  }
+
+  get isFinal(): boolean {
+    return this.status >= 200;
+  }
+
+  /** True while a CANCEL or a final response can still make a difference. */
+  get isPending(): boolean {
+    return this.state === "trying" || this.state === "proceeding";
+  }
+
+  /**
+   * Sends a response made here. Nothing happens after a final one.
+   * @param lines further header lines with their CRLF
+   * @param reason `""`: the standard phrase
+   */
+  respond(status: number, reason = "", lines = "", isDurable = false): void {
+    if (!this.isPending) return;
+    if (this.toTag === "" && status > 100) this.toTag = this.table.port.token(10);
+    const phrase = reason === "" ? reasonPhrase(status) : reason;
+    const wire = responseTo(this.request, status, phrase, this.viaText, status === 100 ? "" : this.toTag, lines);
+    this.relay(status, wire, isDurable);
+  }
+
+  /**
+   * Sends a response that is built already (a branch's, with our Via taken off). A 2xx to an INVITE passes also
+   * after the first one (RFC 6026 §7.1); nothing else passes after a final response.
+   */
+  relay(status: number, wire: string, isDurable = false): void {
+    if (this.state === "accepted" && status >= 200 && status < 300) {
+      this.send(wire, isDurable);
+      return;
+    }
+    if (!this.isPending) return;
+    this.status = status;
+    this.send(wire, isDurable);
+    if (status < 200) {
+      this.state = "proceeding";
+      this.lastResponse = wire;
+      return;
+    }
+    const now = this.table.schedule.clock.nowMs;
+    if (this.isInvite && status < 300) {
+      this.state = "accepted";
+      this.table.schedule.longLinger.add(this, now);
+      return;
+    }
+    this.lastResponse = wire;
+    this.state = "completed";
+    if (this.isInvite) {
+      this.timeoutAtMs = now + TIMEOUT_MS;
+      this.table.schedule.deadlines.set(this, this.flow.isReliable ? this.timeoutAtMs : now + this.intervalMs);
+      return;
+    }
+    this.owner = null;
+    this.request = RELEASED;
+    // Timer J is 0 where nothing is retransmitted.
+    if (this.flow.isReliable) this.terminate();
+    else this.table.schedule.longLinger.add(this, now);
+  }
+
+  /** The request came again: the last response goes out again; 2xx are the phone's to repeat (RFC 6026). */
+  onRetransmission(): void {
+    if (this.lastResponse !== "" && this.state !== "confirmed" && this.state !== "accepted") {
+      this.send(this.lastResponse, false);
+    }
+  }
+
+  /** ACK for our non-2xx final. */
+  onAck(): void {
+    if (this.state !== "completed") return;
+    this.state = "confirmed";
+    this.lastResponse = "";
+    this.owner = null;
+    this.table.schedule.deadlines.cancel(this);
+    // Timer I absorbs further ACKs.
+    if (this.flow.isReliable) this.terminate();
+    else this.table.schedule.shortLinger.add(this, this.table.schedule.clock.nowMs);
+  }
+
+  /** Timers G and H. */
+  onDue(nowMs: number): void {
+    if (this.state !== "completed") return;
+    if (nowMs >= this.timeoutAtMs) return this.terminate();
+    this.send(this.lastResponse, false);
+    this.intervalMs = Math.min(this.intervalMs * 2, T2_MS);
+    this.table.schedule.deadlines.set(this, Math.min(nowMs + this.intervalMs, this.timeoutAtMs));
+  }
+
+  /** Timers I, J, L. */
+  onLingerEnd(): void {
+    this.terminate();
+  }
+
+  private terminate(): void {
+    this.state = "terminated";
+    this.owner = null;
+    this.lastResponse = "";
+    this.table.schedule.deadlines.cancel(this);
+    this.table.removeServer(this);
+  }
+
+  private send(wire: string, isDurable: boolean): void {
+    const flow = this.replyFlow = this.table.replyFlow(this.request === RELEASED ? null : this.request, this.replyFlow);
+    if (flow === null) return this.table.port.count("rejected_total", "reply_without_flow");
+    if (isDurable) this.table.port.sendDurable(flow, wire);
+    else this.table.port.send(flow, wire);
+  }
+}
+
+// A completed non-INVITE transaction lives on for 32 s only to repeat its answer; the request's text goes at once.
+const RELEASED: Message = undefined as unknown as Message;

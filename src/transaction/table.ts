@@ -1,0 +1,150 @@
+/**
+ * The transaction table: matches messages to transactions (RFC 3261 §17.1.3, §17.2.3, RFC 2543 fall-back) and makes
+ * new ones. What a request means is its user's business.
+ */
+import type { Flow } from "../sip/flow.ts";
+import type { Message } from "../sip/message.ts";
+import { type ClientOwner, ClientTransaction } from "./client.ts";
+import { ServerTransaction } from "./server.ts";
+import type { Schedule, TransactionPort } from "./timers.ts";
+
+/** RFC 3261 §8.1.1.7, in lower case as branches are compared. */
+export const MAGIC_COOKIE = "z9hg4bk";
+
+/** What comes out of the table. */
+export interface TransactionUser {
+  /** A new request, not ACK or CANCEL. */
+  onRequest(transaction: ServerTransaction): void;
+  /** An ACK that belongs to no failure of ours: one for a 2xx, or a stray. */
+  onAck(ack: Message, flow: Flow): void;
+  /** A CANCEL; `invite` is the transaction it cancels, null if there is none. Answer `cancel` first. */
+  onCancel(cancel: ServerTransaction, invite: ServerTransaction | null): void;
+  /** A response to nothing we know. */
+  onStrayResponse(response: Message, flow: Flow): void;
+}
+
+export class Transactions {
+  private readonly servers = new Map<string, ServerTransaction>();
+  private readonly clients = new Map<string, ClientTransaction>();
+  /** Client transactions by connection, so that a close fails them at once; UDP flows do not close. */
+  private readonly byFlow = new Map<Flow, Set<ClientTransaction>>();
+  /** How every branch of this process begins. */
+  readonly branchStart: string;
+  private branchCount = 0;
+
+  constructor(readonly port: TransactionPort, readonly schedule: Schedule, private readonly user: TransactionUser) {
+    // Unguessable: a response must name the branch, so nobody who has not seen the request can forge one.
+    this.branchStart = "z9hG4bK" + port.token(12);
+  }
+
+  get serverCount(): number {
+    return this.servers.size;
+  }
+
+  get clientCount(): number {
+    return this.clients.size;
+  }
+
+  /** A branch value no transaction had before, across restarts too. `suffix`: what the proxy wants to find again in its Via. */
+  newBranch(suffix = ""): string {
+    this.branchCount++;
+    return this.branchStart + this.branchCount.toString(36) + suffix;
+  }
+
+  /** A request without a problem. */
+  receiveRequest(request: Message, flow: Flow): void {
+    const isAck = request.method === "ACK";
+    const key = serverKey(request, isAck ? "INVITE" : request.method);
+    const known = this.servers.get(key);
+    if (known !== undefined) {
+      if (!isAck) return known.onRetransmission();
+      if (known.state === "completed" || known.state === "confirmed") return known.onAck();
+    }
+    if (isAck) return this.user.onAck(request, flow);
+    const transaction = new ServerTransaction(this, key, request, flow, request.method === "INVITE");
+    this.servers.set(key, transaction);
+    if (request.method === "CANCEL") {
+      this.user.onCancel(transaction, this.servers.get(serverKey(request, "INVITE")) ?? null);
+    } else this.user.onRequest(transaction);
+  }
+
+  /** A response without a problem. */
+  receiveResponse(response: Message, flow: Flow): void {
+    const key = clientKey(response.via!.branch, response.cseqMethod);
+    const transaction = this.clients.get(key);
+    // §17.1.3: branch and CSeq method must both match.
+    if (transaction === undefined || transaction.method !== response.cseqMethod) {
+      this.user.onStrayResponse(response, flow);
+    } else transaction.receive(response);
+  }
+
+  /**
+   * Sends a request.
+   * @param branch the branch of its top Via, from {@link newBranch} (a CANCEL has its INVITE's)
+   */
+  send(wire: string, method: string, branch: string, flow: Flow, owner: ClientOwner | null): ClientTransaction {
+    const key = clientKey(branch.toLowerCase(), method);
+    const transaction = new ClientTransaction(this, key, method, wire, flow, method === "INVITE", owner);
+    this.clients.set(key, transaction);
+    if (flow.isReliable) {
+      let ofFlow = this.byFlow.get(flow);
+      if (ofFlow === undefined) this.byFlow.set(flow, ofFlow = new Set());
+      ofFlow.add(transaction);
+    }
+    transaction.start();
+    return transaction;
+  }
+
+  /** A connection closed, or could not be opened. */
+  flowClosed(flow: Flow): void {
+    const ofFlow = this.byFlow.get(flow);
+    if (ofFlow === undefined) return;
+    this.byFlow.delete(flow);
+    for (const transaction of ofFlow) transaction.onFlowClosed();
+  }
+
+  /** Where a reply goes (§18.2.2, RFC 3581): the flow the request came on, else the source address and sent-by port. */
+  replyFlow(request: Message | null, flow: Flow | null): Flow | null {
+    if (flow === null || request === null) return flow;
+    const via = request.via!;
+    const sentByPort = via.port === 0 ? 5060 : via.port;
+    if (flow.isReliable) {
+      if (flow.state !== "closed") return flow;
+      return this.port.flowTo(flow.transport, flow.remoteAddress, sentByPort);
+    }
+    if (via.rport !== undefined || flow.remotePort === sentByPort) return flow;
+    return this.port.flowTo("udp", flow.remoteAddress, sentByPort, flow.listener) ?? flow;
+  }
+
+  /** For the transactions alone. */
+  removeServer(transaction: ServerTransaction): void {
+    if (this.servers.get(transaction.key) === transaction) this.servers.delete(transaction.key);
+  }
+
+  /** For the transactions alone. */
+  removeClient(transaction: ClientTransaction): void {
+    if (this.clients.get(transaction.key) === transaction) this.clients.delete(transaction.key);
+    if (!transaction.flow.isReliable) return;
+    const ofFlow = this.byFlow.get(transaction.flow);
+    if (ofFlow === undefined) return;
+    ofFlow.delete(transaction);
+    if (ofFlow.size === 0) this.byFlow.delete(transaction.flow);
+  }
+}
+
+function clientKey(branch: string, method: string): string {
+  return method === "CANCEL" ? branch + "|CANCEL" : branch;
+}
+
+/** RFC 3261 §17.2.3: branch, sent-by and method; without the magic cookie what RFC 2543 matched by. */
+function serverKey(request: Message, method: string): string {
+  const via = request.via!;
+  if (via.branch.length > MAGIC_COOKIE.length && via.branch.startsWith(MAGIC_COOKIE)) {
+    return via.branch + "|" + via.host + ":" + via.port + "|" + method;
+  }
+  // The To tag is left out: an ACK has ours, the INVITE has none.
+  const toTag = method === "INVITE" ? "" : request.to.tag;
+  return "2543|" + method + "|" + request.uri!.text + "|" + request.from.tag + "|" + request.from.uriText + "|" +
+    toTag +
+    "|" + request.callId + "|" + request.cseq + "|" + request.raw.slice(via.start, via.end);
+}

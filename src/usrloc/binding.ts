@@ -1,0 +1,84 @@
+/** The in-memory contact: the model's fields, plus its place in the deadline heap. */
+import type { Flow } from "../sip/flow.ts";
+import type { Aor, Contact, DeviceKind, PushParams } from "./model.ts";
+
+/** What a contact needs of the deadline heap (structurally the transaction layer's `Due`). */
+export interface ExpirySchedule {
+  set(item: Binding, dueMs: number): void;
+  cancel(item: Binding): void;
+}
+
+/** Where expiries are reported. */
+export interface ExpiryOwner {
+  onExpiryDue(binding: Binding, nowMs: number): void;
+}
+
+/** Everything of a contact that comes from a REGISTER or from the store. */
+export interface ContactFields {
+  uri: string;
+  params: string;
+  instance: string;
+  regId: number;
+  q: number;
+  callId: string;
+  cseq: number;
+  expiresAtMs: number;
+  registeredAtMs: number;
+  path: string;
+  userAgent: string;
+  kind: DeviceKind;
+  push: PushParams | null;
+  flowKey: string;
+}
+
+export class Binding implements Contact {
+  dueMs = 0;
+  heapSlot = -1;
+  flow: Flow | null = null;
+  /** False once it is out of usrloc: whoever still holds it must not use it. */
+  isRegistered = true;
+  /** The REGISTER in flight order that wrote it last (R-17); not stored. */
+  order = 0;
+  /** Flow token of Record-Route for this device, made on first use; see proxy/record_route.ts. */
+  routeToken = "";
+  uri: string;
+  params: string;
+  instance: string;
+  regId: number;
+  q: number;
+  callId: string;
+  cseq: number;
+  expiresAtMs: number;
+  registeredAtMs: number;
+  path: string;
+  userAgent: string;
+  kind: DeviceKind;
+  push: PushParams | null;
+  flowKey: string;
+
+  constructor(
+    readonly id: string,
+    readonly aor: Aor,
+    fields: ContactFields,
+    private readonly owner: ExpiryOwner,
+  ) {
+    this.uri = fields.uri;
+    this.params = fields.params;
+    this.instance = fields.instance;
+    this.regId = fields.regId;
+    this.q = fields.q;
+    this.callId = fields.callId;
+    this.cseq = fields.cseq;
+    this.expiresAtMs = fields.expiresAtMs;
+    this.registeredAtMs = fields.registeredAtMs;
+    this.path = fields.path;
+    this.userAgent = fields.userAgent;
+    this.kind = fields.kind;
+    this.push = fields.push;
+    this.flowKey = fields.flowKey;
+  }
+
+  onDue(nowMs: number): void {
+    this.owner.onExpiryDue(this, nowMs);
+  }
+}

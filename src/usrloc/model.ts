@@ -1,0 +1,91 @@
+/**
+ * The shapes of usrloc: AoR, device contact, push parameters, upstream binding. Data only; the rules are in
+ * `usrloc.ts`. The store saves and loads exactly these fields.
+ */
+import type { Flow } from "../sip/flow.ts";
+
+/** `mobile`: sleeps, may be woken by push. `desk`: reachable as long as its flow is. */
+export type DeviceKind = "mobile" | "desk";
+
+/** How far the push service believes in the token: `unknown` until the first answer. */
+export type TokenState = "unknown" | "valid" | "dead";
+
+/** RFC 8599 §4.1: where and how a device can be woken. */
+export interface PushParams {
+  /** `pn-provider`, lower-case. */
+  provider: string;
+  /** `pn-param`, unescaped; empty if absent. */
+  param: string;
+  /** `pn-prid`, unescaped: the token. Never empty. */
+  prid: string;
+  tokenState: TokenState;
+  /** When this very token was last registered, ms since the epoch (guards P-04: a failure older than it kills nothing). */
+  registeredAtMs: number;
+}
+
+/** One registered device of an AoR. Times are ms since the epoch. */
+export interface Contact {
+  /** Stable id of the device, unique in the appliance, lower-case letters and digits: `lf=` of the modes `contact` and `mirror`, `{id}` of the API. */
+  readonly id: string;
+  readonly aor: Aor;
+  /** The Contact URI as the phone sent it, without angle brackets. */
+  uri: string;
+  /** Contact header parameters as sent, from the first `;`, without `expires`; empty if none. */
+  params: string;
+  /** `+sip.instance` without quotes and angle brackets; empty if the phone sent none. */
+  instance: string;
+  /** `reg-id` (RFC 5626); 0 if absent. */
+  regId: number;
+  /** 0..1000. */
+  q: number;
+  callId: string;
+  cseq: number;
+  expiresAtMs: number;
+  registeredAtMs: number;
+  /** Path vector of the REGISTER in Route order, one header value; empty if none. */
+  path: string;
+  userAgent: string;
+  kind: DeviceKind;
+  push: PushParams | null;
+  /** The way to it; null after a restart or once the connection closed. */
+  flow: Flow | null;
+  /** `Flow.key` of the last flow, kept across restarts. */
+  flowKey: string;
+}
+
+/** What the PBX granted us. `none` in registrar mode and before the first 2xx. */
+export interface Upstream {
+  /** `registered`: the PBX holds our Contact until `expiresAtMs`. `removed`: we or a phone ended it. */
+  state: "none" | "registered" | "removed";
+  expiresAtMs: number;
+  /** Call-ID and CSeq of the last REGISTER that went to the PBX for it. */
+  callId: string;
+  cseq: number;
+}
+
+/** An address of record that has, or had, contacts. */
+export interface Aor {
+  /** Canonical `user@domain`: lower-case host, user unescaped where the RFC allows. */
+  readonly key: string;
+  readonly user: string;
+  readonly domain: string;
+  /** Stable id, unique in the appliance: `lf=` of the mode `aor`. */
+  readonly id: string;
+  readonly contacts: Contact[];
+  upstream: Upstream;
+}
+
+/** What the store is told, within the turn in which it happened; it reads the objects when it commits. */
+export interface ChangeLog {
+  /** The contact is new, or any field but its flow object changed. `isRefresh`: only `expiresAtMs`, `registeredAtMs`, `cseq`, `callId` changed. */
+  contactSaved(contact: Contact, isRefresh: boolean): void;
+  contactRemoved(contact: Contact): void;
+  /** The AoR is new or its upstream binding changed. */
+  aorSaved(aor: Aor): void;
+  aorRemoved(aor: Aor): void;
+}
+
+/** A stored contact as the store gives it back at start (`flow` is made by the appliance from `flowKey`). */
+export type StoredContact = Omit<Contact, "aor" | "flow"> & { aorKey: string };
+/** A stored AoR as the store gives it back at start. */
+export type StoredAor = Omit<Aor, "contacts">;

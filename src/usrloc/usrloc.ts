@@ -1,0 +1,254 @@
+/**
+ * usrloc: the truth about who is registered, in memory. Owns the indexes, exact expiry (R-10) and the change log to
+ * the store. Must not know SIP messages, the PBX, or calls; whoever wants to hear of a removal is its listener.
+ */
+import type { Clock } from "../sip/clock.ts";
+import type { Flow } from "../sip/flow.ts";
+import { Binding, type ContactFields, type ExpiryOwner, type ExpirySchedule } from "./binding.ts";
+import type { Aor, ChangeLog, Contact, StoredAor, StoredContact, Upstream } from "./model.ts";
+
+/** Why a contact left. */
+export type RemovalCause = "expired" | "unregistered" | "evicted" | "token_dead" | "control";
+
+/** Told after the fact, within the turn. */
+export interface UsrlocListener {
+  onContactRemoved(contact: Contact, cause: RemovalCause): void;
+}
+
+/** The flow table must not forget a flow a contact is reached over. */
+export interface FlowPins {
+  pin(flow: Flow): void;
+  unpin(flow: Flow): void;
+}
+
+/** `live`: heard of lately, or its connection is open. `unknown`: UDP and silent. `lost`: no way to it but a push. */
+export type Reachability = "live" | "unknown" | "lost";
+
+export class Usrloc implements ExpiryOwner {
+  private readonly aors = new Map<string, Aor>();
+  private readonly aorsById = new Map<string, Aor>();
+  private readonly contactsById = new Map<string, Binding>();
+  /** Most flows have one contact, a proxy or a test phone may have thousands. */
+  private readonly byFlow = new Map<Flow, Binding | Set<Binding>>();
+  private readonly domainCounts = new Map<string, number>();
+  listener: UsrlocListener = { onContactRemoved() {} };
+
+  constructor(
+    private readonly clock: Clock,
+    private readonly expiries: ExpirySchedule,
+    private readonly changes: ChangeLog,
+    private readonly pins: FlowPins,
+  ) {}
+
+  get aorCount(): number {
+    return this.aors.size;
+  }
+
+  get contactCount(): number {
+    return this.contactsById.size;
+  }
+
+  /** Every AoR, in order of first registration. */
+  all(): IterableIterator<Aor> {
+    return this.aors.values();
+  }
+
+  /** The domains that AoRs have, the most used first is not promised. */
+  domains(): IterableIterator<string> {
+    return this.domainCounts.keys();
+  }
+
+  hasDomain(domain: string): boolean {
+    return this.domainCounts.has(domain);
+  }
+
+  /** @param key canonical `user@domain` */
+  find(key: string): Aor | undefined {
+    return this.aors.get(key);
+  }
+
+  /** @param id `lf=` of the mode `aor` */
+  findById(id: string): Aor | undefined {
+    return this.aorsById.get(id);
+  }
+
+  contact(id: string): Binding | undefined {
+    return this.contactsById.get(id);
+  }
+
+  /** The contacts reached over a flow. */
+  contactsOver(flow: Flow): Binding[] {
+    const over = this.byFlow.get(flow);
+    return over === undefined ? [] : over instanceof Set ? [...over] : [over];
+  }
+
+  /** True if anybody is registered over this flow. */
+  isPhoneFlow(flow: Flow): boolean {
+    return this.byFlow.has(flow);
+  }
+
+  /** The AoR of a key, made if it is new. `id` is used only then. */
+  ensure(key: string, user: string, domain: string, id: string): Aor {
+    const known = this.aors.get(key);
+    if (known !== undefined) return known;
+    const aor: Aor = {
+      key,
+      user,
+      domain,
+      id,
+      contacts: [],
+      upstream: { state: "none", expiresAtMs: 0, callId: "", cseq: 0 },
+    };
+    this.index(aor);
+    this.changes.aorSaved(aor);
+    return aor;
+  }
+
+  /** Writes a contact: a new one if `known` is null. The flow it came over becomes its flow. */
+  save(aor: Aor, known: Binding | null, id: string, fields: ContactFields, flow: Flow | null): Binding {
+    let binding = known;
+    if (binding === null) {
+      binding = new Binding(id, aor, fields, this);
+      aor.contacts.push(binding);
+      this.contactsById.set(id, binding);
+      this.changes.contactSaved(binding, false);
+    } else {
+      const isRefresh = isOnlyRefreshed(binding, fields);
+      binding.callId = fields.callId;
+      binding.cseq = fields.cseq;
+      binding.expiresAtMs = fields.expiresAtMs;
+      binding.registeredAtMs = fields.registeredAtMs;
+      if (!isRefresh) {
+        binding.uri = fields.uri;
+        binding.params = fields.params;
+        binding.instance = fields.instance;
+        binding.regId = fields.regId;
+        binding.q = fields.q;
+        binding.path = fields.path;
+        binding.userAgent = fields.userAgent;
+        binding.kind = fields.kind;
+        binding.flowKey = fields.flowKey;
+        if (!samePush(binding, fields)) binding.push = fields.push;
+      }
+      if (binding.push !== null) binding.push.registeredAtMs = fields.registeredAtMs;
+      this.changes.contactSaved(binding, isRefresh);
+    }
+    this.bind(binding, flow);
+    // Later than the deadline already set: it will be looked at then and set anew, which spares the heap a move per refresh.
+    if (binding.heapSlot < 0 || binding.expiresAtMs < binding.dueMs) this.expiries.set(binding, binding.expiresAtMs);
+    return binding;
+  }
+
+  /** Tells the store that something else of the contact changed: token state, push parameters set by hand. */
+  touched(contact: Contact): void {
+    this.changes.contactSaved(contact, false);
+  }
+
+  remove(contact: Contact, cause: RemovalCause): void {
+    const binding = this.contactsById.get(contact.id);
+    if (binding === undefined) return;
+    this.contactsById.delete(binding.id);
+    this.expiries.cancel(binding);
+    this.bind(binding, null);
+    binding.isRegistered = false;
+    const contacts = binding.aor.contacts;
+    contacts.splice(contacts.indexOf(binding), 1);
+    this.changes.contactRemoved(binding);
+    this.listener.onContactRemoved(binding, cause);
+    this.forgetIfEmpty(binding.aor);
+  }
+
+  setUpstream(aor: Aor, upstream: Upstream): void {
+    aor.upstream = upstream;
+    this.changes.aorSaved(aor);
+    this.forgetIfEmpty(aor);
+  }
+
+  /** A connection closed: the contacts over it are lost from this moment on, and stay registered (R-08). */
+  flowClosed(flow: Flow): readonly Contact[] {
+    const lost = this.contactsOver(flow);
+    for (const binding of lost) this.bind(binding, null);
+    return lost;
+  }
+
+  /** How a contact can be reached now. `idleMs`: silence after which UDP is unknown (W-02). */
+  reachability(contact: Contact, idleMs: number): Reachability {
+    const flow = contact.flow;
+    if (flow === null || flow.state === "closed") return "lost";
+    if (flow.isReliable) return "live";
+    return this.clock.nowMs - flow.lastHeardMs < idleMs ? "live" : "unknown";
+  }
+
+  /** Puts back what the store had at start. `flowOf` rebuilds UDP flows (R-18). */
+  restore(aors: readonly StoredAor[], contacts: readonly StoredContact[], flowOf: (key: string) => Flow | null): void {
+    for (const stored of aors) this.index({ ...stored, contacts: [] });
+    for (const stored of contacts) {
+      const aor = this.aors.get(stored.aorKey);
+      if (aor === undefined || this.contactsById.has(stored.id)) continue;
+      const binding = new Binding(stored.id, aor, stored, this);
+      aor.contacts.push(binding);
+      this.contactsById.set(binding.id, binding);
+      this.bind(binding, flowOf(binding.flowKey));
+      this.expiries.set(binding, binding.expiresAtMs);
+    }
+    for (const aor of [...this.aors.values()]) this.forgetIfEmpty(aor);
+  }
+
+  onExpiryDue(binding: Binding, nowMs: number): void {
+    if (!binding.isRegistered) return;
+    if (binding.expiresAtMs > nowMs) this.expiries.set(binding, binding.expiresAtMs);
+    else this.remove(binding, "expired");
+  }
+
+  private index(aor: Aor): void {
+    this.aors.set(aor.key, aor);
+    this.aorsById.set(aor.id, aor);
+    this.domainCounts.set(aor.domain, (this.domainCounts.get(aor.domain) ?? 0) + 1);
+  }
+
+  /** An AoR without contacts is kept only while the PBX still holds our Contact for it. */
+  forgetIfEmpty(aor: Aor): void {
+    if (aor.contacts.length > 0 || this.aors.get(aor.key) !== aor) return;
+    if (aor.upstream.state === "registered" && aor.upstream.expiresAtMs > this.clock.nowMs) return;
+    this.aors.delete(aor.key);
+    this.aorsById.delete(aor.id);
+    const left = this.domainCounts.get(aor.domain)! - 1;
+    if (left > 0) this.domainCounts.set(aor.domain, left);
+    else this.domainCounts.delete(aor.domain);
+    this.changes.aorRemoved(aor);
+  }
+
+  private bind(binding: Binding, flow: Flow | null): void {
+    const old = binding.flow;
+    if (old === flow) return;
+    if (old !== null) {
+      this.pins.unpin(old);
+      const over = this.byFlow.get(old);
+      if (over instanceof Set) {
+        over.delete(binding);
+        if (over.size === 0) this.byFlow.delete(old);
+      } else this.byFlow.delete(old);
+    }
+    binding.flow = flow;
+    if (flow === null) return;
+    this.pins.pin(flow);
+    const over = this.byFlow.get(flow);
+    if (over === undefined) this.byFlow.set(flow, binding);
+    else if (over instanceof Set) over.add(binding);
+    else this.byFlow.set(flow, new Set([over, binding]));
+  }
+}
+
+function isOnlyRefreshed(binding: Binding, fields: ContactFields): boolean {
+  return binding.uri === fields.uri && binding.params === fields.params && binding.flowKey === fields.flowKey &&
+    binding.instance === fields.instance && binding.regId === fields.regId && binding.q === fields.q &&
+    binding.path === fields.path && binding.userAgent === fields.userAgent && binding.kind === fields.kind &&
+    samePush(binding, fields);
+}
+
+function samePush(binding: Binding, fields: ContactFields): boolean {
+  const a = binding.push;
+  const b = fields.push;
+  if (a === null || b === null) return a === b;
+  return a.prid === b.prid && a.provider === b.provider && a.param === b.param && a.tokenState !== "dead";
+}
