@@ -7,7 +7,7 @@
  */
 import { CALL_ID, CONTENT_LENGTH, CSEQ, FROM, headerId, MAX_FORWARDS, TO, VIA } from "./header.ts";
 import { type NameAddr, parseNameAddr } from "./name_addr.ts";
-import { digits, elementEnd, isLws, isToken, isTokenChar, skipLws, trimLwsEnd } from "./scan.ts";
+import { digits, elementEnd, equalsIgnoreCase, isLws, isToken, isTokenChar, skipLws, trimLwsEnd } from "./scan.ts";
 import { parseUri, type Uri } from "./uri.ts";
 import { parseVia, type Via } from "./via.ts";
 
@@ -195,7 +195,7 @@ export class Message {
       while (raw.charCodeAt(colon) === 32 || raw.charCodeAt(colon) === 9) colon++;
       if (nameEnd === at || raw.charCodeAt(colon) !== 58) {
         this.bodyStart = raw.length;
-        return { status: 400, text: `Malformed header line "${excerpt(raw, at, end)}"` };
+        return { status: 400, text: `Malformed header line "${excerpt(raw, at, end - 1)}"` };
       }
       if (index.length >= limits.maxHeaders * STRIDE) {
         this.bodyStart = raw.length;
@@ -305,7 +305,9 @@ export function parseMessage(raw: string, isDatagram = true, limits: MessageLimi
     return message;
   }
   message.headersStart = lineEnd + 2;
-  const problem = raw.startsWith("SIP/2.0 ") ? readStatusLine(message, lineEnd) : readRequestLine(message, lineEnd);
+  const problem = equalsIgnoreCase(raw, 0, 8, "sip/2.0 ")
+    ? readStatusLine(message, lineEnd)
+    : readRequestLine(message, lineEnd);
   const scanned = message.scan(limits);
   const checked = scanned === null ? message.check(isDatagram) : lenientCheck(message);
   // A wrong version outranks what the headers of another version may look like.
@@ -339,9 +341,10 @@ function readRequestLine(message: Message, lineEnd: number): Problem | null {
   if (!isToken(message.method) || uriEnd < 0 || uriEnd > lineEnd) return requestLineProblem(raw, lineEnd);
   message.uriStart = methodEnd + 1;
   message.uriEnd = uriEnd;
-  if (raw.slice(uriEnd + 1, lineEnd) !== "SIP/2.0") {
+  // §7.1: the version is compared without regard to case.
+  if (!equalsIgnoreCase(raw, uriEnd + 1, lineEnd, "sip/2.0")) {
     const version = raw.slice(uriEnd + 1, lineEnd);
-    return /^SIP\/\d+\.\d+$/i.test(version) && version.toUpperCase() !== "SIP/2.0"
+    return /^SIP\/\d+\.\d+$/i.test(version)
       ? { status: 505, text: `Version ${version} is not supported` }
       : requestLineProblem(raw, lineEnd);
   }

@@ -181,8 +181,14 @@ function userEnd(text: string, from: number): number {
 function isHostWithParams(text: string, from: number, to: number): boolean {
   const semicolon = text.indexOf(";", from);
   const end = semicolon >= 0 && semicolon < to ? semicolon : to;
-  const host = text.slice(from, end);
-  return host.includes(".") || host.startsWith("[");
+  if (text.charCodeAt(from) === 91) return true;
+  let hasDot = false;
+  for (let i = from; i < end; i++) {
+    const code = text.charCodeAt(i);
+    if (!isHostChar(code) && code !== 58) return false;
+    if (code === 46) hasDot = true;
+  }
+  return hasDot;
 }
 
 function isHostChar(code: number): boolean {

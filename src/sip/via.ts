@@ -64,13 +64,14 @@ function readProtocol(raw: string, start: number, end: number, via: Via): number
   let at = start;
   if (raw.startsWith("SIP/2.0/", start)) at += 8;
   else {
-    // wsinv: "SIP  / 2.0 / UDP"
-    for (const part of ["sip", "/", "2.0", "/"]) {
-      at = skipLws(raw, at, end);
-      if (!equalsIgnoreCase(raw, at, at + part.length, part)) return -1;
-      at += part.length;
-    }
-    at = skipLws(raw, at, end);
+    // wsinv: "SIP  / 2.0 / UDP"; another version is read too, or its 505 could not be sent (RFC 4475 §3.1.2.16)
+    at = afterWord(raw, at, end, "sip");
+    at = afterWord(raw, at, end, "/");
+    while (
+      at >= 0 && at < end && (raw.charCodeAt(at) === 46 || (raw.charCodeAt(at) >= 48 && raw.charCodeAt(at) <= 57))
+    ) at++;
+    at = afterWord(raw, at, end, "/");
+    if (at < 0) return -1;
   }
   const transportStart = at;
   while (at < end && isTokenChar(raw.charCodeAt(at))) at++;
@@ -78,6 +79,14 @@ function readProtocol(raw: string, start: number, end: number, via: Via): number
   via.transport = upperCase(raw.slice(transportStart, at));
   const hostStart = skipLws(raw, at, end);
   return hostStart === at ? -1 : hostStart;
+}
+
+/** Position of what follows `word` and the white space around it; -1 if another stands there. */
+function afterWord(raw: string, at: number, end: number, word: string): number {
+  if (at < 0) return -1;
+  const start = skipLws(raw, at, end);
+  if (!equalsIgnoreCase(raw, start, start + word.length, word)) return -1;
+  return skipLws(raw, start + word.length, end);
 }
 
 function readSentBy(raw: string, start: number, end: number, via: Via): number {
