@@ -18,17 +18,22 @@ export class UserDirectory {
    * looks like the challenge to a name that is.
    */
   readonly commonOffer: HashOffer;
+  /** Every realm there is a user of, as first spelled: what to challenge with where no domain is configured. */
+  readonly realms: readonly string[];
 
   /** @param users with Unicode names, as the users file has them; of two of the same name and realm the first counts */
   constructor(users: readonly DigestUser[]) {
     const counts = [0, 0, 0, 0];
+    const realms = new Map<string, string>();
     for (const written of users) {
       const user = { ...written, user: wireText(written.user), realm: wireText(written.realm) };
       const key = keyOf(user.user, user.realm);
       if (this.#users.has(key)) continue;
       this.#users.set(key, user);
+      if (!realms.has(user.realm.toLowerCase())) realms.set(user.realm.toLowerCase(), user.realm);
       counts[(user.ha1Md5 === "" ? 0 : 1) + (user.ha1Sha256 === "" ? 0 : 2)]++;
     }
+    this.realms = [...realms.values()];
     const most = counts[3] >= Math.max(counts[1], counts[2]) ? 3 : counts[1] >= counts[2] ? 1 : 2;
     this.commonOffer = { hasMd5: (most & 1) !== 0, hasSha256: (most & 2) !== 0 };
   }

@@ -20,6 +20,13 @@ describe("R-16 the directory", () => {
     expect(directory.find("alice\na:example.org", "")).toBeNull();
   });
 
+  test("knows its realms, each once", () => {
+    const realms = ["b.org", "a.org", "B.org"];
+    const directory = new UserDirectory(realms.map((realm, index) => digestUser(`user${index}`, realm, "p")));
+    expect(directory.realms).toEqual(["b.org", "a.org"]);
+    expect(new UserDirectory([]).realms).toEqual([]);
+  });
+
   test("knows what most users have", () => {
     const old = (user: string) => ({ ...alice, user, ha1Sha256: "" });
     const offer = (...users: typeof alice[]) => new UserDirectory(users).commonOffer;
