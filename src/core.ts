@@ -108,7 +108,7 @@ export class Core implements RouterUser, RegistrarUser {
     this.hints = deviceHints(config.devices);
     this.silo.settings = siloSettings(config);
     this.bindings.settings = registrarSettings(config, secrets);
-    this.local?.setAuthenticator(this.authenticator());
+    this.local?.setUsers(secrets.users, () => this.authenticator());
   }
 
   /** A complete message came in over a flow (latin1 text). */
@@ -260,7 +260,9 @@ export class Core implements RouterUser, RegistrarUser {
   private authenticator(): Authenticator | null {
     const { users, nonces } = this.secrets;
     if (users === null) return null;
-    const realms = this.config.domain.length > 0 ? this.config.domain : ["latefork"];
+    // Without a domain of our own the users' realms are what phones know.
+    const realms = this.config.domain.length > 0 ? this.config.domain : users.realms;
+    if (realms.length === 0) return null;
     return new Authenticator({ realms, nonceLifetimeMs: 300_000, secret: nonces }, users);
   }
 }

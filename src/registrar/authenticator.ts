@@ -110,6 +110,11 @@ export class Authenticator {
     this.#decoyHa1 = createHmac("sha256", settings.secret).update("decoy").digest("hex");
   }
 
+  /** Our domains, the first one first. */
+  get realms(): readonly string[] {
+    return this.#settings.realms;
+  }
+
   /** The users file was read again; nonces and their counts stay. */
   setUsers(users: UserDirectory): void {
     this.#users = users;

@@ -16,6 +16,7 @@ import { type Applied, type Bindings, contactLines } from "./apply.ts";
 import type { Authenticator } from "./authenticator.ts";
 import { type DeviceHintReader, isProblem, readRegister, type RegisterRequest } from "./register.ts";
 import type { RegistrarUser } from "./settings.ts";
+import type { UserDirectory } from "./users.ts";
 
 /** Answer to a REGISTER: status, reason, header lines. */
 interface Answer {
@@ -23,6 +24,12 @@ interface Answer {
   reason: string;
   lines: string;
   applied: Applied | null;
+}
+
+/** Who digest says it is. */
+interface ProvenUser {
+  user: string;
+  realm: string;
 }
 
 /** Extensions a registrar is asked to understand (RFC 3327, RFC 5626). */
@@ -41,9 +48,10 @@ export class LocalRegistrar {
     private readonly hints: DeviceHintReader,
   ) {}
 
-  /** The users file was read again. */
-  setAuthenticator(authenticator: Authenticator | null): void {
-    this.authenticator = authenticator;
+  /** The users file was read again. Nonces and their counts stay, so that nothing can be replayed (R-16). */
+  setUsers(users: UserDirectory | null, fresh: () => Authenticator | null): void {
+    if (users !== null && this.authenticator !== null) this.authenticator.setUsers(users);
+    else this.authenticator = fresh();
   }
 
   /**
@@ -51,7 +59,7 @@ export class LocalRegistrar {
    * @returns the response as text, to be sent durably, and what to do after that
    */
   registerTrusted(message: Message, flow: Flow): { wire: string; after: () => void } {
-    const answer = this.process(message, flow, null);
+    const answer = this.judge(message, flow, null);
     const toTag = message.to.tag === "" ? stableTag(message) : "";
     const phrase = answer.reason === "" ? reasonPhrase(answer.status) : answer.reason;
     const wire = responseTo(message, answer.status, phrase, receivedVia(message, flow), toTag, answer.lines);
@@ -62,20 +70,33 @@ export class LocalRegistrar {
   /** A REGISTER that needs digest. */
   onRegister(server: ServerTransaction): void {
     const { request, flow } = server;
-    const user = this.authenticate(server);
-    if (user === null) return;
+    const who = this.authenticate(server);
+    if (who === null) return;
     const arrivedAtMs = this.clock.nowMs;
-    const answer = this.process(request, flow, user);
+    const answer = this.judge(request, flow, who);
     server.respond(answer.status, answer.reason, answer.lines, true);
     this.resume(answer.applied, arrivedAtMs);
   }
 
   /** Calls between local users need digest (F-06); answered 407 here if it is missing or wrong. */
   authorize(server: ServerTransaction): boolean {
-    return this.authenticate(server) !== null;
+    const who = this.authenticate(server);
+    if (who === null) return false;
+    const from = server.request.from.uri!;
+    if (!this.isOurDomain(from.host) || this.isSelf(who, canonicalUser(from.user), from.host)) return true;
+    this.port.count("rejected_total", "foreign_from");
+    server.respond(403, "From is not your address of record");
+    return false;
   }
 
-  private authenticate(server: ServerTransaction): string | null {
+  /** True if the proven user is the user of this AoR: the name alone says nothing where another domain has it too. */
+  private isSelf(who: ProvenUser, user: string, domain: string): boolean {
+    if (canonicalUser(who.user) !== user) return false;
+    const realms = this.authenticator!.realms;
+    return who.realm.toLowerCase() === domain || (!realms.includes(domain) && who.realm.toLowerCase() === realms[0]);
+  }
+
+  private authenticate(server: ServerTransaction): ProvenUser | null {
     const { request } = server;
     const isRegister = request.method === "REGISTER";
     if (this.authenticator === null) {
@@ -85,7 +106,7 @@ export class LocalRegistrar {
     }
     const values = request.values(isRegister ? AUTHORIZATION : PROXY_AUTHORIZATION);
     const verdict = this.authenticator.verify(values, request.method, request.uri!.text, this.clock.nowMs);
-    if (verdict.ok) return verdict.user;
+    if (verdict.ok) return verdict;
     const identity = (isRegister ? request.to : request.from).uri!;
     const challenge = this.authenticator.challenge({
       method: request.method,
@@ -107,8 +128,8 @@ export class LocalRegistrar {
     return null;
   }
 
-  /** @param user who proved to be, null: the source is trusted with everybody */
-  private process(message: Message, flow: Flow, user: string | null): Answer {
+  /** @param who proved to be; null: the source is trusted with everybody */
+  private judge(message: Message, flow: Flow, who: ProvenUser | null): Answer {
     const required = message.has(REQUIRE) ? message.list(REQUIRE) ?? [] : [];
     const unknown = required.filter((tag) => !KNOWN_EXTENSIONS.has(tag.toLowerCase()));
     if (unknown.length > 0) return refusal(420, "", "Unsupported: " + unknown.join(", ") + "\r\n");
@@ -117,7 +138,7 @@ export class LocalRegistrar {
     if (!this.isOurDomain(request.domain)) {
       return this.refused(404, `Domain ${request.domain} is not served here`, message, flow);
     }
-    if (user !== null && canonicalUser(user) !== request.user) {
+    if (who !== null && !this.isSelf(who, request.user, request.domain)) {
       return this.refused(403, "Not your address of record", message, flow);
     }
     const { minExpires, defaultExpires, maxExpires } = this.bindings.settings;
