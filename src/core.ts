@@ -5,6 +5,7 @@
 import type { Config, DeviceRule } from "./config/schema.ts";
 import { OwnAddresses } from "./proxy/address.ts";
 import { Pbx, type PbxAddress } from "./proxy/pbx.ts";
+import { Qualify } from "./proxy/qualify.ts";
 import { FlowTokens } from "./proxy/record_route.ts";
 import { Router, type RouterUser } from "./proxy/router.ts";
 import { refusalOf } from "./proxy/validate.ts";
@@ -26,7 +27,7 @@ import { unquote } from "./sip/scan.ts";
 import type { ServerTransaction } from "./transaction/server.ts";
 import { Transactions } from "./transaction/table.ts";
 import { Schedule } from "./transaction/timers.ts";
-import type { Aor, ChangeLog, Contact } from "./usrloc/model.ts";
+import type { Aor, ChangeLog, Contact, StoredAor, StoredContact } from "./usrloc/model.ts";
 import { type FlowPins, type RemovalCause, Usrloc } from "./usrloc/usrloc.ts";
 
 /** Everything the core asks of the world. */
@@ -53,6 +54,8 @@ export class Core implements RouterUser, RegistrarUser {
   readonly silo: Silo;
   /** Null in registrar mode. */
   readonly pbx: Pbx | null;
+  /** Null in registrar mode. */
+  readonly qualify: Qualify | null;
   private readonly bindings: Bindings;
   private readonly mid: MidRegistrar | null = null;
   private readonly local: LocalRegistrar | null = null;
@@ -72,6 +75,7 @@ export class Core implements RouterUser, RegistrarUser {
     });
     this.table = new Transactions(port, this.schedule, this.router);
     this.router.table = this.table;
+    this.qualify = this.pbx === null ? null : new Qualify(this.table, this.pbx, 0);
     this.silo = new Silo(port, this.table, this.usrloc, siloSettings(config));
     this.silo.router = this.router;
     this.bindings = new Bindings(this.usrloc, clock, registrarSettings(config, secrets));
@@ -99,6 +103,7 @@ export class Core implements RouterUser, RegistrarUser {
 
   setPbxAddresses(addresses: readonly PbxAddress[]): void {
     this.pbx?.setAddresses(addresses);
+    this.qualify?.start(this.config.pbx!.qualify);
   }
 
   /** Takes a new config where it may change at run time; what needs a restart keeps its old value. */
@@ -106,6 +111,7 @@ export class Core implements RouterUser, RegistrarUser {
     this.config = config;
     this.secrets = secrets;
     this.hints = deviceHints(config.devices);
+    if (config.pbx !== null) this.qualify?.start(config.pbx.qualify);
     this.silo.settings = siloSettings(config);
     this.bindings.settings = registrarSettings(config, secrets);
     this.local?.setUsers(secrets.users, () => this.authenticator());
@@ -120,6 +126,32 @@ export class Core implements RouterUser, RegistrarUser {
       return this.registerTrusted(message, flow);
     }
     this.table.receiveRequest(message, flow);
+  }
+
+  /**
+   * What a stream held cannot be cut into messages (F-08): answered if it is a request, then its connection closes.
+   * @param text the header section as far as there is one
+   */
+  malformed(flow: Flow, text: string, status: number, reason: string): void {
+    this.port.count("rejected_total", "malformed_stream");
+    const message = parseMessage(text, false);
+    if (!message.isRequest || message.via === null || message.method === "ACK" || message.method === "") return;
+    this.answer(message, flow, status, `${reasonPhrase(status)} (${reason.replace(/[\r\n]/g, " ")})`, "");
+  }
+
+  /** Puts back what was stored (R-18). */
+  restore(aors: readonly StoredAor[], contacts: readonly StoredContact[], flowOf: (key: string) => Flow | null): void {
+    this.usrloc.restore(aors, contacts, flowOf);
+  }
+
+  /** Id of an AoR, also of one that is not registered yet. */
+  aorId(key: string): string {
+    return this.bindings.aorId(key);
+  }
+
+  /** Flow token of an address a branch is added to by hand. */
+  addressToken(flow: Flow): string {
+    return this.router.addressToken(flow);
   }
 
   /** A connection closed or could not be opened: its contacts are lost in this turn (T-02). */

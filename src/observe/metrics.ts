@@ -13,7 +13,6 @@ const PREFIX = "latefork_";
 const MAX_SERIES = 200;
 
 const COUNTERS: Record<Counter, { help: string; labels: readonly string[] }> = {
-  sip_messages_total: { help: "SIP messages received and sent", labels: ["direction", "transport", "kind"] },
   registrations_total: { help: "REGISTER requests by how they were answered", labels: ["result"] },
   calls_total: { help: "Calls ended, by result", labels: ["result"] },
   late_branches_total: { help: "Branches added to a ringing call after its first fork", labels: [] },
@@ -58,6 +57,7 @@ interface Gauge {
   help: string;
   labels: readonly string[];
   read: () => number | Iterable<GaugeSample>;
+  type: "gauge" | "counter";
 }
 
 export class Metrics {
@@ -78,8 +78,8 @@ export class Metrics {
   }
 
   /**
-   * Adds one. Counters with several labels (`sip_messages_total`, `push_total`) take their values in order, joined by
-   * `|`: `in|udp|INVITE`, `acme|accepted`; a label left out is empty.
+   * Adds one. Counters with several labels (`push_total`) take their values in order, joined by
+   * `|`: `acme|accepted`; a label left out is empty.
    */
   count(counter: Counter, label = ""): void {
     const all = this.#counters.get(counter)!;
@@ -111,8 +111,14 @@ export class Metrics {
    * @param name without the prefix: `locations`, `calls_open`, `upstream_bindings`, `flows`, `banned`, `build_info`.
    * @param labels names of its labels; `read` gives a plain number if there are none.
    */
-  gauge(name: string, help: string, labels: readonly string[], read: () => number | Iterable<GaugeSample>): void {
-    this.#gauges.set(name, { help, labels, read });
+  gauge(
+    name: string,
+    help: string,
+    labels: readonly string[],
+    read: () => number | Iterable<GaugeSample>,
+    type: "gauge" | "counter" = "gauge",
+  ): void {
+    this.#gauges.set(name, { help, labels, read, type });
   }
 
   /** The value of one counter series, for status pages and tests. */
@@ -149,8 +155,8 @@ function histogramText(lines: string[], name: Histogram, { counts, sum }: Measur
   lines.push(`${PREFIX}${name}_sum ${sum}`, `${PREFIX}${name}_count ${cumulative}`);
 }
 
-function gaugeText(lines: string[], name: string, { help, labels, read }: Gauge): void {
-  head(lines, name, help, "gauge");
+function gaugeText(lines: string[], name: string, { help, labels, read, type }: Gauge): void {
+  head(lines, name, help, type);
   let samples: number | Iterable<GaugeSample>;
   try {
     samples = read();

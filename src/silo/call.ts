@@ -228,7 +228,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
       if (entry !== undefined) {
         entry.note = `${Math.max(0, Math.round(this.nowMs - registeredAtMs))} ms after its REGISTER`;
       }
-      this.home.port.count("late_branches_total", old === null ? "added" : "replaced");
+      this.home.port.count("late_branches_total", "");
       this.home.port.measure("late_branch_seconds", (this.nowMs - registeredAtMs) / 1000);
       // The old way to this device leads nowhere it could still ring from.
       if (old !== null) old.cancel("");

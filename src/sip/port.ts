@@ -23,8 +23,7 @@ export type Counter =
   | "calls_total"
   | "late_branches_total"
   | "push_total"
-  | "rejected_total"
-  | "sip_messages_total";
+  | "rejected_total";
 
 /** Histograms of `/metrics`, in seconds. */
 export type Histogram =

@@ -30,12 +30,14 @@ const table: Record<string, string[]> = {
   observe: ["sip"],
   control: [...pureFolders, "push (pure)", "config", "observe", versionFile],
   "core.ts": [...pureFolders, "push (pure)", "config (types)"],
-  "appliance.ts": [...pureRooms, "push", "transport", "store", "control", "config", "observe", versionFile],
+  "appliance.ts": [...pureRooms, "appliance", "push", "transport", "store", "control", "config", "observe", versionFile],
+  // The appliance's own pieces: turn, port, control backend.
+  appliance: [...pureRooms, "appliance.ts", "push", "transport", "store", "control", "config", "observe", versionFile],
   demo: ["appliance.ts", "sip", "config", "observe"],
   cli: ["config", "observe", versionFile],
   "cli/serve.ts": ["config", "observe", "appliance.ts", versionFile],
   "cli/demo.ts": ["config", "observe", "appliance.ts", "demo", versionFile],
-  "cli/check.ts": ["config", "observe", "appliance.ts", versionFile],
+  "cli/probe.ts": ["appliance"],
   "main.ts": ["cli"],
 };
 

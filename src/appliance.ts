@@ -1,0 +1,401 @@
+/**
+ * The appliance: builds the parts and wires them into one loop turn. What it decides is only the order of starting and
+ * stopping; every rule of SIP, calls and registrations is in the core.
+ */
+import manifest from "../package.json" with { type: "json" };
+import { ApplianceControl } from "./appliance/control_backend.ts";
+import { readSecretFiles, type SecretFiles } from "./appliance/files.ts";
+import { needsResolving, resolvePbx } from "./appliance/pbx_names.ts";
+import { mergeLive } from "./appliance/reload.ts";
+import { Turn } from "./appliance/turn.ts";
+import { World } from "./appliance/world.ts";
+import { loadConfigFile } from "./config/files.ts";
+import { hasErrors } from "./config/problem.ts";
+import { diffConfig } from "./config/reload.ts";
+import type { Config } from "./config/schema.ts";
+import { readToken } from "./config/files.ts";
+import { controlApp } from "./control/app.ts";
+import { ApiError, type ApplianceState, type Readiness, type ReloadResult } from "./control/backend.ts";
+import { type ControlServer, listenControl } from "./control/server.ts";
+import { Core, type CoreSecrets } from "./core.ts";
+import { Htables } from "./htable/htables.ts";
+import { Log } from "./observe/log.ts";
+import { Metrics } from "./observe/metrics.ts";
+import { TraceRing } from "./observe/trace.ts";
+import { PushRelay } from "./push/relay.ts";
+import type { FramingProblem } from "./sip/framing.ts";
+import type { Flow } from "./sip/flow.ts";
+import { openStore, type SqliteStore } from "./store/sqlite.ts";
+import { Transports } from "./transport/transports.ts";
+
+/** How it is started. */
+export interface ApplianceOptions {
+  readonly config: Config;
+  /** For reload and for people; null: none. */
+  readonly configFile: string | null;
+  /** Instead of a log of its own, for the demo and for tests. */
+  readonly log?: Log;
+}
+
+/** Names are asked again this often. */
+const RESOLVE_MS = 60_000;
+/** Open calls may take this long to end when draining. */
+const DRAIN_MS = 30_000;
+
+export class Appliance {
+  readonly version: string = manifest.version;
+  readonly configFile: string | null;
+  config: Config;
+  readonly log: Log;
+  readonly metrics = new Metrics();
+  readonly trace: TraceRing;
+  readonly turn: Turn;
+  readonly transports: Transports;
+  readonly relay: PushRelay;
+  readonly store: SqliteStore;
+  readonly htables: Htables;
+  readonly world: World;
+  readonly core: Core;
+  readonly startedAtMs: number;
+  /** Told at start, in words. */
+  readonly warnings: string[] = [];
+  controlUrls: readonly string[] = [];
+  private state: ApplianceState = "starting";
+  private storeProblem = "";
+  private control: ControlServer | null = null;
+  private controlToken = "";
+  private resolveAtMs = Infinity;
+  private listenerCount = 0;
+  private files: SecretFiles;
+  private readonly nonceKey = crypto.getRandomValues(new Uint8Array(32));
+  private readonly installation: string;
+  private drained: (() => void) | null = null;
+  private drainUntilMs = Infinity;
+
+  constructor(options: ApplianceOptions) {
+    this.config = options.config;
+    this.configFile = options.configFile;
+    this.log = options.log ?? new Log(this.config.log);
+    this.trace = new TraceRing(this.config.trace.messages);
+    this.turn = new Turn({
+      runDue: () => this.runDue(),
+      flush: () => this.transports.flush(),
+      commit: () => this.world.commit(),
+      nextMs: () => Math.min(this.core.nextMs, this.htables.nextExpiryMs(), this.world.nextCommitDueMs),
+      tick: (nowMs) => this.tick(nowMs),
+      onFault: (error) => this.onFault(error),
+      onLag: (seconds) => this.metrics.measure("loop_lag_seconds", seconds),
+    });
+    this.startedAtMs = this.turn.nowMs;
+    this.store = this.openStore();
+    this.htables = new Htables(this.config.htables, this.store);
+    this.relay = new PushRelay(this.config.push, {
+      now: () => this.startedAtMs + performance.now() - this.startedMonotonicMs,
+    }, {
+      verdict: (verdict, _request, backend) => {
+        this.metrics.count("push_total", `${backend}|${verdict.outcome}`);
+        this.metrics.measure("push_seconds", verdict.ms / 1000);
+      },
+    });
+    this.transports = new Transports({
+      listen: this.config.listen,
+      advertise: this.config.advertise,
+      sink: {
+        message: (flow, text) => this.onMessage(flow, text),
+        closed: (flow, reason) => this.turn.run(() => this.core.flowClosed(flow, reason)),
+        malformed: (flow, text, problem) => this.onMalformed(flow, text, problem),
+      },
+      now: () => {
+        this.turn.enter();
+        return this.turn.nowMs;
+      },
+      onInput: () => this.turn.enter(),
+      log: (level, message, fields) => this.world.log(level, message, fields),
+      limits: {
+        maxMessageBytes: this.config.limits.message,
+        maxConnections: this.config.limits.connections,
+        maxConnectionsPerSource: this.config.limits.connections_per_source,
+      },
+      isExempt: (address) => this.world.isExempt(address) || (this.core.pbx?.isPbxAddress(address) ?? false),
+    });
+    this.world = new World({
+      transports: this.transports,
+      relay: this.relay,
+      log: this.log,
+      metrics: this.metrics,
+      trace: this.trace,
+      store: this.store,
+      now: () => this.turn.nowMs,
+      onVerdict: (verdict, order, sentAtMs) =>
+        this.turn.run(() => this.core.pushResult(verdict, order.device, order.prid, sentAtMs)),
+    }, () => this.config);
+    this.installation = this.installationSecret();
+    this.files = readSecretFiles(this.config);
+    this.core = new Core(this.world, this.turn, this.config, this.secrets());
+    this.registerGauges();
+  }
+
+  private readonly startedMonotonicMs = performance.now();
+
+  /**
+   * Opens the listeners, puts back what was stored, opens the control port.
+   * @throws Error in words if a port cannot be opened; everything is closed again then
+   */
+  async start(): Promise<void> {
+    try {
+      this.core.setListeners(await this.transports.start());
+      this.listenerCount = this.transports.listeners().length;
+      await this.resolve();
+      this.restore();
+      this.control = await this.openControl();
+      this.controlUrls = this.control.urls;
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+    this.warnings.push(...this.relay.problems(), ...this.files.problems);
+    if (this.storeProblem !== "") this.warnings.push(this.storeProblem);
+    this.warnOfNobody();
+    this.relay.warm();
+    this.state = "ready";
+    this.turn.enter();
+  }
+
+  readiness(): Readiness {
+    if (this.state === "ready" && (this.storeProblem !== "" || this.store.state === "failed")) {
+      return { state: "store_failed", reason: this.storeProblem || this.store.lastError };
+    }
+    const reasons: Partial<Record<ApplianceState, string>> = {
+      starting: "starting",
+      draining: `draining, ${this.core.silo.openCalls} calls open`,
+      stopped: "stopped",
+    };
+    return { state: this.state, reason: reasons[this.state] ?? "" };
+  }
+
+  /** No new calls; resolves when the open ones have ended or 30 s have passed (O-04). */
+  drain(): Promise<void> {
+    if (this.state === "ready") {
+      this.state = "draining";
+      this.core.isDraining = true;
+      this.drainUntilMs = this.turn.nowMs + DRAIN_MS;
+    }
+    return new Promise((resolve) => {
+      const before = this.drained;
+      this.drained = () => {
+        before?.();
+        resolve();
+      };
+      this.turn.enter();
+      this.checkDrained();
+    });
+  }
+
+  /** Closes everything; what is pending is committed first. */
+  async stop(): Promise<void> {
+    if (this.state === "stopped") return;
+    this.state = "stopped";
+    await this.control?.stop();
+    this.relay.stop();
+    this.turn.stop();
+    this.world.commit();
+    this.transports.stop();
+    const result = this.store.close();
+    if (!result.ok) this.log.log("error", `Store: ${result.error}`);
+    this.log.flush();
+  }
+
+  /**
+   * Reads the config file again: all of it is taken, or nothing (O-03).
+   * @throws ApiError 422 with the problems
+   */
+  async reload(): Promise<ReloadResult> {
+    if (this.configFile === null) {
+      throw new ApiError(409, "no_config_file", "Started without a config file", "Start with -c FILE");
+    }
+    const loaded = loadConfigFile(this.configFile);
+    if (loaded.config === null || hasErrors(loaded.problems)) {
+      throw new ApiError(
+        422,
+        "config_invalid",
+        `${this.configFile} cannot be used; the old config stays`,
+        "latefork check shows the lines",
+        {
+          problems: loaded.problems,
+        },
+      );
+    }
+    const diff = diffConfig(this.config, loaded.config);
+    const files = readSecretFiles(loaded.config);
+    this.turn.enter();
+    this.config = mergeLive(this.config, loaded.config, diff.restart_required);
+    this.files = files;
+    this.log.configure(this.config.log);
+    this.core.reconfigure(this.config, this.secrets());
+    this.readControlToken();
+    const problems = [...this.relay.reload(this.config.push), ...files.problems];
+    for (const problem of problems) this.world.log("warn", problem);
+    this.world.log(
+      "info",
+      `Config reloaded: ${diff.applied.length} changes, ${diff.restart_required.length} need a restart`,
+    );
+    await this.resolve();
+    return diff;
+  }
+
+  private onMessage(flow: Flow, text: string): void {
+    this.turn.enter();
+    this.trace.add(this.turn.nowMs, true, flow.key, text);
+    try {
+      this.core.receive(flow, text);
+    } catch (error) {
+      this.onFault(error);
+    }
+  }
+
+  private onMalformed(flow: Flow, text: string, problem: FramingProblem): void {
+    this.turn.run(() => {
+      this.trace.add(this.turn.nowMs, true, flow.key, text);
+      this.core.malformed(flow, text, problem.status, problem.reason);
+    });
+  }
+
+  /** X-06: an input that throws is a bug of ours; it is dropped, counted, told, and the loop goes on. */
+  private onFault(error: unknown): void {
+    this.metrics.count("rejected_total", "fault");
+    const text = error instanceof Error ? error.stack ?? error.message : String(error);
+    this.world.log("error", `Fault while handling an input, please report it: ${text}`);
+  }
+
+  private runDue(): void {
+    this.core.runDue();
+    this.htables.expire(this.turn.nowMs);
+    if (this.drained !== null) this.checkDrained();
+  }
+
+  private checkDrained(): void {
+    if (this.core.silo.openCalls > 0 && this.turn.nowMs < this.drainUntilMs) return;
+    const done = this.drained;
+    this.drained = null;
+    done?.();
+  }
+
+  private tick(nowMs: number): void {
+    this.transports.tick(nowMs);
+    const listeners = this.transports.listeners();
+    // A wildcard follows the addresses of the machine.
+    if (listeners.length !== this.listenerCount) {
+      this.listenerCount = listeners.length;
+      this.core.setListeners(listeners);
+    }
+    if (nowMs >= this.resolveAtMs) {
+      this.resolveAtMs = Infinity;
+      this.resolve().catch((error) => this.onFault(error));
+    }
+  }
+
+  /** The PBX's names; what failed is tried again. */
+  private async resolve(): Promise<void> {
+    const { pbx } = this.config;
+    if (pbx === null) return;
+    const names = await resolvePbx(pbx);
+    for (const problem of names.problems) this.world.log("warn", problem);
+    this.turn.run(() => {
+      if (names.addresses.length > 0) this.core.setPbxAddresses(names.addresses);
+    });
+    if (needsResolving(pbx)) {
+      this.resolveAtMs = this.turn.nowMs + (names.problems.length > 0 ? RESOLVE_MS / 6 : RESOLVE_MS);
+    }
+  }
+
+  private openStore(): SqliteStore {
+    const { path, sync } = this.config.store;
+    const opened = openStore({ path, sync });
+    if (opened.store !== null) return opened.store;
+    this.storeProblem = opened.problem;
+    this.log.log("error", `${opened.problem}; going on in memory`);
+    return openStore({ path: ":memory:", sync }).store!;
+  }
+
+  private installationSecret(): string {
+    const stored = this.store.meta("installation");
+    if (stored !== undefined) return stored;
+    const secret = this.world.token(32);
+    this.store.setMeta("installation", secret);
+    return secret;
+  }
+
+  private restore(): void {
+    const loaded = this.store.load(this.turn.nowMs);
+    if (loaded.problem !== "") {
+      this.storeProblem = loaded.problem;
+      this.log.log("error", loaded.problem);
+    }
+    this.htables.restore(loaded.htableItems, this.turn.nowMs);
+    this.core.restore(loaded.aors, loaded.contacts, (key) => this.transports.flowFromKey(key));
+    this.store.commit();
+    // The rows are no longer needed, and a small box wants the memory back.
+    if (loaded.contacts.length > 1000) Bun.gc(true);
+  }
+
+  private async openControl(): Promise<ControlServer> {
+    this.readControlToken();
+    const app = controlApp(new ApplianceControl(this), () => this.controlToken);
+    return await listenControl(app, this.config.control.listen, this.controlToken !== "");
+  }
+
+  private readControlToken(): void {
+    const { token_file } = this.config.control;
+    if (token_file === "") return void (this.controlToken = "");
+    const read = readToken(token_file);
+    if ("token" in read) this.controlToken = read.token;
+    else if (this.controlToken === "") throw new Error(`Cannot read control.token_file ${token_file}: ${read.reason}`);
+    else this.world.log("warn", `Cannot read control.token_file ${token_file}: ${read.reason}; the old token stays`);
+  }
+
+  private secrets(): CoreSecrets {
+    return {
+      installation: this.installation,
+      nonces: this.nonceKey,
+      users: this.files.users,
+      credentials: this.files.credentials,
+    };
+  }
+
+  private warnOfNobody(): void {
+    const { pbx, users_file, security } = this.config;
+    if (pbx === null && users_file === "" && security.trust.length === 0) {
+      this.warnings.push("Nothing can register: there is neither pbx, nor users_file, nor security.trust");
+    }
+  }
+
+  private registerGauges(): void {
+    const { metrics, core } = this;
+    metrics.gauge("locations", "Registered AoRs and devices", ["kind"], () => [
+      [["aor"], core.usrloc.aorCount],
+      [["device"], core.usrloc.contactCount],
+    ]);
+    metrics.gauge("calls_open", "Open calls", [], () => core.silo.openCalls);
+    metrics.gauge("flows", "Flows", ["transport", "state"], () => this.transports.flowSamples());
+    // Counted in the transports' own fields, once per datagram, and only read here.
+    metrics.gauge(
+      "sip_messages_total",
+      "SIP messages",
+      ["direction", "transport", "kind"],
+      () => this.transports.messageSamples(),
+      "counter",
+    );
+    metrics.gauge("upstream_bindings", "Upstream bindings", ["state"], () => {
+      const counts = new Map<string, number>([["registered", 0], ["none", 0]]);
+      for (const { upstream } of core.usrloc.all()) counts.set(upstream.state, (counts.get(upstream.state) ?? 0) + 1);
+      return [...counts].map(([state, count]) => [[state], count] as const);
+    });
+    metrics.gauge("banned", "Banned sources", [], () => this.htables.get("banned")?.size ?? 0);
+    metrics.gauge("build_info", "Version", ["version", "bun"], () => [[[this.version, Bun.version], 1]]);
+    metrics.gauge("transactions", "Transactions in the table", ["side"], () => [
+      [["server"], core.table.serverCount],
+      [["client"], core.table.clientCount],
+    ]);
+    metrics.gauge("tombstones", "Ended calls that still listen", [], () => core.silo.tombstoneCount);
+  }
+}

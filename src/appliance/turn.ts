@@ -1,0 +1,102 @@
+/**
+ * The loop turn: all inputs at hand run to the end, then what may leave at once leaves, the store commits, what
+ * promised durability leaves, and one timer is armed for the earliest deadline. Owns the clock and that timer.
+ */
+import type { Clock } from "../sip/clock.ts";
+
+/** What a turn does at its end, in this order. */
+export interface TurnWork {
+  /** Runs everything due by the clock. */
+  runDue(): void;
+  /** Gives the queued sends to the kernel. */
+  flush(): void;
+  /** Commits the store, then sends what waited for it. */
+  commit(): void;
+  /** Earliest deadline of anything, ms of the clock. */
+  nextMs(): number;
+  /** About once a second. */
+  tick(nowMs: number): void;
+  /** An input or the end of a turn threw: counted and told, never passed on. */
+  onFault(error: unknown): void;
+  /** How late the timer fired, seconds. */
+  onLag(seconds: number): void;
+}
+
+const TICK_MS = 1000;
+
+export class Turn implements Clock {
+  nowMs: number;
+  private readonly epochMs: number;
+  private isOpen = false;
+  private timer: ReturnType<typeof setTimeout> | null = null;
+  private armedForMs = Infinity;
+  private nextTickMs = 0;
+  private isStopped = false;
+  private readonly close = () => this.end();
+
+  constructor(private readonly work: TurnWork) {
+    // Anchored once: a router's clock that jumps when NTP arrives must not expire everybody.
+    this.epochMs = Date.now() - performance.now();
+    this.nowMs = this.epochMs + performance.now();
+    this.nextTickMs = this.nowMs + TICK_MS;
+  }
+
+  /** Opens a turn if none is open: the clock is set and its end is scheduled behind all input at hand. */
+  enter(): void {
+    if (this.isOpen) return;
+    this.isOpen = true;
+    this.nowMs = this.epochMs + performance.now();
+    setImmediate(this.close);
+  }
+
+  /** Runs one input in a turn; what it throws stops here. */
+  run(input: () => void): void {
+    this.enter();
+    try {
+      input();
+    } catch (error) {
+      this.work.onFault(error);
+    }
+  }
+
+  stop(): void {
+    this.isStopped = true;
+    if (this.timer !== null) clearTimeout(this.timer);
+  }
+
+  private end(): void {
+    this.isOpen = false;
+    if (this.isStopped) return;
+    this.nowMs = this.epochMs + performance.now();
+    this.guarded(() => this.work.runDue());
+    if (this.nowMs >= this.nextTickMs) {
+      this.nextTickMs = this.nowMs + TICK_MS;
+      this.guarded(() => this.work.tick(this.nowMs));
+    }
+    this.guarded(() => this.work.flush());
+    this.guarded(() => this.work.commit());
+    this.arm();
+  }
+
+  private guarded(part: () => void): void {
+    try {
+      part();
+    } catch (error) {
+      this.work.onFault(error);
+    }
+  }
+
+  /** A timer that is set for earlier stays: it finds nothing due and sets the next, which is cheaper than moving it. */
+  private arm(): void {
+    const nextMs = Math.min(this.work.nextMs(), this.nextTickMs);
+    if (nextMs >= this.armedForMs) return;
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.armedForMs = nextMs;
+    this.timer = setTimeout(() => {
+      this.timer = null;
+      this.armedForMs = Infinity;
+      this.enter();
+      this.work.onLag(Math.max(0, this.nowMs - nextMs) / 1000);
+    }, Math.max(0, Math.ceil(nextMs - this.nowMs)));
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * The core's port on the real world: sockets, store, push relay, log, metrics, trace. Every effect returns at once;
+ * whatever comes of it is a later input of a turn.
+ */
+import type { CorePort } from "../core.ts";
+import { containsAddress } from "../config/cidr.ts";
+import type { Config } from "../config/schema.ts";
+import type { EventListener } from "../control/backend.ts";
+import type { Log } from "../observe/log.ts";
+import type { Metrics } from "../observe/metrics.ts";
+import type { TraceRing } from "../observe/trace.ts";
+import type { PushRelay } from "../push/relay.ts";
+import type { PushVerdict } from "../push/types.ts";
+import type { PushOrder } from "../silo/settings.ts";
+import type { Flow, Listener, Transport } from "../sip/flow.ts";
+import type { ApplianceEvent, Counter, Histogram, LogFields, LogLevel } from "../sip/port.ts";
+import type { SqliteStore } from "../store/sqlite.ts";
+import type { Transports } from "../transport/transports.ts";
+import type { Aor, Contact } from "../usrloc/model.ts";
+
+/** The parts behind the port. */
+export interface WorldParts {
+  readonly transports: Transports;
+  readonly relay: PushRelay;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly trace: TraceRing;
+  readonly store: SqliteStore;
+  now(): number;
+  /** A verdict came: to be handed to the core as an input. */
+  onVerdict(verdict: PushVerdict, order: PushOrder, sentAtMs: number): void;
+}
+
+/** How long after a failed commit the next one is tried. */
+const COMMIT_RETRY_MS = 1000;
+const ALPHABET = "abcdefghijklmnopqrstuvwxyz012345";
+const PROBLEMS_KEPT = 50;
+
+export class World implements CorePort {
+  readonly listeners = new Set<EventListener>();
+  /** Newest last: what the status screen shows. */
+  readonly problems: { atMs: number; level: LogLevel; message: string }[] = [];
+  private durableFlows: Flow[] = [];
+  private durableWires: string[] = [];
+  private randomPool = new Uint8Array(0);
+  private randomAt = 0;
+  private nextCommitMs = 0;
+
+  constructor(readonly parts: WorldParts, private readonly config: () => Config) {}
+
+  send(flow: Flow, wire: string): boolean {
+    if (!this.parts.transports.send(flow, wire)) return false;
+    this.parts.trace.add(this.parts.now(), false, flow.key, wire);
+    return true;
+  }
+
+  sendDurable(flow: Flow, wire: string): boolean {
+    if (flow.state === "closed") return false;
+    this.durableFlows.push(flow);
+    this.durableWires.push(wire);
+    return true;
+  }
+
+  /** S-01: one transaction for the turn, then the answers that promise it. */
+  commit(): void {
+    const { store, metrics } = this.parts;
+    const { flush } = this.config().store;
+    const nowMs = this.parts.now();
+    if (nowMs >= this.nextCommitMs && store.pending > 0) {
+      const startedMs = performance.now();
+      const wasOk = store.state === "ok";
+      const result = store.commit();
+      metrics.measure("store_commit_seconds", (performance.now() - startedMs) / 1000);
+      this.nextCommitMs = result.ok ? nowMs + flush : nowMs + COMMIT_RETRY_MS;
+      if (!result.ok && wasOk) this.log("error", `Store failed, going on in memory: ${result.error}`);
+      else if (result.ok && !wasOk) this.log("info", "Store works again");
+    }
+    if (this.durableFlows.length === 0) return;
+    const flows = this.durableFlows;
+    const wires = this.durableWires;
+    this.durableFlows = [];
+    this.durableWires = [];
+    for (let i = 0; i < flows.length; i++) this.send(flows[i]!, wires[i]!);
+    this.parts.transports.flush();
+  }
+
+  /** When {@link commit} wants to be called again; Infinity: nothing waits. */
+  get nextCommitDueMs(): number {
+    return this.parts.store.pending > 0 ? this.nextCommitMs : Infinity;
+  }
+
+  flowTo(transport: Transport, address: string, port: number, via?: Listener): Flow | null {
+    return this.parts.transports.flowTo(transport, address, port, via);
+  }
+
+  pin(flow: Flow): void {
+    this.parts.transports.pin(flow);
+  }
+
+  unpin(flow: Flow): void {
+    this.parts.transports.unpin(flow);
+  }
+
+  push(order: PushOrder): void {
+    const sentAtMs = this.parts.now();
+    this.parts.relay.send(order, (verdict) => this.parts.onVerdict(verdict, order, sentAtMs));
+  }
+
+  cancelPush(uuid: string): void {
+    this.parts.relay.cancel(uuid);
+  }
+
+  count(counter: Counter, label: string): void {
+    this.parts.metrics.count(counter, label);
+  }
+
+  measure(histogram: Histogram, seconds: number): void {
+    this.parts.metrics.measure(histogram, seconds);
+  }
+
+  isLogged(level: LogLevel, aor?: string): boolean {
+    return this.parts.log.isLogged(level, aor);
+  }
+
+  log(level: LogLevel, message: string, fields?: LogFields): void {
+    this.parts.log.log(level, message, fields);
+    if (level !== "warn" && level !== "error") return;
+    const about = fields?.aor === undefined ? "" : ` (${fields.aor})`;
+    this.problems.push({ atMs: this.parts.now(), level, message: message + about });
+    if (this.problems.length > PROBLEMS_KEPT) this.problems.shift();
+  }
+
+  event(event: ApplianceEvent): void {
+    for (const listener of this.listeners) listener(event);
+  }
+
+  /** 5 random bits a character, from a pool that is filled in one go. */
+  token(length: number): string {
+    if (this.randomAt + length > this.randomPool.length) {
+      this.randomPool = crypto.getRandomValues(new Uint8Array(4096));
+      this.randomAt = 0;
+    }
+    let text = "";
+    for (let i = 0; i < length; i++) text += ALPHABET[this.randomPool[this.randomAt++]! & 31];
+    return text;
+  }
+
+  contactSaved(contact: Contact, isRefresh: boolean): void {
+    this.parts.store.contactSaved(contact, isRefresh);
+  }
+
+  contactRemoved(contact: Contact): void {
+    this.parts.store.contactRemoved(contact);
+  }
+
+  aorSaved(aor: Aor): void {
+    this.parts.store.aorSaved(aor);
+  }
+
+  aorRemoved(aor: Aor): void {
+    this.parts.store.aorRemoved(aor);
+  }
+
+  /** True for sources that limits per source do not apply to. */
+  isExempt(address: string): boolean {
+    const { pbx, security } = this.config();
+    return containsAddress(security.allow, address) || (pbx !== null && containsAddress(pbx.trust, address));
+  }
+}

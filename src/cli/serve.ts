@@ -1,0 +1,102 @@
+/** `latefork serve`: runs the appliance until a signal ends it. Knows how to tell people what was started. */
+import { Appliance } from "../appliance.ts";
+import { checkFiles, loadConfigFile } from "../config/files.ts";
+import { loadConfig } from "../config/load.ts";
+import { hasErrors, renderProblems } from "../config/problem.ts";
+import { CONFIG, FAILED, OK } from "./exit.ts";
+import type { Io } from "./io.ts";
+
+/**
+ * Starts with this config and stays until SIGTERM or SIGINT; SIGHUP reloads.
+ * @param file null: none was found, all defaults
+ * @returns the exit code
+ */
+export async function serve(file: string | null, io: Io): Promise<number> {
+  const loaded = file === null ? { ...loadConfig(""), text: "" } : loadConfigFile(file);
+  if (loaded.config !== null) loaded.problems.push(...checkFiles(loaded.config, loaded.placeOf));
+  if (loaded.problems.length > 0) {
+    io.stderr(renderProblems(file ?? "defaults (no config file)", loaded.text, loaded.problems));
+  }
+  if (loaded.config === null || hasErrors(loaded.problems)) return CONFIG;
+  const appliance = new Appliance({ config: loaded.config, configFile: file });
+  try {
+    await appliance.start();
+  } catch (error) {
+    io.stderr(`latefork: ${error instanceof Error ? error.message : String(error)}\n`);
+    return FAILED;
+  }
+  io.stderr(startTree(appliance));
+  await ended(appliance, io);
+  return OK;
+}
+
+/** What was started, as a tree, then `ready`. */
+export function startTree(appliance: Appliance): string {
+  const { config } = appliance;
+  const listeners = appliance.transports.listeners();
+  const buffers = appliance.transports.receiveBuffers();
+  const lines = [
+    `latefork ${appliance.version} (Bun ${Bun.version}, pid ${process.pid})`,
+    `├─ config    ${appliance.configFile ?? "none found, all defaults"}`,
+  ];
+  for (const listener of listeners) {
+    const bytes = buffers.find((buffer) => buffer.listener === listener)?.bytes ?? null;
+    const host = listener.address.includes(":") ? `[${listener.address}]` : listener.address;
+    const advertised = listener.advertised === `${host}:${listener.port}`
+      ? ""
+      : `, advertised as ${listener.advertised}`;
+    const buffer = bytes === null ? "" : `, receive buffer ${Math.round(bytes / 1024)} KiB`;
+    lines.push(`├─ listen    ${listener.transport}://${host}:${listener.port}${advertised}${buffer}`);
+  }
+  lines.push(
+    config.pbx === null
+      ? "├─ mode      registrar (no pbx in the config)"
+      : `├─ mode      mid-registrar for ${config.pbx.uri.map(({ uri }) => uri).join(", ")}, one Contact per ${
+        config.pbx.mode === "aor" ? "AoR" : "device"
+      }`,
+  );
+  for (const url of appliance.controlUrls) lines.push(`├─ control   ${url}`);
+  const { usrloc } = appliance.core;
+  lines.push(`├─ store     ${config.store.path}, ${usrloc.aorCount} AoRs, ${usrloc.contactCount} devices`);
+  const backends = appliance.relay.backends();
+  lines.push(
+    `${appliance.warnings.length > 0 ? "├─" : "└─"} push      ${
+      backends.length === 0 ? "no backend" : backends.map(({ backend, host }) => `${backend} → ${host}`).join(", ")
+    }`,
+  );
+  appliance.warnings.forEach((warning, i) =>
+    lines.push(`${i === appliance.warnings.length - 1 ? "└─" : "├─"} warning   ${warning}`)
+  );
+  return lines.join("\n") + "\nready\n";
+}
+
+/** Waits for the end: the first SIGTERM or SIGINT drains, the second ends at once. */
+function ended(appliance: Appliance, io: Io): Promise<void> {
+  return new Promise((resolve) => {
+    let isEnding = false;
+    const end = async () => {
+      if (!isEnding) {
+        isEnding = true;
+        const open = appliance.core.silo.openCalls;
+        io.stderr(
+          open === 0 ? "stopping\n" : `stopping: waiting for ${open} open calls, signal again to end at once\n`,
+        );
+        await appliance.drain();
+      }
+      await appliance.stop();
+      resolve();
+    };
+    process.on("SIGTERM", end);
+    process.on("SIGINT", end);
+    process.on("SIGHUP", async () => {
+      try {
+        await appliance.reload();
+      } catch (error) {
+        appliance.log.log(
+          "error",
+          `Reload refused, the old config stays: ${error instanceof Error ? error.message : String(error)}`,
+        );
+      }
+    });
+  });
+}

@@ -1,0 +1,71 @@
+/** OPTIONS to the PBX every `pbx.qualify`: whether it answers, how fast, and since when not (F-07's first half). */
+import type { Message } from "../sip/message.ts";
+import { viaValue } from "../sip/via.ts";
+import type { ClientFailure, ClientOwner } from "../transaction/client.ts";
+import type { Due } from "../transaction/deadline.ts";
+import type { Transactions } from "../transaction/table.ts";
+import type { Pbx } from "./pbx.ts";
+
+/** `unknown` until the first answer or failure; any answer means that it is there. */
+export type PbxState = "unknown" | "up" | "down";
+
+export class Qualify implements ClientOwner, Due {
+  dueMs = 0;
+  heapSlot = -1;
+  state: PbxState = "unknown";
+  /** Of the last answer, null before the first. */
+  rttMs: number | null = null;
+  /** Why it is down, in words. */
+  reason = "";
+  private sentAtMs = 0;
+  private isWaiting = false;
+
+  constructor(private readonly table: Transactions, private readonly pbx: Pbx, private intervalMs: number) {}
+
+  /** Starts, or takes a new interval; 0 stops. */
+  start(intervalMs: number): void {
+    this.intervalMs = intervalMs;
+    const { deadlines, clock } = this.table.schedule;
+    if (intervalMs === 0) deadlines.cancel(this);
+    else deadlines.set(this, clock.nowMs);
+  }
+
+  onDue(nowMs: number): void {
+    if (this.intervalMs === 0) return;
+    this.table.schedule.deadlines.set(this, nowMs + this.intervalMs);
+    if (this.isWaiting) return;
+    const flow = this.pbx.flow();
+    if (flow === null) return this.isDown("its name is not resolved, or no listener fits its address");
+    this.sentAtMs = nowMs;
+    this.isWaiting = true;
+    const { port } = this.table;
+    const branch = this.table.newBranch();
+    const host = flow.remoteAddress.includes(":") ? `[${flow.remoteAddress}]` : flow.remoteAddress;
+    const wire = `OPTIONS sip:${host}:${flow.remotePort} SIP/2.0\r\n` +
+      `Via: ${viaValue(flow, branch)}\r\nMax-Forwards: 70\r\n` +
+      `From: <sip:latefork@${flow.listener.advertised}>;tag=${port.token(8)}\r\n` +
+      `To: <sip:${host}:${flow.remotePort}>\r\nCall-ID: ${port.token(20)}\r\nCSeq: 1 OPTIONS\r\n` +
+      `Contact: <sip:latefork@${flow.listener.advertised}>\r\nAccept: application/sdp\r\nContent-Length: 0\r\n\r\n`;
+    this.table.send(wire, "OPTIONS", branch, flow, this);
+  }
+
+  onResponse(response: Message): void {
+    if (response.status < 200) return;
+    this.isWaiting = false;
+    this.rttMs = this.table.schedule.clock.nowMs - this.sentAtMs;
+    if (this.state === "down") this.table.port.log("info", "The PBX answers again");
+    this.state = "up";
+    this.reason = "";
+  }
+
+  onFailure(failure: ClientFailure): void {
+    this.isWaiting = false;
+    this.isDown(failure === "timeout" ? "it did not answer OPTIONS within 32 s" : "the connection to it failed");
+  }
+
+  private isDown(reason: string): void {
+    if (this.state !== "down") this.table.port.log("warn", `The PBX does not answer: ${reason}`);
+    this.state = "down";
+    this.reason = reason;
+  }
+}
