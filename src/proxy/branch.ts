@@ -78,6 +78,14 @@ export class Branch implements ClientOwner, Due {
     this.client = this.table.send(wire, method, branch, this.target.flow, this);
   }
 
+  /**
+   * The device was just heard of on this very flow: an INVITE that nobody has answered goes again now, not at the
+   * next retransmission, which may be 16 s away.
+   */
+  nudge(): void {
+    if (this.state === "trying") this.client?.nudge();
+  }
+
   /** Cancels the branch; the CANCEL goes when RFC 3261 §9.1 allows. `lines`: a Reason header line, or nothing. */
   cancel(lines: string): void {
     if (!this.isLive) return;

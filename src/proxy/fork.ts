@@ -45,6 +45,8 @@ export interface ForkOptions {
   readonly endsOn6xx: boolean;
   /** 603 too ends the call where the user says so (W-14 `decline: all`); false: it is this device's alone. */
   readonly endsOn603: boolean;
+  /** What a caller is told when the only word is our own 503: of a phone 480, of the PBX 503. */
+  readonly unreachableStatus: 480 | 503;
 }
 
 export class Fork implements ServerOwner, BranchOwner, Due {
@@ -191,6 +193,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   }
 
   private finishIfQuiet(): boolean {
+    if (this.state === "ended") return true;
     for (const branch of this.branches) if (!branch.isEnded) return false;
     this.finish();
     return true;
@@ -217,7 +220,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     if (best.response === null) {
       // RFC 4320 §4.2: no 408 to anything but INVITE; nobody would be listening any more.
       if (best.status === 408 && this.request.method !== "INVITE") return this.server.respond(504, "No answer");
-      return this.server.respond(best.status);
+      return this.server.respond(best.status === 503 ? this.options.unreachableStatus : best.status);
     }
     const edit = withoutTopVia(best.response);
     if (edit === null) return this.server.respond(502, "Response without our caller's Via");

@@ -47,7 +47,7 @@ export interface RouterSettings {
   readonly isTrusted: (address: string) => boolean;
 }
 
-const PLAIN: ForkOptions = { isSingleAnswer: false, endsOn6xx: true, endsOn603: true };
+const PLAIN: ForkOptions = { isSingleAnswer: false, endsOn6xx: true, endsOn603: true, unreachableStatus: 503 };
 /** Methods that make no dialog: a Record-Route would only cost bytes. */
 const WITHOUT_DIALOG = new Set(["MESSAGE", "OPTIONS", "PUBLISH"]);
 
@@ -328,7 +328,8 @@ export class Router implements TransactionUser {
     return null;
   }
 
-  private addressToken(flow: Flow): string {
+  /** Flow token of a peer that is no registered device. */
+  addressToken(flow: Flow): string {
     let token = this.addressTokens.get(flow);
     if (token === undefined) this.addressTokens.set(flow, token = this.tokens.ofAddress(flow));
     return token;

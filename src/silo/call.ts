@@ -31,6 +31,7 @@ export interface CallHome {
 }
 
 const HUB = "latefork";
+const MAX_TIMELINE = 400;
 
 export class Call implements ForkOwner, WakeOwner, Due {
   dueMs = 0;
@@ -60,6 +61,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
       isSingleAnswer: settings.isSingleAnswer,
       endsOn6xx: true,
       endsOn603: settings.decline === "all",
+      unreachableStatus: 480,
     }).prepare(callerToken, routesToDrop, true);
     this.fork.owner = this;
     this.fork.isHeld = true;
@@ -210,7 +212,8 @@ export class Call implements ForkOwner, WakeOwner, Due {
       this.home.port.measure("wake_seconds", wake.wakeMs / 1000);
       this.endWake(wake, "registered", note);
     }
-    if (!this.isOpen) return;
+    // The 100 ms between CANCEL and 487: the device is as late as after the end.
+    if (!this.isOpen) return this.deviceRegisteredLate(contact);
     const decision = leg.onRegistered(contact);
     const why = decision.action === "none" ? decision.why : "";
     this.note({
@@ -232,7 +235,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
       this.home.port.measure("late_branch_seconds", (this.nowMs - registeredAtMs) / 1000);
       // The old way to this device leads nowhere it could still ring from.
       if (old !== null) old.cancel("");
-    }
+    } else leg.branch?.nudge();
     this.settle();
   }
 
@@ -468,7 +471,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
   /** ACK, BYE and the like of the dialog, for the ladder. */
   dialogRequest(method: string, isFromCaller: boolean): void {
     const answered = [...this.legs.values()].find((leg) => leg.branch?.state === "answered");
-    if (answered === undefined || this.record.timeline.length > 500) return;
+    if (answered === undefined) return;
     const { callerParty } = this.home.settings;
     const event = method === "ACK" ? "ack" : method === "BYE" ? "bye" : null;
     if (event === null) return;
@@ -570,6 +573,8 @@ export class Call implements ForkOwner, WakeOwner, Due {
   }
 
   private note(entry: Omit<TimelineEntry, "tMs">): void {
+    // A phone that never stops sending 1xx fills no memory.
+    if (this.record.timeline.length >= MAX_TIMELINE && entry.event !== "end") return;
     this.record.timeline.push({ tMs: this.nowMs - this.record.startedAtMs, ...entry });
   }
 }

@@ -34,6 +34,7 @@ export class ClientTransaction implements Due, Lingering {
   hasProvisional = false;
   private intervalMs = T1_MS;
   private timeoutAtMs: number;
+  private lastSentMs = 0;
   private isQuiet = false;
   private ack = "";
 
@@ -57,9 +58,21 @@ export class ClientTransaction implements Due, Lingering {
 
   /** Sends the request. A flow that cannot take it fails the transaction before this returns. */
   start(): void {
-    if (!this.table.port.send(this.flow, this.wire)) return this.fail("transport");
     const { deadlines, clock } = this.table.schedule;
+    this.lastSentMs = clock.nowMs;
+    if (!this.table.port.send(this.flow, this.wire)) return this.fail("transport");
     deadlines.set(this, this.flow.isReliable ? this.timeoutAtMs : clock.nowMs + this.intervalMs);
+  }
+
+  /** Repeats an unanswered INVITE at once, unless it went within the last T1; the intervals begin anew. */
+  nudge(): void {
+    const { deadlines, clock } = this.table.schedule;
+    if (this.state !== "calling" || this.flow.isReliable || this.isQuiet) return;
+    if (clock.nowMs - this.lastSentMs < T1_MS) return;
+    this.intervalMs = T1_MS;
+    this.lastSentMs = clock.nowMs;
+    if (!this.table.port.send(this.flow, this.wire)) return this.fail("transport");
+    deadlines.set(this, Math.min(clock.nowMs + this.intervalMs, this.timeoutAtMs));
   }
 
   /** Stops repeating the request, but goes on listening: a branch that lost before its phone was heard of (W-11). */
@@ -130,6 +143,7 @@ export class ClientTransaction implements Due, Lingering {
     if (nowMs >= this.timeoutAtMs) return this.fail("timeout");
     const { deadlines } = this.table.schedule;
     if (this.flow.isReliable || this.isQuiet) return deadlines.set(this, this.timeoutAtMs);
+    this.lastSentMs = nowMs;
     if (!this.table.port.send(this.flow, this.wire)) return this.fail("transport");
     this.intervalMs = this.isInvite ? this.intervalMs * 2 : Math.min(this.intervalMs * 2, T2_MS);
     deadlines.set(this, Math.min(nowMs + this.intervalMs, this.timeoutAtMs));
