@@ -1,0 +1,134 @@
+/** Starts and ends the servers that are measured, each in a folder of its own, on loopback ports that were free. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const root = join(import.meta.dirname, "../..");
+
+/** A server that answers. */
+export interface Server {
+  readonly pid: number;
+  /** UDP port on 127.0.0.1. */
+  readonly port: number;
+  /** Where a mid-registrar's PBX must listen; 0: it has none. */
+  readonly pbx: number;
+  /** From starting the process to the first answered request. */
+  readonly startMs: number;
+  /** Ends it and removes its folder; `keep`: the folder stays. */
+  stop(keep?: boolean): Promise<void>;
+  readonly folder: string;
+}
+
+export interface LateforkOptions {
+  /** The compiled binary; "": from source. */
+  readonly binary: string;
+  /** `memory`, or a database file on the disk of the temporary folder. */
+  readonly store: "memory" | "durable";
+  readonly isMidRegistrar?: boolean;
+  /** A folder that {@link Server.stop} kept. */
+  readonly folder?: string;
+}
+
+/** @throws Error with what the server said if it does not answer */
+export async function startLatefork(options: LateforkOptions): Promise<Server> {
+  const folder = options.folder ?? mkdtempSync(join(tmpdir(), "latefork-bench-"));
+  const port = await freePort();
+  const pbx = options.isMidRegistrar ? await freePort() : 0;
+  const config = join(folder, "latefork.yaml");
+  writeFileSync(
+    config,
+    `listen: ["udp://127.0.0.1:${port}"]\n` +
+      (pbx === 0
+        ? `security: { trust: [127.0.0.0/8] }\n`
+        : `pbx: { uri: "sip:127.0.0.1:${pbx};transport=udp", qualify: 0 }\n`) +
+      `store: { path: "${options.store === "memory" ? ":memory:" : join(folder, "latefork.db")}" }\n` +
+      `control: { listen: ["http://127.0.0.1:0"] }\n` +
+      `log: { level: warn }\n`,
+  );
+  const command = options.binary === ""
+    ? [process.execPath, join(root, "src/main.ts"), "serve", "-c", config]
+    : [options.binary, "serve", "-c", config];
+  return await start(command, folder, port, pbx);
+}
+
+/** Why Kamailio cannot be measured here; null: it can. */
+export function whyNoKamailio(): string | null {
+  const path = Bun.which("kamailio", { PATH: `${process.env.PATH}:/usr/sbin:/usr/local/sbin` });
+  return path === null ? "kamailio is not installed (Debian: kamailio kamailio-extra-modules)" : null;
+}
+
+/** @throws Error with what the server said if it does not answer */
+export async function startKamailio(): Promise<Server> {
+  const path = Bun.which("kamailio", { PATH: `${process.env.PATH}:/usr/sbin:/usr/local/sbin` })!;
+  const folder = mkdtempSync(join(tmpdir(), "kamailio-bench-"));
+  const port = await freePort();
+  const config = join(import.meta.dirname, "kamailio.cfg");
+  const command = [path, "-f", config, "-l", `udp:127.0.0.1:${port}`, "-m", "512", "-M", "16", "-DD", "-E"];
+  return await start(
+    [...command, "-w", folder, "-Y", folder, "-P", join(folder, "pid"), "-b", "4194304"],
+    folder,
+    port,
+    0,
+  );
+}
+
+async function start(command: string[], folder: string, port: number, pbx: number): Promise<Server> {
+  const startedMs = performance.now();
+  const output = Bun.file(join(folder, "output"));
+  const child = Bun.spawn(command, { cwd: folder, stdin: "ignore", stdout: "ignore", stderr: output });
+  const isAnswering = await answers(port, pbx === 0 ? "REGISTER" : "OPTIONS", () => child.exitCode !== null);
+  const startMs = performance.now() - startedMs;
+  if (!isAnswering) {
+    child.kill("SIGKILL");
+    await child.exited;
+    throw new Error(`Cannot start "${command.join(" ")}":\n${(await output.text()).slice(-2000)}`);
+  }
+  return {
+    pid: child.pid,
+    port,
+    pbx,
+    startMs,
+    folder,
+    async stop(keep = false) {
+      child.kill("SIGTERM");
+      const timer = setTimeout(() => child.kill("SIGKILL"), 5000);
+      await child.exited;
+      clearTimeout(timer);
+      if (!keep) rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/**
+ * Asks every few ms until something comes back; false: not within 15 s, or the process ended. A mid-registrar is asked
+ * with OPTIONS, as its PBX is not there yet to answer a REGISTER.
+ */
+async function answers(port: number, method: string, hasEnded: () => boolean): Promise<boolean> {
+  let isAnswered = false;
+  const socket = await Bun.udpSocket({
+    hostname: "127.0.0.1",
+    socket: { data: () => void (isAnswered = true), error: () => {} },
+  });
+  for (let n = 0; n < 5000 && !isAnswered && !hasEnded(); n++) {
+    const probe =
+      `REGISTER sip:127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:${socket.port};branch=z9hG4bKprobe${n}` +
+      `;rport\r\nMax-Forwards: 70\r\nFrom: <sip:probe@127.0.0.1>;tag=p\r\nTo: <sip:probe@127.0.0.1>\r\n` +
+      `Call-ID: probe@bench\r\nCSeq: ${n + 1} ${method}\r\nContact: <sip:probe@127.0.0.1:${socket.port}>\r\n` +
+      `Expires: 60\r\nContent-Length: 0\r\n\r\n`;
+    try {
+      socket.send(probe, port, "127.0.0.1");
+    } catch {
+      // Nobody listens yet, says the kernel.
+    }
+    await Bun.sleep(3);
+  }
+  socket.close();
+  return isAnswered;
+}
+
+async function freePort(): Promise<number> {
+  const socket = await Bun.udpSocket({ hostname: "127.0.0.1", port: 0 });
+  const { port } = socket;
+  socket.close();
+  return port;
+}
