@@ -1,0 +1,143 @@
+/** One INVITE of a scripted caller, from the first packet to the BYE, as RFC 3261 has a UAC do it. */
+import type { Message } from "../../src/sip/message.ts";
+import type { Link } from "./net.ts";
+import type { Ua } from "./ua.ts";
+import { contactOf, requestText, routeLines } from "./wire.ts";
+
+/** A final response, the first time it came. */
+export interface Final {
+  status: number;
+  toTag: string;
+  atMs: number;
+  message: Message;
+}
+
+export interface CallParts {
+  /** Request-URI. */
+  uri: string;
+  /** Whole value of From without tag: `"Bob" <sip:bob@pbx.example.org>`. */
+  from: string;
+  to: string;
+  callId?: string;
+  /** Further header lines with CRLF. */
+  lines?: string;
+  body?: string;
+}
+
+export class SimCall {
+  readonly callId: string;
+  readonly fromTag: string;
+  readonly startedAtMs: number;
+  /** Every status that came, in order. */
+  readonly statuses: number[] = [];
+  readonly responses: Message[] = [];
+  /** Different finals; a repetition counts once. */
+  readonly finals: Final[] = [];
+  /** The INVITE died unanswered: the network lost everything. */
+  isTimedOut = false;
+  isCancelled = false;
+  isHungUp = false;
+  readonly #cseq = 1;
+  readonly #branch: string;
+  readonly #from: string;
+  readonly #uri: string;
+  readonly #to: string;
+  #cancelLines: string | null = null;
+
+  constructor(readonly ua: Ua, readonly link: Link, readonly sentBy: string, parts: CallParts) {
+    const { prng } = ua.world;
+    this.callId = parts.callId ?? prng.token(16) + "@caller";
+    this.fromTag = prng.token(8);
+    this.startedAtMs = ua.world.nowMs;
+    this.#branch = "z9hG4bK" + prng.token(12);
+    this.#from = `${parts.from};tag=${this.fromTag}`;
+    this.#uri = parts.uri;
+    this.#to = parts.to;
+    const lines = `Contact: <sip:${sentBy};transport=${link.transport}>\r\n` + (parts.lines ?? "");
+    const text = this.#text("INVITE", this.#uri, this.#branch, this.#to, this.#cseq, lines, parts.body ?? "");
+    ua.transact(link, text, {
+      onResponse: (response) => this.#onResponse(response),
+      onFailure: () => {
+        this.isTimedOut = true;
+      },
+    });
+  }
+
+  /** Status of the first final, 0 while there is none. */
+  get status(): number {
+    return this.finals[0]?.status ?? 0;
+  }
+
+  /** When the first final came, ms after the INVITE left. */
+  get finalAfterMs(): number {
+    return (this.finals[0]?.atMs ?? NaN) - this.startedAtMs;
+  }
+
+  get answers(): Final[] {
+    return this.finals.filter((final) => final.status < 300);
+  }
+
+  /** CANCEL, as soon as RFC 3261 §9.1 allows. `lines`: a Reason for instance. */
+  cancel(lines = ""): void {
+    if (this.isCancelled || this.status !== 0) return;
+    this.isCancelled = true;
+    if (this.statuses.length > 0) this.#sendCancel(lines);
+    else this.#cancelLines = lines;
+  }
+
+  hangUp(answer = 0): void {
+    const final = this.answers[answer];
+    if (final === undefined || this.isHungUp) return;
+    this.isHungUp = answer === 0;
+    this.#bye(final);
+  }
+
+  #sendCancel(lines: string): void {
+    const text = this.#text("CANCEL", this.#uri, this.#branch, this.#to, this.#cseq, lines);
+    this.ua.transact(this.link, text, { onResponse() {} });
+  }
+
+  #onResponse(response: Message): void {
+    const { status } = response;
+    this.statuses.push(status);
+    this.responses.push(response);
+    if (status < 200) {
+      if (this.#cancelLines === null) return;
+      this.#sendCancel(this.#cancelLines);
+      this.#cancelLines = null;
+      return;
+    }
+    const toTag = response.to.tag;
+    const known = this.finals.find((final) => final.status === status && final.toTag === toTag);
+    const final = known ?? { status, toTag, atMs: this.ua.world.nowMs, message: response };
+    if (known === undefined) this.finals.push(final);
+    if (status >= 300) return;
+    this.#ack(final);
+    if (known !== undefined) return;
+    // RFC 3261 §13.2.2.4: a second answer, or one that came too late, is ended.
+    if (this.isCancelled || this.answers.length > 1) this.#bye(final);
+  }
+
+  #ack(final: Final): void {
+    const uri = contactOf(final.message);
+    const lines = routeLines(final.message, true);
+    const branch = "z9hG4bK" + this.ua.world.prng.token(12);
+    this.ua.sendAck(this.link, this.#text("ACK", uri, branch, this.#toOf(final), this.#cseq, lines));
+  }
+
+  #bye(final: Final): void {
+    const branch = "z9hG4bK" + this.ua.world.prng.token(12);
+    const lines = routeLines(final.message, true);
+    const text = this.#text("BYE", contactOf(final.message), branch, this.#toOf(final), this.#cseq + 1, lines);
+    this.ua.transact(this.link, text, { onResponse() {} });
+  }
+
+  #toOf(final: Final): string {
+    return final.message.valueOf("to")!;
+  }
+
+  #text(method: string, uri: string, branch: string, to: string, cseq: number, lines: string, body = ""): string {
+    const { link, sentBy, callId } = this;
+    return requestText({ method, uri, link, sentBy, branch, from: this.#from, to, callId, cseq, lines, body });
+  }
+}

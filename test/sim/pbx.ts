@@ -1,0 +1,149 @@
+/** The scripted PBX: a registrar that grants what it is asked (or something else), with or without a challenge, and a caller. */
+import { digestResponse, ha1, parseCredentials } from "../../src/sip/digest.ts";
+import { SimCall } from "./call.ts";
+import { type Link, LISTENERS } from "./net.ts";
+import { type Incoming, Ua } from "./ua.ts";
+import type { World } from "./world.ts";
+
+export interface PbxOptions {
+  transport?: "udp" | "tcp";
+  /** Challenges every REGISTER without credentials (401). */
+  isChallenging?: boolean;
+  /** Seconds granted for the seconds asked. */
+  grant?: (asked: number) => number;
+  /** Time until it answers a REGISTER, ms. */
+  answerMs?: number;
+}
+
+export const PBX_ADDRESS = "10.0.0.1";
+export const DOMAIN = "pbx.example.org";
+
+/** Password of every user of the PBX. */
+export function passwordOf(user: string): string {
+  return "secret-" + user;
+}
+
+/** Calls somebody through latefork: the PBX, and in registrar mode anybody. */
+export class Caller extends Ua {
+  readonly calls: SimCall[] = [];
+
+  constructor(world: World, name: string, readonly address: string, readonly transport: "udp" | "tcp") {
+    super(world, name, { ...world.lan });
+    world.net.listen(this, address, 5060);
+  }
+
+  /** The way to latefork. */
+  get link(): Link {
+    if (this.transport === "udp") return this.world.net.udp(this, this.address, 5060);
+    return this.world.net.flowTo("tcp", this.address, 5060)!;
+  }
+
+  /** An INVITE to a Request-URI. */
+  invite(uri: string, user: string, options: CallOptions = {}): SimCall {
+    const from = options.from ?? '"Bob" <sip:bob@' + DOMAIN + ">";
+    const call = new SimCall(this, this.link, this.address + ":5060", {
+      uri,
+      from,
+      to: `<sip:${user}@${DOMAIN}>`,
+      ...options,
+    });
+    this.calls.push(call);
+    return call;
+  }
+
+  protected onRequest(incoming: Incoming): void {
+    incoming.respond(incoming.request.method === "INVITE" ? 486 : 200);
+  }
+}
+
+export interface CallOptions {
+  from?: string;
+  callId?: string;
+  lines?: string;
+  body?: string;
+}
+
+interface PbxContact {
+  uri: string;
+  expiresAtMs: number;
+}
+
+export class SimPbx extends Caller {
+  /** Contacts by user. */
+  readonly contacts = new Map<string, PbxContact[]>();
+  /** REGISTERs it accepted, by user, with the time of its 2xx. */
+  readonly accepted: { atMs: number; user: string; callId: string; cseq: number }[] = [];
+  /** Answers every REGISTER with this; 0: as it should. */
+  refusesWith = 0;
+  /** Does not answer REGISTERs at all. */
+  isMute = false;
+  readonly #nonces = new Set<string>();
+
+  constructor(world: World, readonly options: PbxOptions = {}) {
+    super(world, "pbx", PBX_ADDRESS, options.transport ?? "udp");
+  }
+
+  /** Calls a user at every contact it has; in mode `aor` that is one. */
+  callAll(user: string, options: CallOptions = {}): SimCall[] {
+    const contacts = this.contacts.get(user) ?? [];
+    const callId = options.callId ?? this.world.prng.token(16) + "@pbx";
+    return contacts.map((contact) => this.invite(contact.uri, user, { ...options, callId }));
+  }
+
+  /** Calls a user at the one contact it has, or at latefork if it has none. */
+  call(user: string, options: CallOptions = {}): SimCall {
+    const uri = this.contacts.get(user)?.[0]?.uri ?? `sip:${user}@${LISTENERS.udp.advertised}`;
+    return this.invite(uri, user, options);
+  }
+
+  protected override onRequest(incoming: Incoming): void {
+    const { request } = incoming;
+    if (request.method !== "REGISTER") return incoming.respond(request.method === "INVITE" ? 486 : 200);
+    if (this.isMute) return;
+    const { answerMs = 0 } = this.options;
+    if (answerMs === 0) this.#register(incoming);
+    else this.world.in(answerMs, () => this.#register(incoming));
+  }
+
+  #register(incoming: Incoming): void {
+    const { request } = incoming;
+    if (this.refusesWith !== 0) return incoming.respond(this.refusesWith);
+    const user = request.to.uri!.user;
+    if (this.options.isChallenging && !this.#isAuthentic(incoming, user)) {
+      const nonce = this.world.prng.token(20);
+      this.#nonces.add(nonce);
+      return incoming.respond(
+        401,
+        `WWW-Authenticate: Digest realm="${DOMAIN}", nonce="${nonce}", qop="auth", algorithm=MD5\r\n`,
+      );
+    }
+    const header = Number(request.valueOf("expires") ?? "3600");
+    const contacts = (this.contacts.get(user) ?? []).filter((contact) => contact.expiresAtMs > this.world.nowMs);
+    for (const element of request.list(6) ?? []) {
+      if (element === "*") {
+        contacts.length = 0;
+        continue;
+      }
+      const uri = /<([^>]*)>/.exec(element)![1]!;
+      const asked = Number(/>.*;expires=(\d+)/.exec(element)?.[1] ?? header);
+      const granted = asked === 0 ? 0 : this.options.grant?.(asked) ?? asked;
+      const at = contacts.findIndex((contact) => contact.uri === uri);
+      if (at >= 0) contacts.splice(at, 1);
+      if (granted > 0) contacts.push({ uri, expiresAtMs: this.world.nowMs + granted * 1000 });
+    }
+    this.contacts.set(user, contacts);
+    this.accepted.push({ atMs: this.world.nowMs, user, callId: request.callId, cseq: request.cseq });
+    const lines = contacts.map((contact) =>
+      `Contact: <${contact.uri}>;expires=${Math.round((contact.expiresAtMs - this.world.nowMs) / 1000)}\r\n`
+    );
+    incoming.respond(200, lines.join(""));
+  }
+
+  #isAuthentic(incoming: Incoming, user: string): boolean {
+    const value = incoming.request.valueOf("authorization");
+    const credentials = value === undefined ? "other" : parseCredentials(value);
+    if (typeof credentials === "string" || !this.#nonces.has(credentials.nonce)) return false;
+    const expected = digestResponse(ha1("MD5", user, DOMAIN, passwordOf(user)), "REGISTER", credentials);
+    return expected === credentials.response;
+  }
+}

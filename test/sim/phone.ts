@@ -1,0 +1,317 @@
+/** A scripted phone: registers, sleeps, is woken by push, rings, answers, declines, is cancelled. */
+import type { PushOrder } from "../../src/silo/settings.ts";
+import { answerChallenge, type DigestSecret, parseChallenges } from "../../src/sip/digest.ts";
+import type { Message } from "../../src/sip/message.ts";
+import type { Link } from "./net.ts";
+import { DOMAIN, passwordOf } from "./pbx.ts";
+import { type Incoming, Ua } from "./ua.ts";
+import { contactOf, requestText, routeLines } from "./wire.ts";
+import type { World } from "./world.ts";
+
+/** What it does with an INVITE. Times in ms from the INVITE's arrival; null: never. */
+export interface Habits {
+  /** 100 at once. */
+  tries: boolean;
+  ringMs: number | null;
+  answerMs: number | null;
+  decline: { afterMs: number; status: number } | null;
+  /** Cold start: awake after a push this late; null: sleeps on. */
+  wakeMs: number | null;
+}
+
+export interface PhoneOptions extends Partial<Habits> {
+  transport?: "udp" | "tcp";
+  /** null: a desk phone. Default: provider `acme`, a token of its own. */
+  push?: { provider: string; param?: string; prid?: string } | null;
+  /** Default: made of name and number. Empty: none. */
+  instance?: string;
+  password?: string;
+  /** Seconds it asks for. */
+  expires?: number;
+}
+
+/** One INVITE that reached the phone. */
+export class PhoneCall {
+  state: "offered" | "ringing" | "answered" | "declined" | "cancelled" | "confirmed" | "ended" = "offered";
+  readonly atMs: number;
+  /** The CANCEL that came. */
+  cancel: Message | null = null;
+  /** The BYE that came. */
+  bye: Message | null = null;
+  acks = 0;
+  byes = 0;
+
+  constructor(readonly phone: Phone, readonly incoming: Incoming) {
+    this.atMs = phone.world.nowMs;
+  }
+
+  get invite(): Message {
+    return this.incoming.request;
+  }
+
+  get isPending(): boolean {
+    return this.state === "offered" || this.state === "ringing";
+  }
+
+  ring(): void {
+    if (!this.isPending || this.phone.isAsleep) return;
+    this.state = "ringing";
+    this.incoming.respond(180, this.phone.contactLine(this.incoming.link));
+  }
+
+  answer(): void {
+    if (!this.isPending || this.phone.isAsleep) return;
+    this.state = "answered";
+    this.incoming.respond(200, this.phone.contactLine(this.incoming.link) + "Content-Type: text/plain\r\n", "v=0");
+  }
+
+  decline(status = 486, lines = ""): void {
+    if (!this.isPending || this.phone.isAsleep) return;
+    this.state = "declined";
+    this.incoming.respond(status, lines);
+  }
+
+  /** BYE along the route set. */
+  hangUp(): void {
+    if (this.state !== "answered" && this.state !== "confirmed") return;
+    this.state = "ended";
+    const { invite, phone, incoming } = this;
+    const text = requestText({
+      method: "BYE",
+      uri: contactOf(invite),
+      link: phone.link!,
+      sentBy: phone.sentBy(phone.link!),
+      branch: "z9hG4bK" + phone.world.prng.token(12),
+      from: `${invite.valueOf("to")};tag=${incoming.toTag}`,
+      to: invite.valueOf("from")!,
+      callId: invite.callId,
+      cseq: 1,
+      lines: routeLines(invite, false),
+    });
+    phone.transact(phone.link!, text, { onResponse() {} });
+  }
+}
+
+export class Phone extends Ua {
+  habits: Habits;
+  link: Link | null = null;
+  readonly calls: PhoneCall[] = [];
+  readonly pushes: PushOrder[] = [];
+  /** Final answers to REGISTER: `[status, at ms]`. */
+  readonly registrations: [number, number][] = [];
+  readonly prid: string;
+  /** Default Contact user; a phone keeps it. */
+  readonly contactUser: string;
+  onRegistered: () => void = () => {};
+  #cseq = 0;
+  readonly #callId: string;
+  readonly #secret: DigestSecret;
+
+  constructor(
+    world: World,
+    readonly user: string,
+    readonly number: number,
+    readonly address: string,
+    readonly options: PhoneOptions,
+  ) {
+    super(world, `${user}#${number}`, { ...world.internet });
+    this.prid = options.push === null ? "" : options.push?.prid ?? `tok-${user}-${number}`;
+    this.contactUser = user;
+    this.#callId = `reg-${user}-${number}`;
+    this.#secret = { username: user, password: options.password ?? passwordOf(user), ha1s: [] };
+    this.habits = {
+      tries: options.tries ?? false,
+      ringMs: options.ringMs === undefined ? 20 : options.ringMs,
+      answerMs: options.answerMs ?? null,
+      decline: options.decline ?? null,
+      wakeMs: options.wakeMs === undefined ? 1000 : options.wakeMs,
+    };
+    if (this.prid !== "") world.push.subscribe(this.prid, this);
+  }
+
+  /** The newest INVITE. */
+  get call(): PhoneCall {
+    const call = this.calls.at(-1);
+    if (call === undefined) throw new Error(`${this.name} never got an INVITE`);
+    return call;
+  }
+
+  /** Calls that may still be answered here. */
+  get pending(): PhoneCall[] {
+    return this.calls.filter((call) => call.isPending);
+  }
+
+  get isRegistered(): boolean {
+    return this.registrations.at(-1)?.[0] === 200;
+  }
+
+  private get transport(): "udp" | "tcp" {
+    return this.options.transport ?? "tcp";
+  }
+
+  /** Opens a new flow: another port of its NAT, a new connection. */
+  connect(): Link {
+    const port = this.world.freshPort();
+    const { net } = this.world;
+    this.link = this.transport === "udp" ? net.udp(this, this.address, port) : net.connect(this, this.address, port);
+    return this.link;
+  }
+
+  sentBy(_link: Link): string {
+    return `192.168.1.${this.number}:${this.transport === "udp" ? 5060 : 49152}`;
+  }
+
+  /** The Contact URI is the private address: it says nothing of the flow, and stays when the flow changes. */
+  contactUri(link: Link): string {
+    const { push } = this.options;
+    const pn = this.prid === ""
+      ? ""
+      : `;pn-provider=${push?.provider ?? "acme"};pn-param=${push?.param ?? "app"};pn-prid=${this.prid}`;
+    return `sip:${this.contactUser}@${this.sentBy(link)};transport=${this.transport}${pn}`;
+  }
+
+  contactLine(link: Link): string {
+    return `Contact: <${this.contactUri(link)}>\r\n`;
+  }
+
+  get instance(): string {
+    return this.options.instance ?? `urn:uuid:${this.user}-${this.number}`;
+  }
+
+  /** REGISTER over the link it has, or a new one. `callId`: phones that begin anew with each start. */
+  register(options: { expires?: number; callId?: string } = {}): void {
+    const expires = options.expires ?? this.options.expires ?? 600;
+    const { instance } = this;
+    const suffix = instance === "" ? "" : `;+sip.instance="<${instance}>"`;
+    this.#sendRegister(
+      options.callId ?? this.#callId,
+      `Contact: <${this.contactUri(this.linkNow())}>${suffix};expires=${expires}\r\n`,
+      null,
+    );
+  }
+
+  deregister(): void {
+    this.register({ expires: 0 });
+  }
+
+  private linkNow(): Link {
+    if (this.link === null || this.link.state === "closed" || this.link.isClosedByPeer) return this.connect();
+    return this.link;
+  }
+
+  #sendRegister(callId: string, contactLine: string, authorization: string | null): void {
+    const link = this.linkNow();
+    const address = `<sip:${this.user}@${DOMAIN}>`;
+    const cseq = ++this.#cseq;
+    const text = requestText({
+      method: "REGISTER",
+      uri: `sip:${DOMAIN}`,
+      link,
+      sentBy: this.sentBy(link),
+      branch: "z9hG4bK" + this.world.prng.token(12),
+      from: `${address};tag=r${cseq}`,
+      to: address,
+      callId,
+      cseq,
+      lines: contactLine + (authorization === null ? "" : `Authorization: ${authorization}\r\n`),
+    });
+    this.transact(link, text, {
+      onResponse: (response) => {
+        if (response.status < 200) return;
+        if (response.status === 401 && authorization === null) {
+          const challenges = parseChallenges([response.valueOf("www-authenticate") ?? ""]);
+          const cnonce = this.world.prng.token(8);
+          const value = answerChallenge(challenges, this.#secret, {
+            method: "REGISTER",
+            uri: `sip:${DOMAIN}`,
+            cnonce,
+            nc: 1,
+          });
+          if (value !== null) return this.#sendRegister(callId, contactLine, value);
+        }
+        this.registrations.push([response.status, this.world.nowMs]);
+        if (response.status === 200) this.onRegistered();
+      },
+      onFailure: () => this.registrations.push([408, this.world.nowMs]),
+    });
+  }
+
+  /** `close`: the connection ends and latefork hears of it. `silent`: the phone is just gone. */
+  sleep(how: "close" | "silent" = this.transport === "tcp" ? "close" : "silent"): void {
+    const { link } = this;
+    this.isAsleep = true;
+    if (link === null) return;
+    if (how === "close") this.world.net.close(link);
+    else link.isUp = false;
+  }
+
+  /** The app starts: a new flow, a REGISTER. */
+  wake(): void {
+    this.isAsleep = false;
+    this.connect();
+    this.register();
+  }
+
+  /** The app thaws and finds its old flow in order (UDP behind a patient NAT). */
+  thaw(): void {
+    this.isAsleep = false;
+    this.link!.isUp = true;
+    this.register();
+  }
+
+  onPush(order: PushOrder): void {
+    this.pushes.push(order);
+    if (order.event !== "call" || !this.isAsleep || this.habits.wakeMs === null) return;
+    this.world.in(this.habits.wakeMs, () => {
+      if (this.isAsleep) this.wake();
+    });
+  }
+
+  protected onRequest(incoming: Incoming): void {
+    const { request } = incoming;
+    switch (request.method) {
+      case "INVITE":
+        return this.#onInvite(incoming);
+      case "CANCEL": {
+        const call = this.calls.find((call) => call.invite.via!.branch === request.via!.branch);
+        incoming.respond(call === undefined ? 481 : 200);
+        if (call === undefined) return;
+        call.cancel = request;
+        if (!call.isPending) return;
+        call.state = "cancelled";
+        call.incoming.respond(487);
+        return;
+      }
+      case "BYE": {
+        const call = this.calls.find((call) => call.incoming.toTag === request.to.tag);
+        incoming.respond(call === undefined ? 481 : 200);
+        if (call === undefined) return;
+        call.bye = request;
+        call.byes++;
+        call.state = "ended";
+        return;
+      }
+      default:
+        incoming.respond(200);
+    }
+  }
+
+  #onInvite(incoming: Incoming): void {
+    const call = new PhoneCall(this, incoming);
+    this.calls.push(call);
+    const { tries, ringMs, answerMs, decline } = this.habits;
+    const { world } = this;
+    if (tries) incoming.respond(100);
+    if (ringMs === 0) call.ring();
+    else if (ringMs !== null) world.in(ringMs, () => call.ring());
+    if (answerMs !== null) world.in(answerMs, () => call.answer());
+    if (decline !== null) world.in(decline.afterMs, () => call.decline(decline.status));
+  }
+
+  protected override onAck(ack: Message): void {
+    const call = this.calls.find((call) => call.incoming.toTag === ack.to.tag);
+    if (call === undefined) return;
+    call.acks++;
+    if (call.state === "answered") call.state = "confirmed";
+  }
+}

@@ -1,0 +1,73 @@
+/** The push services of a virtual world: take an order, give a verdict, wake the phone that has the token, or not. */
+import type { PushOrder } from "../../src/silo/settings.ts";
+import type { World } from "./world.ts";
+
+/** `lost`: accepted and never delivered. `slow`: accepted and delivered `slowMs` later. `mute`: no verdict at all. */
+export type PushFate = "accept" | "dead" | "refuse" | "fail" | "slow" | "lost" | "mute";
+
+/** Whoever has the token. */
+export interface PushTarget {
+  onPush(order: PushOrder): void;
+}
+
+export class PushService {
+  readonly orders: { atMs: number; order: PushOrder }[] = [];
+  readonly cancelled: string[] = [];
+  /** What becomes of pushes to tokens without a fate of their own. */
+  fate: PushFate = "accept";
+  /** By `pn-prid`. */
+  readonly fates = new Map<string, PushFate>();
+  verdictMs = 30;
+  deliveryMs = 80;
+  slowMs = 8000;
+  readonly #targets = new Map<string, PushTarget>();
+
+  constructor(private readonly world: World) {}
+
+  subscribe(prid: string, target: PushTarget): void {
+    this.#targets.set(prid, target);
+  }
+
+  /** Orders of one kind. */
+  of(event: PushOrder["event"]): PushOrder[] {
+    return this.orders.map(({ order }) => order).filter((order) => order.event === event);
+  }
+
+  take(order: PushOrder): void {
+    const { world } = this;
+    const sentAtMs = world.nowMs;
+    this.orders.push({ atMs: sentAtMs, order });
+    const fate = this.fates.get(order.prid) ?? this.fate;
+    const verdict = (outcome: "accepted" | "dead" | "refused" | "failed", status: number, reason: string, ms: number) =>
+      world.in(ms, () =>
+        world.core.pushResult(
+          { uuid: order.uuid, outcome, status, reason, ms },
+          order.device,
+          order.prid,
+          sentAtMs,
+        ));
+    const deliver = (ms: number) => world.in(ms, () => this.#targets.get(order.prid)?.onPush(order));
+    switch (fate) {
+      case "accept":
+        verdict("accepted", 200, "", this.verdictMs);
+        return void deliver(this.deliveryMs);
+      case "slow":
+        verdict("accepted", 200, "", this.slowMs);
+        return void deliver(this.slowMs);
+      case "lost":
+        return void verdict("accepted", 200, "", this.verdictMs);
+      case "dead":
+        return void verdict("dead", 410, "the token is dead", this.verdictMs);
+      case "refuse":
+        return void verdict("refused", 403, "wrong project", this.verdictMs);
+      case "fail":
+        return void verdict("failed", 503, "not delivered in time", this.slowMs);
+      case "mute":
+        return;
+    }
+  }
+
+  cancel(uuid: string): void {
+    this.cancelled.push(uuid);
+  }
+}
