@@ -25,9 +25,11 @@ export function forwardEdit(request: Message, how: Forwarding): Edit {
   const edit = new Edit(request.raw);
   if (how.uri !== null) edit.replace(request.uriStart, request.uriEnd, how.uri);
   const viaLine = request.find(VIA);
-  let top = "Via: " + how.via + "\r\n";
+  // Vias stay together: some UAs read no further than the first other header.
+  let top = "";
   for (const value of how.recordRoute) top += "Record-Route: " + value + "\r\n";
   if (how.route !== "") top += "Route: " + how.route + "\r\n";
+  top += "Via: " + how.via + "\r\n";
   edit.insert(request.lineStart(viaLine), top);
   const via = request.via!;
   if (via.end - via.start !== how.receivedVia.length) edit.replace(via.start, via.end, how.receivedVia);
