@@ -60,7 +60,9 @@ const LABEL_MARGIN = 4;
  */
 export function renderLadder(call: LadderCall, options: LadderOptions = {}): string {
   const parties = call.parties.map(readable);
-  const rows = relayedOnOneLine(call.timeline.map((entry) => rowOf(entry, call.parties)), call.parties.indexOf(HUB));
+  // The end says what the title says already.
+  const told = call.timeline.filter(({ event, note }) => event !== "end" || note !== call.outcome);
+  const rows = relayedOnOneLine(told.map((entry) => rowOf(entry, call.parties)), call.parties.indexOf(HUB));
   const hub = Math.max(0, call.parties.indexOf(HUB));
   const columns = columnPositions(parties, rows, hub, options.width ?? 100);
   const timeWidth = rows.reduce((width, row) => Math.max(width, seconds(row.tMs).length), 7);

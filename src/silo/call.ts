@@ -192,7 +192,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
     const label = isLate ? "INVITE (late)" : "INVITE";
     leg.hasTakenPart = true;
     this.note({ event: "branch", device: leg.id, from: HUB, to: leg.party, label });
-    const branchTarget = this.home.router.targetOf(contact, flow);
+    const branchTarget = this.home.router.targetOf(contact, flow, this.record.callId);
     leg.branch = this.fork.addBranch(branchTarget, isLate);
   }
 
@@ -439,6 +439,14 @@ export class Call implements ForkOwner, WakeOwner, Due {
       : this.record.result === "declined"
       ? "declined"
       : "timeout";
+    this.note({
+      event: "push",
+      device: leg.id,
+      from: HUB,
+      to: this.pushParty(contact.push.provider),
+      label: "push cancel",
+      note: reason.replaceAll("_", " "),
+    });
     this.home.port.push(this.pushOrder(contact, this.home.port.token(16), "cancel", reason));
   }
 
@@ -455,7 +463,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
     if (delayedCancel === "false" || (delayedCancel === "auto" && !isVoipToken(contact))) return;
     leg.hasTakenPart = true;
     const lines = this.record.result === "answered" ? 'Reason: SIP;cause=200;text="Call completed elsewhere"\r\n' : "";
-    const branch = this.fork.addGhost(this.home.router.targetOf(contact, contact.flow));
+    const branch = this.fork.addGhost(this.home.router.targetOf(contact, contact.flow, this.record.callId));
     leg.branch = branch;
     branch.cancel(lines);
     this.note({
@@ -526,6 +534,10 @@ export class Call implements ForkOwner, WakeOwner, Due {
       return `no device could be reached or woken (${status})`;
     }
     if (legs.every((leg) => !leg.hasTakenPart)) return `nobody woke up (${status})` + after;
+    const decliners = legs.filter((leg) => leg.branch?.state === "declined").map((leg) => leg.party);
+    if (this.record.result === "declined" && decliners.length > 0) {
+      return `declined by ${decliners.join(", ")} (${status})` + after;
+    }
     return `not answered (${status})` + after;
   }
 
@@ -581,7 +593,9 @@ export class Call implements ForkOwner, WakeOwner, Due {
 
 function whyWoken(contact: Contact, reach: Reachability, nowMs: number): string {
   const flow = contact.flow;
-  if (reach === "lost" || flow === null) return `no connection, registered ${ago(nowMs - contact.registeredAtMs)} ago`;
+  if (reach === "lost" || flow === null) {
+    return `no connection, last registered ${ago(nowMs - contact.registeredAtMs)} ago`;
+  }
   return flow.lastHeardMs === 0 ? "not heard of since the restart" : `silent for ${ago(nowMs - flow.lastHeardMs)}`;
 }
 

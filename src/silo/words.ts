@@ -21,7 +21,7 @@ export function seconds(ms: number): string {
 
 /** `12 s`, `5 min`, `2 h`, `3 d`: how long something has been so. */
 export function ago(ms: number): string {
-  const s = Math.round(ms / 1000);
+  const s = Math.max(1, Math.round(ms / 1000));
   if (s < 120) return `${s} s`;
   if (s < 7200) return `${Math.round(s / 60)} min`;
   if (s < 172_800) return `${Math.round(s / 3600)} h`;

@@ -90,6 +90,12 @@ test("W-22 a relayed message is one line only if it was passed on at once and un
   expect(forked.split("\n").length).toBe(5);
 });
 
+test("W-22 the outcome stands in the title and is not said again at the end", () => {
+  const timeline = [entry(5, "response", "latefork", "PBX", "480"), { tMs: 5, event: "end", note: "nobody woke up" }];
+  expect(renderLadder({ ...call, outcome: "nobody woke up", timeline }).match(/nobody woke up/g)).toHaveLength(1);
+  expect(renderLadder({ ...call, outcome: "open", timeline })).toContain("│   nobody woke up\n");
+});
+
 test("W-22 a remark without an arrow names its party", () => {
   const text = renderLadder({
     ...call,
