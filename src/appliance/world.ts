@@ -103,7 +103,10 @@ export class World implements CorePort {
 
   push(order: PushOrder): void {
     const sentAtMs = this.parts.now();
-    this.parts.relay.send(order, (verdict) => this.parts.onVerdict(verdict, order, sentAtMs));
+    this.parts.relay.send(order, (verdict) => {
+      // P-04: a service that says since when the token is dead does not mean one that was registered later.
+      this.parts.onVerdict(verdict, order, Math.min(sentAtMs, verdict.deadSinceMs ?? sentAtMs));
+    });
   }
 
   cancelPush(uuid: string): void {

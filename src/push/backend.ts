@@ -14,6 +14,8 @@ export interface PushAnswer {
   readonly reason: string;
   /** Wait the service asked for (Retry-After), or -1. */
   readonly retryAfterMs: number;
+  /** Of `dead`: when the service last saw it dead, ms since the epoch; a token registered since then is another matter (P-04). */
+  readonly deadSinceMs?: number;
   /** The fault lies in our set-up (credentials, address), not in this one push: shown as the backend's health. */
   readonly isOurFault: boolean;
 }
@@ -44,6 +46,10 @@ export interface PushBackend {
   readonly name: string;
   /** `pn-provider` it serves, `*` for all without a backend. */
   readonly provider: string;
+  /** Other `pn-provider` values it serves, unless a backend of that very name exists. */
+  readonly aliases?: readonly string[];
+  /** Its configuration as one text: a reload keeps a backend whose settings did not change. */
+  readonly settings: string;
   /** Scheme, host and port; neither path nor query, which may hold secrets. */
   readonly host: string;
   /** Longest time one attempt may take. */

@@ -58,6 +58,7 @@ interface Job {
   attempts: number;
   status: number;
   reason: string;
+  deadSinceMs: number | undefined;
   cancelTimer: () => void;
 }
 
@@ -79,6 +80,7 @@ export class Delivery {
   #crowdJobs = 0;
   #crowdFlights = 0;
   #isStopped = false;
+  #isRetired = false;
   #isFailing = false;
   readonly #totals = { sent: 0, accepted: 0, dead: 0, refused: 0, failed: 0, overflowed: 0, retries: 0 };
   #lastError = "";
@@ -109,6 +111,7 @@ export class Delivery {
       attempts: 0,
       status: 0,
       reason: "",
+      deadSinceMs: undefined,
       cancelTimer: noTimer,
     };
     this.#jobs.set(request.uuid, job);
@@ -157,6 +160,12 @@ export class Delivery {
       in_flight: this.#flights.size,
       waiting: [...this.#jobs.values()].filter((job) => job.state !== "flying").length,
     };
+  }
+
+  /** Ends when what it has is done: another takes its place. */
+  retire(): void {
+    this.#isRetired = true;
+    this.#endIfRetired();
   }
 
   /** Ends everything; what had no verdict fails. */
@@ -237,12 +246,20 @@ export class Delivery {
     if (flight.isCrowd) this.#crowdFlights--;
     flight.cancelTimer();
     flight.abort.abort();
+    this.#endIfRetired();
+  }
+
+  #endIfRetired(): void {
+    if (!this.#isRetired || this.isBusy || this.#isStopped) return;
+    this.#isStopped = true;
+    this.backend.stop();
   }
 
   #answered(job: Job, answer: PushAnswer): void {
     if (job.state !== "flying") return;
     if (answer.status !== 0) job.status = answer.status;
     job.reason = answer.reason;
+    job.deadSinceMs = answer.deadSinceMs;
     this.#isFailing = answer.kind === "retry" || answer.isOurFault;
     if (answer.kind !== "retry") return this.#settle(job, answer.kind, answer.reason);
     this.#lastError = answer.reason;
@@ -273,9 +290,11 @@ export class Delivery {
     this.#lastMs = ms;
     if (outcome === "refused" || (outcome === "failed" && !job.isCancelled)) this.#lastError = reason;
     const { uuid, provider } = job.request;
-    const verdict = { uuid, provider, outcome, status: job.status, reason, ms, attempts: job.attempts };
+    const verdict: PushVerdict = { uuid, provider, outcome, status: job.status, reason, ms, attempts: job.attempts };
+    const said = job.deadSinceMs === undefined ? verdict : { ...verdict, deadSinceMs: job.deadSinceMs };
     // The port's rule: an effect never re-enters, what comes of it is a later input.
-    queueMicrotask(() => job.done(verdict));
+    queueMicrotask(() => job.done(said));
+    this.#endIfRetired();
   }
 }
 

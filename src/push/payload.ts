@@ -28,16 +28,30 @@ export function decodeSipText(text: string): string {
   }
 }
 
+/** What a push says, in the order of the interface, all text Unicode. A backend takes the fields its service is to carry. */
+export interface PushFields {
+  event: string;
+  aor: string;
+  device: string;
+  provider: string;
+  param: string;
+  prid: string;
+  call_id: string;
+  uuid: string;
+  from_uri: string;
+  from_name: string;
+  to_uri: string;
+  sent_at: string;
+  ttl: number;
+  reason?: string;
+}
+
 /**
- * Body of a webhook push of at most {@link MAX_BODY_BYTES}. What a stranger chose gives way first: `from_name` is cut
- * between two code points, then `from_uri` and `to_uri` are left empty (half a URI is a wrong one).
- *
  * @param sentAtMs ms since the epoch.
  * @param leftMs what is left of the window, written as `ttl` in whole seconds, rounded up.
- * @returns null if token, AoR and Call-ID alone are too large.
  */
-export function webhookBody(request: PushRequest, sentAtMs: number, leftMs: number): string | null {
-  const fields: Record<string, string | number> = {
+export function pushFields(request: PushRequest, sentAtMs: number, leftMs: number): PushFields {
+  const fields: PushFields = {
     event: request.event,
     aor: decodeSipText(request.aor),
     device: decodeSipText(request.device),
@@ -53,16 +67,38 @@ export function webhookBody(request: PushRequest, sentAtMs: number, leftMs: numb
     ttl: Math.max(0, Math.ceil(leftMs / 1000)),
   };
   if (request.reason !== undefined) fields.reason = request.reason;
-  const whole = JSON.stringify(fields);
-  if (Buffer.byteLength(whole) <= MAX_BODY_BYTES) return whole;
+  return fields;
+}
 
-  const fromName = fields.from_name as string;
-  for (const field of ["from_name", "from_uri", "to_uri"]) {
+/**
+ * Body of a webhook push of at most {@link MAX_BODY_BYTES}.
+ *
+ * @returns null if token, AoR and Call-ID alone are too large.
+ */
+export function webhookBody(request: PushRequest, sentAtMs: number, leftMs: number): string | null {
+  return fit(pushFields(request, sentAtMs, leftMs), MAX_BODY_BYTES, (fields) => JSON.stringify(fields));
+}
+
+/**
+ * A body of at most `maxBytes`. What a stranger chose gives way first: `from_name` is cut between two code points, then
+ * `from_uri` and `to_uri` are left empty (half a URI is a wrong one).
+ *
+ * @param write makes the body; it may put `from_name` in several places, and each time as a JSON string.
+ * @returns null if the rest alone is too large.
+ */
+export function fit(all: PushFields, maxBytes: number, write: (fields: PushFields) => string): string | null {
+  const whole = write(all);
+  if (Buffer.byteLength(whole) <= maxBytes) return whole;
+
+  const fields = { ...all };
+  for (const field of ["from_name", "from_uri", "to_uri"] as const) {
     fields[field] = "";
-    const room = MAX_BODY_BYTES - Buffer.byteLength(JSON.stringify(fields));
-    if (room < 0) continue;
-    fields.from_name = cutToFit(fromName, room);
-    return JSON.stringify(fields);
+    fields.from_name = "";
+    const bare = Buffer.byteLength(write(fields));
+    if (bare > maxBytes) continue;
+    const copies = Buffer.byteLength(write({ ...fields, from_name: "x" })) - bare;
+    fields.from_name = cutToFit(all.from_name, Math.floor((maxBytes - bare) / Math.max(1, copies)));
+    return write(fields);
   }
   return null;
 }

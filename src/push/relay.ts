@@ -73,6 +73,8 @@ export class PushRelay {
   #push: PushConfig;
   /** By `pn-provider`, or `*`. A map, as the key comes from the network. */
   #deliveries = new Map<string, Delivery>();
+  /** By the other names a backend serves. */
+  #aliases = new Map<string, Delivery>();
   /** Replaced by a reload, still finishing. */
   #retired: Delivery[] = [];
   /** Where each push without a verdict is, by uuid. */
@@ -81,6 +83,7 @@ export class PushRelay {
   readonly #otherRate = rate(OTHER_PUSHES_PER_MINUTE);
   #recent: RecentPush[] = [];
   #isStopped = false;
+  #isWarm = false;
 
   /** @param world parts of the world to replace; the rest is real. Never throws: see {@link problems}. */
   constructor(push: PushConfig, world: Partial<PushWorld> = {}, observer: PushObserver = {}) {
@@ -90,6 +93,7 @@ export class PushRelay {
     for (const backend of this.#backendsOf(push)) {
       this.#deliveries.set(backend.provider, new Delivery(backend, this.#world));
     }
+    this.#aliases = aliasesOf(this.#deliveries);
   }
 
   /**
@@ -154,6 +158,7 @@ export class PushRelay {
 
   /** Opens connections ahead of the first push (P-05): call it at start if there are devices. */
   warm(): void {
+    this.#isWarm = true;
     for (const delivery of this.#deliveries.values()) delivery.backend.warm();
   }
 
@@ -189,6 +194,7 @@ export class PushRelay {
       const old = before.get(backend.provider);
       if (old === undefined || !isSame(old.backend, backend)) {
         this.#deliveries.set(backend.provider, new Delivery(backend, this.#world));
+        if (this.#isWarm) backend.warm();
         continue;
       }
       const problem = old.backend.reload();
@@ -196,8 +202,11 @@ export class PushRelay {
       if (problem !== "" && old.backend.problem() === "") problems.push(`${problem}; the old one is kept`);
       this.#deliveries.set(backend.provider, old);
     }
+    this.#aliases = aliasesOf(this.#deliveries);
     const kept = new Set(this.#deliveries.values());
-    this.#retired = [...this.#retired, ...before.values()].filter((delivery) => delivery.isBusy && !kept.has(delivery));
+    const replaced = [...before.values()].filter((delivery) => !kept.has(delivery));
+    for (const delivery of replaced) delivery.retire();
+    this.#retired = [...this.#retired, ...replaced].filter((delivery) => delivery.isBusy);
     return [...problems, ...this.problems()];
   }
 
@@ -213,7 +222,7 @@ export class PushRelay {
   }
 
   #deliveryOf(provider: string): Delivery | undefined {
-    return this.#deliveries.get(provider) ?? this.#deliveries.get("*");
+    return this.#deliveries.get(provider) ?? this.#aliases.get(provider) ?? this.#deliveries.get("*");
   }
 
   /** Why this push is not even tried; empty if it is. */
@@ -278,7 +287,13 @@ function notBuilt(provider: string): string {
 }
 
 function isSame(one: PushBackend, other: PushBackend): boolean {
-  if (!(one instanceof Webhook) || !(other instanceof Webhook)) return false;
-  return one.config.url === other.config.url && one.config.token_file === other.config.token_file &&
-    one.config.timeout === other.config.timeout;
+  return one.name === other.name && one.settings === other.settings;
+}
+
+function aliasesOf(deliveries: ReadonlyMap<string, Delivery>): Map<string, Delivery> {
+  const aliases = new Map<string, Delivery>();
+  for (const delivery of deliveries.values()) {
+    for (const alias of delivery.backend.aliases ?? []) aliases.set(alias, delivery);
+  }
+  return aliases;
 }

@@ -43,4 +43,6 @@ export interface PushVerdict {
   /** First attempt to verdict. */
   readonly ms: number;
   readonly attempts: number;
+  /** Of `dead`, where the service says it: since when, ms since the epoch. A token registered later is not meant (P-04). */
+  readonly deadSinceMs?: number;
 }

@@ -11,6 +11,7 @@ import {
   type PushWorld,
   retry,
 } from "./backend.ts";
+import { codeOf, retryAfterMsOf, unreachable } from "./http_answer.ts";
 import { MAX_BODY_BYTES, webhookBody } from "./payload.ts";
 import type { PushRequest } from "./types.ts";
 
@@ -26,6 +27,7 @@ export class Webhook implements PushBackend {
   readonly provider: string;
   readonly host: string;
   readonly timeoutMs: number;
+  readonly settings: string;
   readonly config: WebhookConfig;
   readonly #world: PushWorld;
   readonly #isHttps: boolean;
@@ -38,6 +40,7 @@ export class Webhook implements PushBackend {
     this.provider = provider;
     this.config = config;
     this.timeoutMs = config.timeout;
+    this.settings = JSON.stringify(config);
     this.#world = world;
     const url = URL.canParse(config.url) ? new URL(config.url) : null;
     this.host = url?.origin ?? "";
@@ -107,7 +110,7 @@ export class Webhook implements PushBackend {
     try {
       response = await this.#world.fetch(this.config.url, http);
     } catch (error) {
-      attempt.answer(retry(this.#unreachable(error)));
+      attempt.answer(retry(unreachable(this.host, error)));
       return;
     }
     const isAccepted = response.status >= 200 && response.status < 300;
@@ -139,23 +142,6 @@ export class Webhook implements PushBackend {
     }
     if (status === 401 || status === 403) return answer("refused", `check push.${this.name}.token_file`, true);
     return answer("refused", "");
-  }
-
-  #unreachable(error: unknown): string {
-    const code = codeOf(error);
-    switch (code) {
-      case "ECONNREFUSED":
-        return `${this.host} refuses connections`;
-      case "ECONNRESET":
-        return `${this.host} closed the connection without an answer`;
-      case "ENOTFOUND":
-      case "EAI_AGAIN":
-        return `no address found for ${this.host}`;
-    }
-    const isCertificate = /CERT|SELF_SIGNED|ISSUER|ALTNAME|SIGNATURE|CRL/.test(code);
-    return isCertificate
-      ? `the certificate of ${this.host} is not trusted (${code})`
-      : `cannot reach ${this.host} (${code || "error"})`;
   }
 
   #wordsOf(response: Response, read: BodyStart): string {
@@ -203,20 +189,4 @@ class BodyStart {
   text(): string {
     return Buffer.concat(this.#chunks).toString("utf8");
   }
-}
-
-/** RFC 9110 §10.2.3: seconds or a date. Ms from now, or -1 if absent or unreadable. */
-export function retryAfterMsOf(header: string | null, nowMs: number): number {
-  if (header === null) return -1;
-  if (/^\d+$/.test(header)) return Number(header) * 1000;
-  const dateMs = Date.parse(header);
-  return Number.isNaN(dateMs) ? -1 : Math.max(0, dateMs - nowMs);
-}
-
-/** Only the code: messages of the runtime may quote the URL. */
-function codeOf(error: unknown): string {
-  if (typeof error !== "object" || error === null) return "";
-  const { code, name } = error as { code?: unknown; name?: unknown };
-  if (typeof code === "string") return code;
-  return typeof name === "string" ? name : "";
 }
