@@ -25,12 +25,12 @@ export function forwardEdit(request: Message, how: Forwarding): Edit {
   const edit = new Edit(request.raw);
   if (how.uri !== null) edit.replace(request.uriStart, request.uriEnd, how.uri);
   const viaLine = request.find(VIA);
+  let recordRoute = "";
+  for (const value of how.recordRoute) recordRoute += "Record-Route: " + value + "\r\n";
+  if (recordRoute !== "") edit.insert(aboveAll(request, RECORD_ROUTE, viaLine), recordRoute);
+  if (how.route !== "") edit.insert(aboveAll(request, ROUTE, viaLine), "Route: " + how.route + "\r\n");
   // Vias stay together: some UAs read no further than the first other header.
-  let top = "";
-  for (const value of how.recordRoute) top += "Record-Route: " + value + "\r\n";
-  if (how.route !== "") top += "Route: " + how.route + "\r\n";
-  top += "Via: " + how.via + "\r\n";
-  edit.insert(request.lineStart(viaLine), top);
+  edit.insert(request.lineStart(viaLine), "Via: " + how.via + "\r\n");
   const via = request.via!;
   if (via.end - via.start !== how.receivedVia.length) edit.replace(via.start, via.end, how.receivedVia);
   const hops = request.find(MAX_FORWARDS);
@@ -41,6 +41,12 @@ export function forwardEdit(request: Message, how: Forwarding): Edit {
   }
   if (how.routesToDrop > 0) removeListHeads(edit, request, ROUTE, how.routesToDrop);
   return edit;
+}
+
+/** Where a line stands above every line of this header: Kamailio writes its Record-Route above the Vias. */
+function aboveAll(request: Message, id: number, viaLine: number): number {
+  const first = request.find(id);
+  return request.lineStart(first < 0 ? viaLine : Math.min(first, viaLine));
 }
 
 /** The forwarded request as text. */
