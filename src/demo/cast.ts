@@ -1,0 +1,85 @@
+/** Who takes part in the demo, and on which ports: builds the PBX, the push receiver, latefork and the phones. */
+import { Box } from "./box.ts";
+import { freePort } from "./line.ts";
+import { DemoPbx } from "./pbx.ts";
+import { Phone } from "./phone.ts";
+import { Receiver } from "./receiver.ts";
+import type { Stage } from "./stage.ts";
+import { fresh } from "./ua.ts";
+
+export const DOMAIN = "example.org";
+/** How long a phone may take to wake in the demo; by default it is 30 s, and the demo is in a hurry. */
+export const WINDOW_MS = 2500;
+
+export interface Cast {
+  readonly stage: Stage;
+  readonly pbx: DemoPbx;
+  readonly box: Box;
+  readonly receiver: Receiver;
+  readonly config: string;
+  readonly sipPort: number;
+  /** Alice has a desk phone that is always awake, and a mobile. */
+  readonly desk: Phone;
+  readonly mobile: Phone;
+  /** Carol and Dave have a mobile each. */
+  readonly carol: Phone;
+  readonly dave: Phone;
+  /** How long a push takes to wake its phone; null: the push is lost. */
+  wakeAfterMs: number | null;
+}
+
+/** Starts everybody but latefork itself, which is only written down: `cast.box.start()`. */
+export async function assemble(stage: Stage, onCallWanted: (user: string) => string): Promise<Cast> {
+  const sipPort = await freePort();
+  const controlPort = await freePort();
+  const users = new Map(["alice", "carol", "dave"].map((user) => [user, fresh("secret")]));
+  const phone = (name: string, user: string, transport: "udp" | "tcp", token: string | null) =>
+    new Phone({ stage, name, user, domain: DOMAIN, password: users.get(user)!, transport, proxyPort: sipPort, token });
+  const desk = phone("alice's desk phone", "alice", "udp", null);
+  const mobiles = [
+    phone("alice's mobile", "alice", "tcp", fresh("token")),
+    phone("carol's mobile", "carol", "tcp", fresh("token")),
+    phone("dave's mobile", "dave", "tcp", fresh("token")),
+  ];
+  const pbx = await DemoPbx.start({ stage, domain: DOMAIN, users, proxyPort: sipPort });
+  const token = fresh("bearer");
+  const receiver = new Receiver({
+    stage,
+    token,
+    onCallWanted,
+    onPush: ({ body }) => {
+      const woken = mobiles.find((mobile) => mobile.options.token === body.prid);
+      if (body.event !== "call" || woken === undefined || cast.wakeAfterMs === null) return;
+      setTimeout(() => {
+        if (!woken.isAwake) woken.wake().catch((error) => stage.end(error));
+      }, cast.wakeAfterMs);
+    },
+  });
+  const box = new Box(controlPort);
+  const config = configText(sipPort, controlPort, pbx.port, receiver.url);
+  box.write(config, token);
+  const [mobile, carol, dave] = mobiles as [Phone, Phone, Phone];
+  const cast: Cast = { stage, pbx, box, receiver, config, sipPort, desk, mobile, carol, dave, wakeAfterMs: 1000 };
+  return cast;
+}
+
+/** Ends everybody. */
+export async function dismiss(cast: Cast): Promise<void> {
+  for (const phone of [cast.desk, cast.mobile, cast.carol, cast.dave]) phone.sleep();
+  cast.receiver.stop();
+  await cast.box.remove();
+  cast.pbx.stop();
+}
+
+function configText(sipPort: number, controlPort: number, pbxPort: number, receiverUrl: string): string {
+  return `domain: ${DOMAIN}
+pbx: { uri: "sip:127.0.0.1:${pbxPort};transport=udp" }
+push: { webhook: { acme: { url: "${receiverUrl}/wake", token_file: push.token } } }
+store: { path: latefork.db }
+# ports of the demo, and a short window so that you need not wait
+listen: ["udp://127.0.0.1:${sipPort}", "tcp://127.0.0.1:${sipPort}"]
+control: { listen: ["http://127.0.0.1:${controlPort}"] }
+wake: { window: ${WINDOW_MS}ms }
+log: { level: warn }
+`;
+}

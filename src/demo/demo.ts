@@ -1,0 +1,76 @@
+/** `latefork demo` (O-01): sets the stage, has the story played, says what to try next, cleans up. Knows no SIP. */
+import { assemble, type Cast, dismiss } from "./cast.ts";
+import { Missed, Stage } from "./stage.ts";
+import { Story } from "./story.ts";
+import { afterwards, opening, staying } from "./words.ts";
+
+/** Where the demo's text goes. */
+export interface DemoIo {
+  stdout(text: string): void;
+  stderr(text: string): void;
+}
+
+/** Somebody pressed Ctrl-C. */
+class Interrupted extends Error {}
+
+/**
+ * Plays the whole story on loopback. With `stay` latefork, PBX and phones stay up until SIGINT or SIGTERM.
+ * @returns the exit code: 0 if everything was as it should be, 1 if not or if it was interrupted
+ */
+export async function runDemo(options: { stay: boolean }, io: DemoIo): Promise<number> {
+  const stage = new Stage();
+  const interrupt = () => stage.end(new Interrupted("interrupted"));
+  process.on("SIGINT", interrupt).on("SIGTERM", interrupt);
+  let cast: Cast | null = null;
+  let story: Story | null = null;
+  let isOver = false;
+  try {
+    cast = await assemble(stage, (user) => {
+      if (!isOver) return "the story is still being told";
+      (story as Story).encore(user).then(
+        (call) => io.stdout(`call ${call} is over\n`),
+        (error) => io.stdout(`call to ${user}: ${error.message}\n`),
+      );
+      return `the PBX calls ${user}`;
+    });
+    const startedMs = performance.now();
+    await cast.box.start();
+    io.stdout(opening(cast));
+    story = new Story(cast, (text) => io.stdout(text));
+    await story.oneAwakeOneAsleep();
+    cast.wakeAfterMs = 300;
+    await story.everybodyAsleep();
+    await story.callerGivesUp();
+    await story.nobodyWakes();
+    await story.twoCallers();
+    await story.killed();
+    const took = ((performance.now() - startedMs) / 1000).toFixed(1);
+    io.stdout(`\n${story.claims} checks held, ${took} s.\n`);
+    if (!options.stay) {
+      io.stdout(afterwards());
+      return 0;
+    }
+    isOver = true;
+    cast.wakeAfterMs = 1000;
+    io.stdout(staying(cast));
+    return await interrupted(stage);
+  } catch (error) {
+    if (error instanceof Interrupted) {
+      io.stderr("\ninterrupted\n");
+      return 1;
+    }
+    io.stderr(`\n  ✗ ${error instanceof Missed ? error.message : (error as Error).stack}\n`);
+    io.stderr(`\n${await story?.evidence() ?? ""}`);
+    for (const line of cast?.box.logged ?? []) io.stderr(`    latefork: ${line}\n`);
+    return 1;
+  } finally {
+    process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
+    if (cast !== null) await dismiss(cast);
+  }
+}
+
+/** Waits for the end; that somebody ended it is no failure here. */
+async function interrupted(stage: Stage): Promise<number> {
+  await stage.until("Ctrl-C", 2 ** 31 - 1, () => undefined).catch(() => {});
+  return 0;
+}

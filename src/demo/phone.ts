@@ -1,0 +1,192 @@
+/**
+ * A phone of the demo: registers with its password, rings, answers when told, and falls asleep by closing its
+ * connection. Knows only its own line; that latefork stands between it and the PBX it cannot tell.
+ */
+import { answerChallenge, parseChallenges } from "../sip/digest.ts";
+import { REASON, WWW_AUTHENTICATE } from "../sip/header.ts";
+import { type Message, parseMessage } from "../sip/message.ts";
+import { connectTcp, type Line, openUdp } from "./line.ts";
+import type { Stage } from "./stage.ts";
+import { answerTo, fresh, SDP } from "./ua.ts";
+
+export interface PhoneOptions {
+  stage: Stage;
+  /** For people: `alice's mobile`. */
+  name: string;
+  user: string;
+  domain: string;
+  password: string;
+  transport: "udp" | "tcp";
+  /** latefork's SIP port. */
+  proxyPort: number;
+  /** Its push token; null: it cannot be woken. */
+  token: string | null;
+}
+
+export type IncomingState = "ringing" | "answered" | "declined" | "cancelled" | "ended";
+
+/** An INVITE that came in, and what became of it. */
+export interface Incoming {
+  readonly invite: Message;
+  readonly atMs: number;
+  readonly tag: string;
+  state: IncomingState;
+  isAcked: boolean;
+  /** Reason headers of the CANCEL. */
+  cancelReason: string;
+  lastResponse: string;
+}
+
+/** One try to register, as the phone saw it. */
+export interface Registration {
+  /** Final status, 0 while under way. */
+  status: number;
+  /** How often it was asked for its password. */
+  challenges: number;
+  sentAtMs: number;
+}
+
+const EXPIRES = 3600;
+
+export class Phone {
+  readonly calls: Incoming[] = [];
+  readonly #callId = fresh("reg");
+  readonly #tag = fresh("t");
+  readonly #instance = crypto.randomUUID();
+  #cseq = 0;
+  #line: Line | null = null;
+  #registration: Registration | null = null;
+
+  constructor(readonly options: PhoneOptions) {}
+
+  get isAwake(): boolean {
+    return this.#line !== null;
+  }
+
+  /** Opens its line and registers. */
+  async wake(): Promise<Registration> {
+    const { transport, proxyPort } = this.options;
+    this.#line ??= transport === "udp"
+      ? await openUdp(proxyPort, (text) => this.#receive(text))
+      : await connectTcp(proxyPort, (text) => this.#receive(text), () => this.#closed());
+    const registration = this.#registration = { status: 0, challenges: 0, sentAtMs: performance.now() };
+    this.#register("");
+    const { stage, name } = this.options;
+    await stage.until(`the answer to the REGISTER of ${name}`, 5000, () => registration.status > 0);
+    return registration;
+  }
+
+  /** What an operating system does to an app in the background: the connection is gone, nobody is told. */
+  sleep(): void {
+    this.#line?.close();
+    this.#line = null;
+  }
+
+  answer(call: Incoming): void {
+    call.state = "answered";
+    const contact = `Contact: <${this.#contactUri()}>\r\n`;
+    this.#respond(call, 200, contact + SDP.type, SDP.body);
+  }
+
+  decline(call: Incoming): void {
+    call.state = "declined";
+    this.#respond(call, 486);
+  }
+
+  #receive(text: string): void {
+    const message = parseMessage(text);
+    if (message.problem !== null) return;
+    if (message.isRequest) this.#onRequest(message);
+    else if (message.cseqMethod === "REGISTER") this.#onRegisterAnswer(message);
+    this.options.stage.changed();
+  }
+
+  #onRequest(request: Message): void {
+    const call = this.calls.find(({ invite }) => invite.callId === request.callId);
+    switch (request.method) {
+      case "INVITE":
+        if (call === undefined) this.#ring(request);
+        else if (call.invite.via!.branch === request.via!.branch) this.#line?.send(call.lastResponse);
+        else this.#line?.send(answerTo(request, 482, fresh("t")));
+        return;
+      case "ACK":
+        if (call !== undefined) call.isAcked = true;
+        return;
+      case "CANCEL":
+        this.#line?.send(answerTo(request, call === undefined ? 481 : 200, this.#tag));
+        if (call === undefined || call.state !== "ringing") return;
+        call.state = "cancelled";
+        call.cancelReason = request.values(REASON).join(", ");
+        return this.#respond(call, 487);
+      case "BYE":
+        if (call !== undefined) call.state = "ended";
+        return this.#line?.send(answerTo(request, call === undefined ? 481 : 200, ""));
+      default:
+        this.#line?.send(answerTo(request, request.method === "OPTIONS" ? 200 : 501, this.#tag));
+    }
+  }
+
+  #ring(invite: Message): void {
+    const call: Incoming = {
+      invite,
+      atMs: performance.now(),
+      tag: fresh("t"),
+      state: "ringing",
+      isAcked: false,
+      cancelReason: "",
+      lastResponse: "",
+    };
+    this.calls.push(call);
+    this.#respond(call, 180, `Contact: <${this.#contactUri()}>\r\n`);
+  }
+
+  #respond(call: Incoming, status: number, lines = "", body = ""): void {
+    call.lastResponse = answerTo(call.invite, status, call.tag, lines, body);
+    this.#line?.send(call.lastResponse);
+  }
+
+  #register(authorization: string): void {
+    const { user, domain } = this.options;
+    const line = this.#line!;
+    const aor = `<sip:${user}@${domain}>`;
+    line.send(
+      `REGISTER sip:${domain} SIP/2.0\r\n` +
+        `Via: SIP/2.0/${line.transport.toUpperCase()} 127.0.0.1:${line.port};branch=${fresh("z9hG4bK")};rport\r\n` +
+        `Max-Forwards: 70\r\nFrom: ${aor};tag=${this.#tag}\r\nTo: ${aor}\r\nCall-ID: ${this.#callId}\r\n` +
+        `CSeq: ${++this.#cseq} REGISTER\r\n` +
+        `Contact: <${this.#contactUri()}>;+sip.instance="<urn:uuid:${this.#instance}>"\r\n` +
+        `${authorization}Expires: ${EXPIRES}\r\nUser-Agent: demo ${this.options.transport} phone\r\n` +
+        "Content-Length: 0\r\n\r\n",
+    );
+  }
+
+  /** RFC 8599 §4.1: the push parameters stand in the Contact URI. */
+  #contactUri(): string {
+    const { user, transport, token } = this.options;
+    const push = token === null ? "" : `;pn-provider=acme;pn-param=org.example.phone;pn-prid=${token}`;
+    return `sip:${user}@127.0.0.1:${this.#line?.port ?? 5060}${transport === "udp" ? "" : ";transport=tcp"}${push}`;
+  }
+
+  #onRegisterAnswer(response: Message): void {
+    const registration = this.#registration;
+    if (registration === null || response.cseq !== this.#cseq || response.status < 200) return;
+    if (response.status !== 401 || registration.challenges > 0) {
+      registration.status = response.status;
+      return;
+    }
+    registration.challenges++;
+    const { user, domain, password } = this.options;
+    const value = answerChallenge(
+      parseChallenges(response.values(WWW_AUTHENTICATE)),
+      { username: user, password, ha1s: [] },
+      { method: "REGISTER", uri: `sip:${domain}`, cnonce: fresh("c"), nc: 1 },
+    );
+    registration.sentAtMs = performance.now();
+    this.#register(`Authorization: ${value}\r\n`);
+  }
+
+  #closed(): void {
+    this.#line = null;
+    this.options.stage.changed();
+  }
+}

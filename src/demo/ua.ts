@@ -1,0 +1,22 @@
+/** What the demo's PBX and phones have in common as SIP user agents: answers, fresh names, a session description. */
+import type { Message } from "../sip/message.ts";
+import { reasonPhrase } from "../sip/reason.ts";
+import { responseTo } from "../sip/response.ts";
+
+/** A name nobody else has: `word-` and 10 characters. */
+export function fresh(word: string): string {
+  return `${word}-${crypto.randomUUID().replaceAll("-", "").slice(0, 10)}`;
+}
+
+/** A response to a request, its Via as it came. `lines`: further header lines, each with its line end. */
+export function answerTo(request: Message, status: number, toTag: string, lines = "", body = ""): string {
+  const via = request.raw.slice(request.via!.start, request.via!.end);
+  return responseTo(request, status, reasonPhrase(status), via, status === 100 ? "" : toTag, lines, body);
+}
+
+/** Header line and body of an offer or answer; nobody listens on its port. */
+export const SDP = {
+  type: "Content-Type: application/sdp\r\n",
+  body: "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n" +
+    "a=rtpmap:0 PCMU/8000\r\n",
+};
