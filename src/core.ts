@@ -25,6 +25,7 @@ import { reasonPhrase } from "./sip/reason.ts";
 import { receivedVia, responseTo } from "./sip/response.ts";
 import { unquote } from "./sip/scan.ts";
 import type { ServerTransaction } from "./transaction/server.ts";
+import { canonicalUser, parseUri, withoutHeaders } from "./sip/uri.ts";
 import { Transactions } from "./transaction/table.ts";
 import { Schedule } from "./transaction/timers.ts";
 import type { Aor, ChangeLog, Contact, StoredAor, StoredContact } from "./usrloc/model.ts";
@@ -74,6 +75,7 @@ export class Core implements RouterUser, RegistrarUser {
       isTrusted: (address) => this.config.security.trust.some((network) => network.contains(address)),
     });
     this.table = new Transactions(port, this.schedule, this.router);
+      isKnownUser: (user, domain) => this.isKnownUser(user, domain),
     this.router.table = this.table;
     this.qualify = this.pbx === null ? null : new Qualify(this.table, this.pbx, 0);
     this.silo = new Silo(port, this.table, this.usrloc, siloSettings(config));
@@ -149,9 +151,9 @@ export class Core implements RouterUser, RegistrarUser {
     return this.bindings.aorId(key);
   }
 
-  /** Flow token of an address a branch is added to by hand. */
-  addressToken(flow: Flow): string {
-    return this.router.addressToken(flow);
+  /** Flow token of an address a branch is added to by hand, for one call. */
+  addressToken(flow: Flow, callId: string): string {
+    return this.router.addressToken(flow, callId);
   }
 
   /** A connection closed or could not be opened: its contacts are lost in this turn (T-02). */
@@ -300,6 +302,16 @@ export class Core implements RouterUser, RegistrarUser {
 }
 
 function siloSettings(config: Config): SiloSettings {
+  /** True if the users file has this user, in the domain or, where the host is but an address of ours, in the first realm. */
+  private isKnownUser(user: string, domain: string): boolean {
+    const { users } = this.secrets;
+    if (users === null) return false;
+    const name = canonicalUser(user);
+    if (users.find(name, domain) !== null) return true;
+    const realms = this.config.domain.length > 0 ? this.config.domain : users.realms;
+    return realms.length > 0 && !realms.includes(domain) && users.find(name, realms[0]!) !== null;
+  }
+
   const { wake, limits } = config;
   return {
     windowMs: wake.window,

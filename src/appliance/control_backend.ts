@@ -295,7 +295,7 @@ export class ApplianceControl implements ControlBackend {
         "Give an IP address, and a transport that latefork listens on",
       );
     }
-    call.appendAddress(contact, flow, core.addressToken(flow));
+    call.appendAddress(contact, flow, core.addressToken(flow, call.record.callId));
   }
 
   removeBranch(id: string, branch: string): void {

@@ -6,7 +6,7 @@
  *   open ─all branches ended, not held→ ended  closing ─2xx→ answered   closing ─all ended or 100 ms→ ended
  */
 import { forwardedRequest, inDialogRequest } from "../sip/forward.ts";
-import { REASON, ROUTE } from "../sip/header.ts";
+import { REASON } from "../sip/header.ts";
 import { type Message, parseMessage } from "../sip/message.ts";
 import { reasonPhrase } from "../sip/reason.ts";
 import { withoutTopVia } from "../sip/response.ts";
@@ -16,6 +16,7 @@ import type { ServerOwner, ServerTransaction } from "../transaction/server.ts";
 import type { Transactions } from "../transaction/table.ts";
 import { bestOutcome, otherChallenges, type Outcome } from "./best.ts";
 import { Branch, type BranchOwner, type Target } from "./branch.ts";
+import { loopSuffix } from "./loop.ts";
 import { recordRoutes } from "./record_route.ts";
 
 export type ForkState = "open" | "closing" | "answered" | "ended";
@@ -91,7 +92,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   addBranch(target: Target, isLate: boolean): Branch {
     const branch = new Branch(this.table, this, this.branches.length + 1, target, isLate);
     this.branches.push(branch);
-    const id = this.table.newBranch(loopSuffix(this.request));
+    const id = this.table.newBranch(loopSuffix(this.request, this.callerToken !== ""));
     const from = this.server.flow;
     const wire = forwardedRequest(this.request, {
       uri: target.uri,
@@ -256,14 +257,4 @@ export class Fork implements ServerOwner, BranchOwner, Due {
 
 function statusLineEnd(response: Message): number {
   return response.raw.indexOf("\r\n");
-}
-
-/** RFC 5393 §4.2.1: what routing depends on, so that a request that comes back unchanged is seen to loop. */
-export function loopSuffix(request: Message): string {
-  let hash = 0x811c9dc5;
-  const text = request.uri!.text + request.callId + request.cseq;
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  // A request whose Route differs is routed differently.
-  hash = Math.imul(hash ^ (request.value(ROUTE)?.length ?? 0), 0x01000193);
-  return "." + (hash >>> 0).toString(36);
 }

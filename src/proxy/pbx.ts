@@ -3,6 +3,7 @@ import type { Flow, Transport } from "../sip/flow.ts";
 import { type Uri, uriParam } from "../sip/uri.ts";
 import type { TransactionPort } from "../transaction/timers.ts";
 import { bareHost } from "../sip/host.ts";
+import { hostKey, portOf } from "./address.ts";
 
 /** One resolved address of the PBX. */
 export interface PbxAddress {
@@ -43,28 +44,48 @@ export class Pbx {
     return null;
   }
 
-  /** True if this flow's peer address is one the PBX's requests come from. */
+  /** True if this is an address the PBX's requests come from. */
   isPbxAddress(address: string): boolean {
-    return this.isTrusted(address) || this.addresses.some((own) => own.address === address);
+    for (const own of this.addresses) if (own.address === address) return true;
+    return this.isTrusted(address);
+  }
+
+  /** True if the flow's peer is the very address and port that we send to: no phone can be there. */
+  isPbxPeer(flow: Flow): boolean {
+    for (const own of this.addresses) {
+      if (own.port === flow.remotePort && own.address === flow.remoteAddress) return true;
+    }
+    return false;
   }
 
   /**
-   * Where a request to the PBX side goes: to the very address its URI names if that is the PBX's, else to the PBX.
-   * Never to a third party (F-06).
+   * Where an in-dialog request to the PBX side goes: to the very address its URI names if that is one of the PBX's (a
+   * cluster answers from any of its nodes), else to the PBX. Never to a third party (F-06).
    */
   flowTowards(uri: Uri): Flow | null {
-    const host = bareHost(uri.host);
-    if (this.isPbxAddress(host)) {
-      const transport = uriParam(uri, "transport")?.toLowerCase() === "tcp" ? "tcp" : "udp";
-      const main = this.flow();
-      if (
-        main !== null && main.remoteAddress === host && main.transport === transport &&
-        main.remotePort === (uri.port || 5060)
-      ) {
-        return main;
-      }
-      return this.port.flowTo(transport, host, uri.port === 0 ? 5060 : uri.port) ?? main;
-    }
-    return this.flow();
+    const main = this.flow();
+    const host = this.hostOf(uri);
+    if (host === "") return main;
+    const transport = transportOf(uri);
+    const port = portOf(uri);
+    if (
+      main !== null && main.remotePort === port && main.transport === transport && hostKey(main.remoteAddress) === host
+    ) return main;
+    return this.port.flowTo(transport, host, port) ?? main;
   }
+
+  /** The IP address a URI names if it is one of the PBX's; `""` if it is not. */
+  private hostOf(uri: Uri): string {
+    const host = bareHost(uri.host);
+    if (host === "") return "";
+    const key = hostKey(uri.host);
+    for (const own of this.addresses) if (hostKey(own.address) === key) return own.address;
+    return this.isTrusted(host) ? host : "";
+  }
+}
+
+function transportOf(uri: Uri): Transport {
+  const transport = uriParam(uri, "transport")?.toLowerCase();
+  if (uri.scheme === "sips") return "tls";
+  return transport === "tcp" || transport === "tls" || transport === "ws" ? transport : "udp";
 }

@@ -2,47 +2,85 @@
  * Record-Route with a flow token (F-03): the user part of our Record-Route URI names the device whose flow the
  * dialog uses, signed so that nobody can make one up. An in-dialog request that brings it back is sent over the flow
  * the device has then, not the one it had when the call began: a phone that changed networks in a call stays in it.
+ *
+ * A token is signed together with the Call-ID of its dialog. Everybody on the way sees it, but in another call it is
+ * worth nothing.
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
 import type { Flow } from "../sip/flow.ts";
 
 const MAC_LENGTH = 16;
+const DEVICE = 100; // d
+const ADDRESS = 97; // a
+const MOVED = 109; // m
+
+/** What a token says of the way to its side of the dialog. */
+export interface FlowToken {
+  /** Empty: no registered device. */
+  readonly contactId: string;
+  /** `Flow.key` of the flow the request came over; empty: ask the device. */
+  readonly flowKey: string;
+  /** When the flow was seen; a device that registered since then is asked first. */
+  readonly atMs: number;
+}
 
 /** Makes and checks tokens. The secret belongs to the installation and outlives restarts. */
 export class FlowTokens {
   constructor(private readonly secret: string) {}
 
-  /** Token of a contact: `d` + id + MAC. */
-  ofDevice(contactId: string): string {
-    return this.sign("d" + contactId);
+  /** Token of a contact, reached over the flow it has then. */
+  ofDevice(contactId: string, callId: string): string {
+    return this.sign("d" + contactId, callId);
   }
 
-  /** Token of an address a branch was added to by hand: `a` + hex of `transport|address|port` + MAC. */
-  ofAddress(flow: Flow): string {
-    const text = flow.transport + "|" + flow.remoteAddress + "|" + flow.remotePort;
-    return this.sign("a" + Buffer.from(text, "latin1").toString("hex"));
+  /** Token of a contact that calls from an address it has not registered: until it does, that is the way back. */
+  ofMovedDevice(contactId: string, flow: Flow, atMs: number, callId: string): string {
+    return this.sign("m" + encoded(Math.floor(atMs).toString(36) + "|" + contactId + "|" + flow.key), callId);
+  }
+
+  /** Token of an address that is no registered device. */
+  ofAddress(flow: Flow, callId: string): string {
+    return this.sign("a" + encoded(flow.key), callId);
   }
 
   /**
    * Reads a token.
-   * @returns the contact id or address it names, null if it is not ours or was tampered with
+   * @returns null if it is not ours, was tampered with, or is another call's
    */
-  read(token: string): { contactId: string } | { transport: "udp" | "tcp"; address: string; port: number } | null {
+  read(token: string, callId: string): FlowToken | null {
     const dot = token.length - MAC_LENGTH - 1;
     if (dot < 2 || token.charCodeAt(dot) !== 46) return null;
     const payload = token.slice(0, dot);
-    const expected = Buffer.from(this.sign(payload), "latin1");
+    const expected = Buffer.from(this.sign(payload, callId), "latin1");
     const given = Buffer.from(token, "latin1");
     if (given.length !== expected.length || !timingSafeEqual(given, expected)) return null;
-    if (payload.charCodeAt(0) === 100) return { contactId: payload.slice(1) };
-    const [transport, address, port] = Buffer.from(payload.slice(1), "hex").toString("latin1").split("|");
-    if ((transport !== "udp" && transport !== "tcp") || address === undefined) return null;
-    return { transport, address, port: Number(port) };
+    const text = payload.slice(1);
+    switch (payload.charCodeAt(0)) {
+      case DEVICE:
+        return { contactId: text, flowKey: "", atMs: 0 };
+      case ADDRESS:
+        return { contactId: "", flowKey: decoded(text), atMs: 0 };
+      case MOVED: {
+        const [at = "", contactId = "", ...key] = decoded(text).split("|");
+        return { contactId, flowKey: key.join("|"), atMs: parseInt(at, 36) };
+      }
+    }
+    return null;
   }
 
-  private sign(payload: string): string {
-    return payload + "." + createHmac("sha256", this.secret).update(payload).digest("hex").slice(0, MAC_LENGTH);
+  private sign(payload: string, callId: string): string {
+    // "route" keeps these apart from the other things this secret signs.
+    const mac = createHmac("sha256", this.secret).update("route\n" + payload + "\n" + callId, "latin1").digest("hex");
+    return payload + "." + mac.slice(0, MAC_LENGTH);
   }
+}
+
+function encoded(text: string): string {
+  return Buffer.from(text, "latin1").toString("base64url");
+}
+
+function decoded(text: string): string {
+  return Buffer.from(text, "base64url").toString("latin1");
 }
 
 /** One Record-Route value that leads back to us over the listener of `flow`. `token` may be empty. */

@@ -1,26 +1,31 @@
 /**
- * Where a request goes (RFC 3261 §16.4, §16.5, F-06): from phones to the PBX, from the PBX to phones, inside a
+ * What happens to a request (RFC 3261 §16.3 to §16.6, F-06): from phones to the PBX, from the PBX to phones, inside a
  * dialog where its flow token says, and nowhere else. Registrations and calls to an AoR are handed to their owners.
  */
+import { Edit } from "../sip/edit.ts";
 import type { Flow } from "../sip/flow.ts";
 import { forwardedRequest } from "../sip/forward.ts";
-import { ROUTE } from "../sip/header.ts";
-import type { Message } from "../sip/message.ts";
-import { parseNameAddr } from "../sip/name_addr.ts";
+import { PROXY_AUTHORIZATION, ROUTE } from "../sip/header.ts";
+import { type Message, parseMessage } from "../sip/message.ts";
 import { receivedVia } from "../sip/response.ts";
-import { aorOf, isSipScheme, type Uri, uriParam } from "../sip/uri.ts";
+import { withoutParam } from "../sip/scan.ts";
+import { isSipScheme, type Uri, uriParam } from "../sip/uri.ts";
 import { viaValue } from "../sip/via.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Transactions, TransactionUser } from "../transaction/table.ts";
 import type { Aor, Contact } from "../usrloc/model.ts";
-import type { Binding } from "../usrloc/binding.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
-import type { OwnAddresses } from "./address.ts";
+import { type OwnAddresses, portOf } from "./address.ts";
 import type { Target } from "./branch.ts";
-import { Fork, type ForkOptions, loopSuffix } from "./fork.ts";
+import { Dialogs } from "./dialog.ts";
+import { Fork, type ForkOptions } from "./fork.ts";
+import { Location } from "./location.ts";
+import { isLoop } from "./loop.ts";
+import { NO_ROUTES, type OwnRoutes, ownRoutes } from "./own_routes.ts";
 import type { Pbx } from "./pbx.ts";
 import type { FlowTokens } from "./record_route.ts";
-import { refusalOf } from "./validate.ts";
+import { fromStrictRouter, isLoose, towardsStrictRouter } from "./strict_route.ts";
+import { hasNoHopsLeft, refusalOf } from "./validate.ts";
 
 /** Who takes what the router does not forward itself. */
 export interface RouterUser {
@@ -36,6 +41,8 @@ export interface RouterUser {
   ): void;
   /** A request inside a dialog went on; `isToDevice`: towards a registered device, for the ladder. */
   onDialogRequest(request: Message, isToDevice: boolean): void;
+  /** The Contact URI as a Request-URI: without what only registrations carry. */
+  requestUri(contact: Contact): string;
   /** Registrar mode: may this request pass? If not, it has been answered (407). */
   authorize(transaction: ServerTransaction): boolean;
 }
@@ -45,73 +52,91 @@ export interface RouterSettings {
   readonly domains: readonly string[];
   /** Registrar mode: sources believed without digest. */
   readonly isTrusted: (address: string) => boolean;
+  /** Registrar mode: users that exist, registered or not (480 rather than 404). */
+  readonly isKnownUser: (user: string, domain: string) => boolean;
 }
 
 const PLAIN: ForkOptions = { isSingleAnswer: false, endsOn6xx: true, endsOn603: true, unreachableStatus: 503 };
 /** Methods that make no dialog: a Record-Route would only cost bytes. */
 const WITHOUT_DIALOG = new Set(["MESSAGE", "OPTIONS", "PUBLISH"]);
-
-/** What the Route headers of a request say about us. */
-interface OwnRoutes {
-  count: number;
-  tokens: string[];
-  next: Uri | null;
-}
-
-/** A destination, or why there is none. */
-type Hop = { target: Target } | { status: number; reason: string };
+/** What OPTIONS to ourselves is told (§11.2). A proxy passes every method; these are the ones there are rules for. */
+const CAPABILITIES = "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, REFER, NOTIFY, " +
+  "SUBSCRIBE, PUBLISH, MESSAGE\r\nAccept: */*\r\nSupported: path\r\n";
 
 export class Router implements TransactionUser {
   table!: Transactions;
-  private readonly addressTokens = new WeakMap<Flow, string>();
+  private readonly location: Location;
+  private readonly dialogs: Dialogs;
 
   constructor(
     private readonly usrloc: Usrloc,
     private readonly own: OwnAddresses,
-    private readonly tokens: FlowTokens,
+    tokens: FlowTokens,
     /** Null in registrar mode. */
     readonly pbx: Pbx | null,
     private readonly user: RouterUser,
     private readonly settings: RouterSettings,
-  ) {}
+  ) {
+    this.location = new Location(usrloc, own, pbx, settings.domains);
+    this.dialogs = new Dialogs(usrloc, own, tokens, this.location, pbx, (contact) => user.requestUri(contact));
+  }
 
   onRequest(transaction: ServerTransaction): void {
-    const request = transaction.request;
-    const refusal = refusalOf(request);
-    if (refusal !== null) {
-      this.table.port.count("rejected_total", String(refusal.status));
-      return transaction.respond(refusal.status, refusal.reason, refusal.lines);
+    const { flow } = transaction;
+    let { request } = transaction;
+    const isFromPbx = this.location.isFromPbx(flow);
+    const isInDialog = request.to.tag !== "";
+    if (request.method === "OPTIONS" && !isInDialog && this.location.isForUs(request.uri!, isFromPbx)) {
+      return transaction.respond(200, "", CAPABILITIES);
     }
-    if (this.isLoop(request)) return transaction.respond(482);
-    const routes = this.ownRoutes(request);
+    if (isInDialog && this.isStrictRouted(request)) {
+      const loose = fromStrictRouter(request);
+      if (loose === null) return this.refuse(transaction, isFromPbx, 400, "Malformed Route");
+      request = transaction.request = loose;
+    }
+    const refusal = refusalOf(request, isLoop(request, this.table.branchStart, !isInDialog && !isFromPbx));
+    if (refusal !== null) {
+      return this.refuse(transaction, isFromPbx, refusal.status, refusal.reason, refusal.lines);
+    }
+    const routes = this.routesOf(request, isInDialog);
+    if (routes === null) return this.refuse(transaction, isFromPbx, 400, "Malformed Route");
     if (request.method === "REGISTER") return this.user.onRegister(transaction, routes.count);
-    if (request.to.tag !== "" || routes.tokens.length > 0) this.routeInDialog(transaction, routes);
-    else if (this.isFromPbx(transaction.flow)) this.routeFromPbx(transaction, routes);
+    if (isInDialog) this.routeInDialog(transaction, routes, isFromPbx);
+    else if (isFromPbx) this.routeToAor(transaction, "", routes);
     else this.routeFromPhone(transaction, routes);
   }
 
   /** ACK for a 2xx goes end to end without a transaction (F-04); there is nothing to answer if it cannot. */
   onAck(ack: Message, flow: Flow): void {
-    const routes = this.ownRoutes(ack);
-    const hop = refusalOf(ack) === null ? this.dialogHop(ack, flow, routes) : null;
-    if (hop === null || !("target" in hop)) return this.table.port.count("rejected_total", "stray_ack");
-    this.user.onDialogRequest(ack, hop.target.contactId !== "");
+    const loose = this.isStrictRouted(ack) ? fromStrictRouter(ack) : ack;
+    const routes = loose === null ? null : this.routesOf(loose, true);
+    const hop = loose === null || routes === null || hasNoHopsLeft(loose)
+      ? null
+      : this.dialogs.hop(loose, flow, routes, this.location.isFromPbx(flow), this.table.port);
+    if (loose === null || routes === null || hop === null || !("target" in hop)) {
+      return this.table.port.count("rejected_total", "stray_ack");
+    }
+    const { target } = hop;
+    this.user.onDialogRequest(loose, target.contactId !== "");
+    const [request, routesToDrop] = this.towardsNext(loose, routes);
     this.table.port.send(
-      hop.target.flow,
-      forwardedRequest(ack, {
-        uri: hop.target.uri,
-        via: viaValue(hop.target.flow, this.table.newBranch()),
-        receivedVia: receivedVia(ack, flow),
+      target.flow,
+      forwardedRequest(request, {
+        uri: target.uri,
+        via: viaValue(target.flow, this.table.newBranch()),
+        receivedVia: receivedVia(request, flow),
         recordRoute: [],
-        routesToDrop: routes.count,
-        route: hop.target.route,
+        routesToDrop,
+        route: target.route,
       }),
     );
   }
 
   onCancel(cancel: ServerTransaction, invite: ServerTransaction | null): void {
-    if (invite === null) return cancel.respond(481);
-    const request = cancel.request;
+    if (invite === null) return cancel.respondOnce(481);
+    const { request } = cancel;
+    // §9.2: both answers carry one To tag.
+    cancel.toTag = invite.toTag = invite.toTag === "" ? this.table.port.token(10) : invite.toTag;
     cancel.respond(200);
     invite.owner?.onCancel(request);
   }
@@ -121,93 +146,65 @@ export class Router implements TransactionUser {
     this.table.port.count("rejected_total", "stray_response");
   }
 
-  /** Flow token of a contact, made once per device. */
-  deviceToken(contact: Contact): string {
-    const binding = contact as Binding;
-    if (binding.routeToken === "") binding.routeToken = this.tokens.ofDevice(binding.id);
-    return binding.routeToken;
-  }
-
-  /** The AoR a Request-URI means: by our id, by user and domain, by user alone where the host is ours. */
-  resolve(uri: Uri): { aor: Aor; device: Contact | null } | null {
-    if (!isSipScheme(uri)) return null;
-    const id = uriParam(uri, "lf");
-    if (id !== undefined) {
-      const found = this.byId(id);
-      if (found !== null) return found;
-    }
-    if (uri.user === "") return null;
-    if (this.isOurDomain(uri.host)) {
-      const aor = this.usrloc.find(aorOf(uri));
-      if (aor !== undefined) return { aor, device: null };
-      // contact_id: user, or a PBX that dropped the parameter of mode aor
-      const byUser = this.byId(uri.user);
-      if (byUser !== null) return byUser;
-      for (const domain of this.usrloc.domains()) {
-        const elsewhere = this.usrloc.find(aorOf(uri, domain));
-        if (elsewhere !== undefined) return { aor: elsewhere, device: null };
-      }
-    }
-    return null;
-  }
-
-  private byId(id: string): { aor: Aor; device: Contact | null } | null {
-    const device = this.usrloc.contact(id);
-    if (device !== undefined) return { aor: device.aor, device };
-    const aor = this.usrloc.findById(id);
-    return aor === undefined ? null : { aor, device: null };
+  /** Flow token of a peer that is no registered device, for one dialog. */
+  addressToken(flow: Flow, callId: string): string {
+    return this.dialogs.addressToken(flow, callId);
   }
 
   /** True for the configured domains; without any, for our own addresses and the PBX's. */
   isOurDomain(host: string): boolean {
-    if (this.settings.domains.includes(host)) return true;
-    if (this.own.isOurHost(host)) return true;
-    if (this.settings.domains.length > 0) return false;
-    return this.pbx !== null && (this.pbx.isPbxAddress(host) || this.usrloc.hasDomain(host));
+    return this.location.isOurDomain(host);
   }
 
-  /** The PBX's requests come from its addresses; a phone that is registered on the same machine is still a phone. */
-  private isFromPbx(flow: Flow): boolean {
-    return this.pbx !== null && this.pbx.isPbxAddress(flow.remoteAddress) && !this.usrloc.isPhoneFlow(flow);
+  /** The branch target of a device over a flow, for the dialog of this Call-ID. */
+  targetOf(device: Contact, flow: Flow, callId: string): Target {
+    const token = this.dialogs.deviceToken(device, callId);
+    return { uri: this.user.requestUri(device), flow, route: device.path, token, contactId: device.id };
   }
 
-  private routeFromPbx(transaction: ServerTransaction, routes: OwnRoutes): void {
-    const request = transaction.request;
-    const uri = request.uri!;
-    if (request.method === "OPTIONS" && uri.user === "" && this.isOurDomain(uri.host)) return transaction.respond(200);
-    this.routeToAor(transaction, "", routes);
+  /**
+   * Refuses before anything is known of the request. Strangers leave no state behind: no flood fills the memory, and
+   * no answer is repeated to somebody whose address was borrowed.
+   */
+  private refuse(transaction: ServerTransaction, isFromPbx: boolean, status: number, reason: string, lines = ""): void {
+    this.table.port.count("rejected_total", String(status));
+    if (isFromPbx || this.usrloc.isPhoneFlow(transaction.flow)) transaction.respond(status, reason, lines);
+    else transaction.respondOnce(status, reason, lines);
   }
 
   private routeFromPhone(transaction: ServerTransaction, routes: OwnRoutes): void {
-    const request = transaction.request;
-    const uri = request.uri!;
-    if (request.method === "OPTIONS" && uri.user === "" && this.own.isOurHost(uri.host)) {
-      return transaction.respond(200);
-    }
-    const caller = this.callerContact(request, transaction.flow);
+    const { request, flow } = transaction;
+    const caller = this.location.senderOf(request, flow);
     if (this.pbx === null) {
-      if (!this.settings.isTrusted(transaction.flow.remoteAddress) && !this.user.authorize(transaction)) return;
-      const token = caller === null ? this.addressToken(transaction.flow) : this.deviceToken(caller);
-      return this.routeToAor(transaction, token, routes);
+      if (!this.settings.isTrusted(flow.remoteAddress)) {
+        if (!this.user.authorize(transaction)) return;
+        // Proved to us and nobody else's business: a hash of the password would go to the callee.
+        if (request.has(PROXY_AUTHORIZATION)) transaction.request = withoutCredentials(request);
+      }
+      return this.routeToAor(transaction, this.callerToken(caller, flow, request), routes);
     }
     if (caller === null) {
       this.table.port.count("rejected_total", "stranger");
-      return transaction.respond(403, "Forbidden (not registered here)");
+      return transaction.respondOnce(403, "Forbidden (not registered here)");
     }
-    const flow = this.pbx.flowTowards(routes.next ?? uri);
-    if (flow === null) return transaction.respond(503, "PBX not reachable");
-    this.forward(
-      transaction,
-      { uri: null, flow, route: "", token: "", contactId: "" },
-      this.deviceToken(caller),
-      routes,
-    );
+    // Whatever Route or Request-URI say: a phone's request goes to the PBX (F-06).
+    const pbxFlow = this.pbx.flow();
+    if (pbxFlow === null) return transaction.respond(503, "PBX not reachable");
+    const target = {
+      uri: this.withoutOwnMaddr(request.uri!, flow),
+      flow: pbxFlow,
+      route: "",
+      token: "",
+      contactId: "",
+    };
+    this.plainFork(transaction, this.callerToken(caller, flow, request), routes.count, true)
+      .addBranch(target, false);
   }
 
   private routeToAor(transaction: ServerTransaction, callerToken: string, routes: OwnRoutes): void {
-    const request = transaction.request;
-    const found = this.resolve(request.uri!);
-    if (found === null) return transaction.respond(404);
+    const { request } = transaction;
+    const found = this.location.resolve(request.uri!, request.to.uri!.host);
+    if (found === null) return this.respondUnknown(transaction, request.uri!);
     if (request.method === "INVITE") {
       return this.user.onCall(transaction, found.aor, found.device, callerToken, routes.count);
     }
@@ -217,147 +214,95 @@ export class Router implements TransactionUser {
       const isReachable = devices.some((device) =>
         device.flow !== null || (device.push !== null && device.push.tokenState !== "dead")
       );
-      return transaction.respond(isReachable ? 200 : 480);
+      return isReachable ? transaction.respond(200, "", CAPABILITIES) : transaction.respond(480);
     }
     const awake = devices.filter((device) => device.flow !== null && device.flow.state !== "closed");
     if (awake.length === 0) return transaction.respond(480);
-    const fork = this.plainFork(transaction, callerToken, routes);
+    const fork = this.plainFork(transaction, callerToken, routes.count, true);
     fork.isHeld = true;
-    for (const device of awake) fork.addBranch(this.targetOf(device, device.flow!), false);
+    for (const device of awake) fork.addBranch(this.targetOf(device, device.flow!, request.callId), false);
     fork.isHeld = false;
     fork.settle();
   }
 
-  /** The branch target of a device over a flow. */
-  targetOf(device: Contact, flow: Flow): Target {
-    return { uri: device.uri, flow, route: device.path, token: this.deviceToken(device), contactId: device.id };
+  /** Nobody is registered under this URI (W-08): 480 if it might be one of ours, who sleeps or is gone. */
+  private respondUnknown(transaction: ServerTransaction, uri: Uri): void {
+    if (!isSipScheme(uri)) return transaction.respond(404);
+    if (!this.location.isOurDomain(uri.host)) {
+      this.table.port.count("rejected_total", "foreign_domain");
+      return transaction.respond(403, "Forbidden (not a domain of ours)");
+    }
+    const isKnown = this.pbx !== null || this.settings.isKnownUser(uri.user, uri.host);
+    transaction.respond(isKnown ? 480 : 404);
   }
 
-  private routeInDialog(transaction: ServerTransaction, routes: OwnRoutes): void {
-    const hop = this.dialogHop(transaction.request, transaction.flow, routes);
-    if ("target" in hop) {
-      this.user.onDialogRequest(transaction.request, hop.target.contactId !== "");
-      return this.forward(transaction, hop.target, "", routes, false);
-    }
-    this.table.port.count("rejected_total", String(hop.status));
-    transaction.respond(hop.status, hop.reason);
+  private routeInDialog(transaction: ServerTransaction, routes: OwnRoutes, isFromPbx: boolean): void {
+    const hop = this.dialogs.hop(transaction.request, transaction.flow, routes, isFromPbx, this.table.port);
+    if (!("target" in hop)) return this.refuse(transaction, isFromPbx, hop.status, hop.reason);
+    this.user.onDialogRequest(transaction.request, hop.target.contactId !== "");
+    const [request, routesToDrop] = this.towardsNext(transaction.request, routes);
+    transaction.request = request;
+    this.plainFork(transaction, "", routesToDrop, false).addBranch(hop.target, false);
+  }
+
+  private plainFork(
+    transaction: ServerTransaction,
+    callerToken: string,
+    routesToDrop: number,
+    isInitial: boolean,
+  ): Fork {
+    const isRecordRouting = isInitial && !WITHOUT_DIALOG.has(transaction.request.method);
+    const fork = new Fork(this.table, transaction, transaction.request, PLAIN)
+      .prepare(callerToken, routesToDrop, isRecordRouting);
+    if (transaction.isInvite) transaction.respond(100);
+    return fork;
+  }
+
+  private routesOf(request: Message, isInDialog: boolean): OwnRoutes | null {
+    if (!request.has(ROUTE)) return NO_ROUTES;
+    return ownRoutes(
+      request,
+      (uri) => this.own.isUs(uri) || (!isInDialog && this.location.isOutboundProxy(uri)),
+    );
+  }
+
+  private callerToken(caller: Contact | null, flow: Flow, request: Message): string {
+    return this.dialogs.callerToken(caller, flow, request.callId, this.table.schedule.clock.nowMs);
+  }
+
+  /** §16.4: the Request-URI is a Record-Route value that we made. */
+  private isStrictRouted(request: Message): boolean {
+    const uri = request.uri!;
+    if (uri.params === "" || !isLoose(uri) || !request.has(ROUTE) || !this.own.isUs(uri)) return false;
+    return uri.user === "" || this.dialogs.isToken(uri.user, request.callId);
+  }
+
+  /** §16.6 step 6: what goes to a strict router is turned round; its Route is dropped with ours. */
+  private towardsNext(request: Message, routes: OwnRoutes): [Message, number] {
+    const { next, count } = routes;
+    const strict = next === null || isLoose(next) ? null : towardsStrictRouter(request, next);
+    return strict === null ? [request, count] : [strict, count + 1];
   }
 
   /**
-   * Inside a dialog. With two tokens (phone to phone) the sender's own stands first, so the last one is the other
-   * side; with one it names the phone, and the other side is the PBX.
+   * §16.4: a maddr that names us has done its work, with the port and transport that led here.
+   * @returns null if the Request-URI stays as it is
    */
-  private dialogHop(request: Message, flow: Flow, routes: OwnRoutes): Hop {
-    const uri = request.uri!;
-    const token = routes.tokens.at(-1);
-    const isFromPbx = this.isFromPbx(flow);
-    if (token !== undefined) {
-      const isFromThatPhone = routes.tokens.length === 1 && !isFromPbx && this.pbx !== null;
-      if (!isFromThatPhone) return this.tokenHop(token);
-      return this.pbxHop(routes.next ?? uri);
-    }
-    if (isFromPbx) {
-      // A PBX that drops our Record-Route but kept the Contact we registered.
-      const found = this.resolve(uri);
-      const device = found?.device ??
-        (found !== null && found.aor.contacts.length === 1 ? found.aor.contacts[0]! : null);
-      if (device !== null && device.flow !== null) {
-        return { target: { uri: device.uri, flow: device.flow, route: device.path, token: "", contactId: device.id } };
-      }
-      return { status: 481, reason: "No route to this dialog" };
-    }
-    if (this.pbx !== null && this.usrloc.isPhoneFlow(flow)) return this.pbxHop(routes.next ?? uri);
-    return this.own.isUs(uri) || this.usrloc.isPhoneFlow(flow)
-      ? { status: 481, reason: "" }
-      : { status: 403, reason: "Forbidden (not registered here)" };
+  private withoutOwnMaddr(uri: Uri, flow: Flow): string | null {
+    const maddr = uri.params === "" ? undefined : uriParam(uri, "maddr");
+    if (maddr === undefined || !this.own.isOurHost(maddr.toLowerCase())) return null;
+    const transport = uriParam(uri, "transport")?.toLowerCase() ?? "udp";
+    if (portOf(uri) !== flow.listener.port || transport !== flow.transport) return null;
+    const head = uri.text.slice(0, uri.text.length - uri.params.length);
+    const host = uri.port === 0 ? head : head.slice(0, head.lastIndexOf(":"));
+    return host + withoutParam(withoutParam(uri.params, "maddr"), "transport");
   }
+}
 
-  private tokenHop(token: string): Hop {
-    const named = this.tokens.read(token);
-    if (named === null) return { status: 403, reason: "Forbidden (flow token not valid)" };
-    let flow: Flow | null;
-    let contactId = "";
-    if ("contactId" in named) {
-      flow = this.usrloc.contact(named.contactId)?.flow ?? null;
-      contactId = named.contactId;
-    } else flow = this.table.port.flowTo(named.transport, named.address, named.port);
-    if (flow === null || flow.state === "closed") return { status: 480, reason: "Phone has no connection" };
-    return { target: { uri: null, flow, route: "", token: "", contactId } };
+function withoutCredentials(request: Message): Message {
+  const edit = new Edit(request.raw);
+  for (let n = request.find(PROXY_AUTHORIZATION); n >= 0; n = request.find(PROXY_AUTHORIZATION, n + 1)) {
+    edit.removeLine(request, n);
   }
-
-  private pbxHop(uri: Uri): Hop {
-    const flow = this.pbx?.flowTowards(uri) ?? null;
-    if (flow === null) return { status: 503, reason: "PBX not reachable" };
-    return { target: { uri: null, flow, route: "", token: "", contactId: "" } };
-  }
-
-  private forward(
-    transaction: ServerTransaction,
-    target: Target,
-    callerToken: string,
-    routes: OwnRoutes,
-    isInitial = true,
-  ): void {
-    const isRecordRouting = isInitial && !WITHOUT_DIALOG.has(transaction.request.method);
-    const fork = new Fork(this.table, transaction, transaction.request, PLAIN).prepare(
-      callerToken,
-      routes.count,
-      isRecordRouting,
-    );
-    if (transaction.isInvite) transaction.respond(100);
-    fork.addBranch(target, false);
-  }
-
-  private plainFork(transaction: ServerTransaction, callerToken: string, routes: OwnRoutes): Fork {
-    const isRecordRouting = !WITHOUT_DIALOG.has(transaction.request.method);
-    return new Fork(this.table, transaction, transaction.request, PLAIN).prepare(
-      callerToken,
-      routes.count,
-      isRecordRouting,
-    );
-  }
-
-  /** Who calls: the contact of the From AoR on this flow, or at this address if its NAT changed the port. */
-  private callerContact(request: Message, flow: Flow): Contact | null {
-    const from = request.from.uri!;
-    const aor = this.usrloc.find(aorOf(from));
-    for (const contact of aor?.contacts ?? []) if (contact.flow === flow) return contact;
-    const over = this.usrloc.contactsOver(flow);
-    if (over.length > 0) return over[0]!;
-    for (const contact of aor?.contacts ?? []) if (contact.flow?.remoteAddress === flow.remoteAddress) return contact;
-    return null;
-  }
-
-  /** Flow token of a peer that is no registered device. */
-  addressToken(flow: Flow): string {
-    let token = this.addressTokens.get(flow);
-    if (token === undefined) this.addressTokens.set(flow, token = this.tokens.ofAddress(flow));
-    return token;
-  }
-
-  private ownRoutes(request: Message): OwnRoutes {
-    const routes: OwnRoutes = { count: 0, tokens: [], next: null };
-    if (!request.has(ROUTE)) return routes;
-    for (const element of request.list(ROUTE) ?? []) {
-      const uri = parseNameAddr(element)?.uri ?? null;
-      if (uri === null) break;
-      if (!this.own.isUs(uri)) {
-        routes.next = uri;
-        break;
-      }
-      routes.count++;
-      if (uri.user !== "") routes.tokens.push(uri.user);
-    }
-    return routes;
-  }
-
-  /** RFC 5393 §4.2: one of our own branches in the Via list, made for this very request. */
-  private isLoop(request: Message): boolean {
-    const at = request.raw.indexOf(this.table.branchStart);
-    if (at < 0 || at > request.bodyStart) return false;
-    const suffix = loopSuffix(request);
-    const header = request.raw.slice(at, request.bodyStart);
-    const end = header.search(/[;,\s]/);
-    return header.slice(0, end).endsWith(suffix);
-  }
+  return parseMessage(edit.build(), false);
 }

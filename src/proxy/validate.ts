@@ -2,29 +2,30 @@
 import { MAX_FORWARDS, PROXY_REQUIRE } from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";
 import { digits } from "../sip/scan.ts";
-import { isSipScheme } from "../sip/uri.ts";
 
-/** A refusal: status, the reason in words, header lines to add. */
+/** A refusal: status, the reason in words (`""`: the standard phrase), header lines to add. */
 export interface Refusal {
   readonly status: number;
   readonly reason: string;
   readonly lines: string;
 }
 
+/** tel: numbers and urn:service:sos are dialled by phones and judged by the PBX. */
+const SCHEMES = new Set(["sip", "sips", "tel", "urn"]);
+
 /**
- * Checks scheme, Max-Forwards and Proxy-Require.
+ * Scheme, Max-Forwards, loop, Proxy-Require, in the order of §16.3. Require is the other end's (step 5), and merged
+ * requests are no loop (§16.3 note: only a UAS refuses them).
+ * @param isLoop the request came back to us unchanged
  * @returns null if the request may be routed
  */
-export function refusalOf(request: Message): Refusal | null {
-  const uri = request.uri!;
-  // A phone may dial tel: numbers; the PBX judges them.
-  if (!isSipScheme(uri) && uri.scheme !== "tel") {
-    return { status: 416, reason: `Unsupported URI Scheme ${uri.scheme}`, lines: "" };
+export function refusalOf(request: Message, isLoop = false): Refusal | null {
+  const { scheme } = request.uri!;
+  if (!SCHEMES.has(scheme)) {
+    return { status: 416, reason: `Unsupported URI Scheme ${scheme}`, lines: "" };
   }
-  const hops = request.find(MAX_FORWARDS);
-  if (hops >= 0 && digits(request.raw, request.valueStart(hops), request.valueEnd(hops), 65535) === 0) {
-    return { status: 483, reason: "", lines: "" };
-  }
+  if (hasNoHopsLeft(request)) return { status: 483, reason: "", lines: "" };
+  if (isLoop) return { status: 482, reason: "", lines: "" };
   if (request.has(PROXY_REQUIRE)) {
     const tags = request.list(PROXY_REQUIRE);
     if (tags === null) return { status: 400, reason: "Malformed Proxy-Require", lines: "" };
@@ -32,4 +33,10 @@ export function refusalOf(request: Message): Refusal | null {
     if (tags.length > 0) return { status: 420, reason: "", lines: "Unsupported: " + tags.join(", ") + "\r\n" };
   }
   return null;
+}
+
+/** True if Max-Forwards forbids to send it on. */
+export function hasNoHopsLeft(request: Message): boolean {
+  const hops = request.find(MAX_FORWARDS);
+  return hops >= 0 && digits(request.raw, request.valueStart(hops), request.valueEnd(hops), 65535) === 0;
 }

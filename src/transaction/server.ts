@@ -73,6 +73,19 @@ export class ServerTransaction implements Due, Lingering {
   }
 
   /**
+   * Answers once and forgets (§8.2.7): for those we know nothing of. The request that comes again gets the same
+   * answer with the same To tag; its ACK is a stray. Nothing is repeated to somebody whose address was borrowed.
+   */
+  respondOnce(status: number, reason = "", lines = ""): void {
+    if (!this.isPending) return;
+    const phrase = reason === "" ? reasonPhrase(status) : reason;
+    this.toTag = statelessTag(this.request);
+    this.status = status;
+    this.send(responseTo(this.request, status, phrase, this.viaText, this.toTag, lines), false);
+    this.terminate();
+  }
+
+  /**
    * Sends a response that is built already (a branch's, with our Via taken off). A 2xx to an INVITE passes also
    * after the first one (RFC 6026 §7.1); nothing else passes after a final response.
    */
@@ -156,6 +169,14 @@ export class ServerTransaction implements Due, Lingering {
     if (isDurable) this.table.port.sendDurable(flow, wire);
     else this.table.port.send(flow, wire);
   }
+}
+
+/** The same tag for the same request, though nothing is remembered of it. */
+function statelessTag(request: Message): string {
+  let hash = 0x811c9dc5;
+  const text = request.via!.branch + request.callId + request.cseq;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return "s" + (hash >>> 0).toString(36);
 }
 
 // A completed non-INVITE transaction lives on for 32 s only to repeat its answer; the request's text goes at once.

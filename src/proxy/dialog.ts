@@ -1,0 +1,114 @@
+/**
+ * The way of a request inside a dialog (F-03, F-04): where its flow token leads, and the tokens that make it come back.
+ * Knows no transactions; both ACK and everything that has one ask here.
+ */
+import type { Flow } from "../sip/flow.ts";
+import { splitHostPort } from "../sip/host.ts";
+import type { Message } from "../sip/message.ts";
+import type { Uri } from "../sip/uri.ts";
+import type { TransactionPort } from "../transaction/timers.ts";
+import type { Contact } from "../usrloc/model.ts";
+import type { Usrloc } from "../usrloc/usrloc.ts";
+import type { OwnAddresses } from "./address.ts";
+import type { Target } from "./branch.ts";
+import type { Location } from "./location.ts";
+import type { OwnRoutes } from "./own_routes.ts";
+import type { Pbx } from "./pbx.ts";
+import type { FlowToken, FlowTokens } from "./record_route.ts";
+
+/** A destination, or why there is none. */
+export type Hop = { target: Target } | { status: number; reason: string };
+
+const FORGED: Hop = { status: 403, reason: "Forbidden (flow token not valid)" };
+const STRANGER: Hop = { status: 403, reason: "Forbidden (not registered here)" };
+const NO_DIALOG: Hop = { status: 481, reason: "No route to this dialog" };
+const NO_CONNECTION: Hop = { status: 480, reason: "Phone has no connection" };
+const NO_PBX: Hop = { status: 503, reason: "PBX not reachable" };
+
+export class Dialogs {
+  constructor(
+    private readonly usrloc: Usrloc,
+    private readonly own: OwnAddresses,
+    private readonly tokens: FlowTokens,
+    private readonly location: Location,
+    /** Null in registrar mode. */
+    private readonly pbx: Pbx | null,
+    private readonly requestUri: (contact: Contact) => string,
+  ) {}
+
+  /**
+   * Where a request goes. With two tokens (phone to phone) the sender's own stands first, so the last one is the other
+   * side; with one it names the phone, and the other side is the PBX. Whoever brings the token of this very Call-ID
+   * is in the dialog, whatever his address: phones change theirs in a call.
+   */
+  hop(request: Message, flow: Flow, routes: OwnRoutes, isFromPbx: boolean, port: TransactionPort): Hop {
+    const uri = request.uri!;
+    if (routes.tokenCount > 0) {
+      const named = this.tokens.read(routes.token, request.callId);
+      if (named === null) return FORGED;
+      if (this.pbx === null || isFromPbx || routes.tokenCount > 1) return this.tokenHop(named, port);
+      return pbxHop(this.pbx.flowTowards(routes.next ?? uri));
+    }
+    if (isFromPbx) return this.hopWithoutRoute(uri);
+    if (this.location.senderOf(request, flow) === null) return STRANGER;
+    // A phone that drops our Record-Route: the PBX may know the dialog, but nothing proves that another host does.
+    return this.pbx === null ? NO_DIALOG : pbxHop(this.pbx.flow());
+  }
+
+  /** True if this user part of a URI of ours was made here, for this dialog. */
+  isToken(user: string, callId: string): boolean {
+    return this.tokens.read(user, callId) !== null;
+  }
+
+  /** Flow token of a device that is called. */
+  deviceToken(contact: Contact, callId: string): string {
+    return this.tokens.ofDevice(contact.id, callId);
+  }
+
+  /** Flow token of a peer that is no registered device. */
+  addressToken(flow: Flow, callId: string): string {
+    return this.tokens.ofAddress(flow, callId);
+  }
+
+  /** Flow token of the calling side. */
+  callerToken(caller: Contact | null, flow: Flow, callId: string, nowMs: number): string {
+    if (caller === null) return this.tokens.ofAddress(flow, callId);
+    const registered = caller.flow;
+    // A phone that sends a large INVITE over TCP is still reached over the UDP flow it registered.
+    const isElsewhere = registered !== null && registered.state !== "closed" &&
+      (registered.isReliable || registered.transport !== flow.transport);
+    if (registered === flow || isElsewhere) return this.tokens.ofDevice(caller.id, callId);
+    return this.tokens.ofMovedDevice(caller.id, flow, nowMs, callId);
+  }
+
+  /** A PBX that drops our Record-Route but kept the Contact we registered. */
+  private hopWithoutRoute(uri: Uri): Hop {
+    const found = this.location.resolve(uri);
+    const device = found?.device ?? (found?.aor.contacts.length === 1 ? found.aor.contacts[0]! : null);
+    if (device === null || device.flow === null) return NO_DIALOG;
+    const { flow, path: route, id: contactId } = device;
+    return { target: { uri: this.requestUri(device), flow, route, token: "", contactId } };
+  }
+
+  private tokenHop(named: FlowToken, port: TransactionPort): Hop {
+    const contact = named.contactId === "" ? undefined : this.usrloc.contact(named.contactId);
+    const isNewer = contact !== undefined && contact.registeredAtMs > named.atMs;
+    const flow = named.flowKey === "" || isNewer ? contact?.flow ?? null : this.flowOf(named.flowKey, port);
+    if (flow === null || flow.state === "closed") return NO_CONNECTION;
+    return { target: { uri: null, flow, route: "", token: "", contactId: named.contactId } };
+  }
+
+  /** The flow a `Flow.key` names: the open one, or over UDP one like it out of the same socket. */
+  private flowOf(key: string, port: TransactionPort): Flow | null {
+    const [transport = "", local = "", remote = ""] = key.split("|");
+    const [localAddress, localPort] = splitHostPort(local);
+    const listener = this.own.listenerAt(transport, localAddress, localPort);
+    if (listener === undefined) return null;
+    const [address, remotePort] = splitHostPort(remote);
+    return port.flowTo(listener.transport, address, remotePort, listener);
+  }
+}
+
+function pbxHop(flow: Flow | null): Hop {
+  return flow === null ? NO_PBX : { target: { uri: null, flow, route: "", token: "", contactId: "" } };
+}

@@ -1,0 +1,50 @@
+/**
+ * Loops (RFC 5393 §4.2): the second part of our branches says what the request was routed by, so that one that comes
+ * back unchanged is seen, while a spiral, which comes back for another target, is not.
+ */
+import { ROUTE } from "../sip/header.ts";
+import type { Message } from "../sip/message.ts";
+
+/**
+ * What routing depends on: Request-URI, Route, dialog, and the side it came from, since the same URI leads to the PBX
+ * from a phone and to the phones from the PBX.
+ */
+export function loopSuffix(request: Message, isFromPhone: boolean): string {
+  let hash = hashed(isFromPhone ? 1 : 0x811c9dc5, request.raw, request.uriStart, request.uriEnd);
+  hash = hashed(hash, request.callId, 0, request.callId.length);
+  for (let n = request.find(ROUTE); n >= 0; n = request.find(ROUTE, n + 1)) {
+    hash = hashed(hash, request.raw, request.valueStart(n), request.valueEnd(n));
+  }
+  hash = Math.imul(hash ^ request.cseq, 0x01000193);
+  return "." + (hash >>> 0).toString(36);
+}
+
+/**
+ * True if one of our branches in the request was made for this very request.
+ * @param branchStart how all our branches begin
+ */
+export function isLoop(request: Message, branchStart: string, isFromPhone: boolean): boolean {
+  const { raw, bodyStart } = request;
+  let at = raw.indexOf(branchStart);
+  if (at < 0 || at >= bodyStart) return false;
+  const suffix = loopSuffix(request, isFromPhone);
+  for (; at >= 0 && at < bodyStart; at = raw.indexOf(branchStart, at + branchStart.length)) {
+    if (raw.startsWith(suffix, branchEnd(raw, at, bodyStart) - suffix.length)) return true;
+  }
+  return false;
+}
+
+/** FNV-1a */
+function hashed(hash: number, text: string, start: number, end: number): number {
+  for (let i = start; i < end; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return hash;
+}
+
+/** End of a branch value: the next of `;`, `,` and white space. */
+function branchEnd(raw: string, at: number, end: number): number {
+  for (; at < end; at++) {
+    const code = raw.charCodeAt(at);
+    if (code === 59 || code === 44 || code <= 32) break;
+  }
+  return at;
+}

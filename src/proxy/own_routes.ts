@@ -1,0 +1,49 @@
+/** What the Route headers of a request say about us (RFC 3261 §16.4). */
+import { ROUTE } from "../sip/header.ts";
+import type { Message } from "../sip/message.ts";
+import { parseNameAddr } from "../sip/name_addr.ts";
+import { elementEnd } from "../sip/scan.ts";
+import type { Uri } from "../sip/uri.ts";
+
+export interface OwnRoutes {
+  /** Elements at the top that are ours. */
+  count: number;
+  /** How many of them have a flow token, and the last of those; empty if none. */
+  tokenCount: number;
+  token: string;
+  /** The first that is not ours. */
+  next: Uri | null;
+}
+
+/** Of a request without Route. */
+export const NO_ROUTES: Readonly<OwnRoutes> = { count: 0, tokenCount: 0, token: "", next: null };
+
+/**
+ * Reads Route up to the first element that is not ours.
+ * @returns null if an element up to there is malformed or empty
+ */
+export function ownRoutes(request: Message, isOurs: (uri: Uri) => boolean): OwnRoutes | null {
+  let n = request.find(ROUTE);
+  if (n < 0) return NO_ROUTES;
+  const { raw } = request;
+  const routes: OwnRoutes = { count: 0, tokenCount: 0, token: "", next: null };
+  for (; n >= 0; n = request.find(ROUTE, n + 1)) {
+    const end = request.valueEnd(n);
+    for (let at = request.valueStart(n); at < end;) {
+      const stop = elementEnd(raw, at, end);
+      const uri = stop < 0 ? null : parseNameAddr(raw.slice(at, stop))?.uri ?? null;
+      if (uri === null) return null;
+      if (!isOurs(uri)) {
+        routes.next = uri;
+        return routes;
+      }
+      routes.count++;
+      if (uri.user !== "") {
+        routes.tokenCount++;
+        routes.token = uri.user;
+      }
+      at = stop + 1;
+    }
+  }
+  return routes;
+}
