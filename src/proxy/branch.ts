@@ -29,8 +29,10 @@ export interface Target {
 
 /** The fork, as its branches see it. */
 export interface BranchOwner {
+  /** Every 1xx, 100 included (it is not to be passed on). */
   onBranchProvisional(branch: Branch, response: Message): void;
-  onBranchAnswered(branch: Branch, response: Message): void;
+  /** Each 2xx; `isFirst`: not a repetition. */
+  onBranchAnswered(branch: Branch, response: Message, isFirst: boolean): void;
   /** Final non-2xx, local failure, or the end of a cancelled branch. */
   onBranchEnded(branch: Branch, response: Message | null): void;
 }
@@ -46,7 +48,7 @@ export class Branch implements ClientOwner, Due {
   /** True when its transaction is over. */
   isEnded = false;
   final: Message | null = null;
-  /** True if it was added after the call was over. */
+  /** True if it was added after the call was over: repeated until its phone is heard of, then cancelled (W-13). */
   isGhost = false;
   /** True once we ended its dialog ourselves (W-12). */
   isHungUp = false;
@@ -94,16 +96,17 @@ export class Branch implements ClientOwner, Due {
     if (this.client === null) return this.end(null);
     if (!this.client.isInvite) return; // §9.1: nothing but INVITE is cancelled
     if (this.client.hasProvisional) this.sendCancel();
-    else this.client.quiet();
+    else if (!this.isGhost) this.client.quiet();
   }
 
   onResponse(response: Message): void {
     const status = response.status;
     if (status < 200) {
-      if (this.state === "cancelled") return this.sendCancel();
+      // Also after Timer C: a straggler does not bring it back.
+      if (!this.isLive) return this.sendCancel();
       if (status === 100) {
         if (this.heapSlot < 0) this.watch(TIMER_C_MS);
-        return;
+        return this.owner.onBranchProvisional(this, response);
       }
       this.status = status;
       this.state = "ringing";
@@ -116,7 +119,7 @@ export class Branch implements ClientOwner, Due {
       this.state = "answered";
       this.status = status;
       if (isFirst) this.isEnded = true;
-      return this.owner.onBranchAnswered(this, response);
+      return this.owner.onBranchAnswered(this, response, isFirst);
     }
     this.status = status;
     this.final = response;

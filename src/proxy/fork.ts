@@ -28,7 +28,7 @@ const ELSEWHERE = 'Reason: SIP;cause=200;text="Call completed elsewhere"\r\n';
 
 /** Whoever started the fork and wants to follow it. */
 export interface ForkOwner {
-  /** A 1xx, 2xx or final of a branch, after the fork dealt with it; `response` null: made here. */
+  /** A 1xx (100 included), first 2xx or final of a branch, after the fork dealt with it; `response` null: made here. */
   onBranchResponse(branch: Branch, status: number, response: Message | null): void;
   /** The last live branch ended and nothing holds the fork: add another, or let it end. */
   onIdle(): void;
@@ -62,6 +62,8 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   private winner: Branch | null = null;
   private closeStatus = 0;
   private closeReason = "";
+  /** Reason lines the branches were cancelled with, for those that come too late (W-13). */
+  endLines = "";
   /** Flow token of the calling side, and how many Route elements of the request are ours. */
   private callerToken = "";
   private routesToDrop = 0;
@@ -127,6 +129,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     this.state = "closing";
     this.closeStatus = status;
     this.closeReason = reason;
+    this.endLines = reasonLines;
     for (const branch of this.branches) branch.cancel(reasonLines);
     if (this.finishIfQuiet()) return;
     this.table.schedule.deadlines.set(this, this.table.schedule.clock.nowMs + CLOSING_MS);
@@ -152,13 +155,14 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   }
 
   onBranchProvisional(branch: Branch, response: Message): void {
-    if (this.state === "open") this.pass(response);
+    if (this.state === "open" && response.status > 100) this.pass(response);
     this.owner?.onBranchResponse(branch, response.status, response);
   }
 
-  onBranchAnswered(branch: Branch, response: Message): void {
+  onBranchAnswered(branch: Branch, response: Message, isFirst: boolean): void {
     if (this.state === "open" || this.state === "closing") {
       this.state = "answered";
+      this.endLines = ELSEWHERE;
       this.winner = branch;
       this.table.schedule.deadlines.cancel(this);
       this.pass(response);
@@ -172,6 +176,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
       this.server.state === "accepted" && !branch.isGhost && (branch === this.winner || !this.options.isSingleAnswer)
     ) this.pass(response);
     else this.hangUp(branch, response);
+    if (isFirst) this.owner?.onBranchResponse(branch, response.status, response);
   }
 
   onBranchEnded(branch: Branch, response: Message | null): void {

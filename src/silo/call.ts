@@ -32,6 +32,8 @@ export interface CallHome {
 
 const HUB = "latefork";
 const MAX_TIMELINE = 400;
+/** Devices and branches a call remembers, those that failed included. */
+const MAX_LEGS = 8 * MAX_DEVICES;
 
 export class Call implements ForkOwner, WakeOwner, Due {
   dueMs = 0;
@@ -39,7 +41,12 @@ export class Call implements ForkOwner, WakeOwner, Due {
   readonly fork: Fork;
   readonly record: CallRecord;
   private readonly legs = new Map<string, DeviceLeg>();
+  /** Devices that registered between the caller's CANCEL (or a 6xx) and the final response. */
+  private readonly latecomers = new Set<string>();
   private isCancelled = false;
+  private isTimedOut = false;
+  /** While devices are being asked no failure of one of them may end the call. */
+  private isAsking = false;
   private endReason = "";
   private readonly fromUri: string;
   private readonly fromName: string;
@@ -105,8 +112,12 @@ export class Call implements ForkOwner, WakeOwner, Due {
   begin(contacts: readonly Contact[]): void {
     this.home.table.schedule.deadlines.set(this, this.nowMs + this.home.settings.ringTimeoutMs);
     this.note({ event: "response", from: HUB, to: this.home.settings.callerParty, label: "100", status: 100 });
-    for (const contact of contacts.slice(0, MAX_DEVICES)) this.ask(contact);
-    this.sendProgress();
+    this.isAsking = true;
+    for (const contact of contacts) {
+      if (this.hasPlace()) this.ask(contact);
+      else this.noteNoPlace(contact.id);
+    }
+    this.isAsking = false;
     this.settle();
   }
 
@@ -136,7 +147,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
   /** Sends the push of a device, once per call (P-07). */
   private wake(leg: DeviceLeg, contact: Contact, why: string): void {
     const push = contact.push;
-    if (push === null || push.tokenState === "dead" || leg.wake?.wasSent) return;
+    if (push === null || push.tokenState === "dead" || leg.wake?.wasSent || leg.hasDeclined) return;
     const wake = leg.wake ?? new Wake(this, this.home.port.token(16), contact.id);
     leg.wake = wake;
     wake.state = "waiting";
@@ -152,6 +163,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
       note: why,
     });
     this.home.port.push(this.pushOrder(contact, wake.uuid, "call"));
+    this.sendProgress();
   }
 
   private pushOrder(contact: Contact, uuid: string, event: "call" | "cancel", reason?: PushOrder["reason"]): PushOrder {
@@ -176,7 +188,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
   /** Early answer while waking (W-09): once, and only if no phone speaks for itself. */
   private sendProgress(): void {
     const { progress, callerParty } = this.home.settings;
-    if (progress === "none" || !this.hasPendingWake() || this.server.status > 100) return;
+    if (progress === "none" || !this.isOpen || this.server.status > 100) return;
     this.server.respond(Number(progress));
     this.note({
       event: "response",
@@ -190,7 +202,8 @@ export class Call implements ForkOwner, WakeOwner, Due {
 
   private addBranch(leg: DeviceLeg, contact: Contact, flow: Flow, isLate: boolean): void {
     const label = isLate ? "INVITE (late)" : "INVITE";
-    leg.hasTakenPart = true;
+    // Over the flow of its REGISTER it surely gets it; over one from before it has to be heard of first.
+    if (isLate) leg.hasTakenPart = true;
     this.note({ event: "branch", device: leg.id, from: HUB, to: leg.party, label });
     const branchTarget = this.home.router.targetOf(contact, flow, this.record.callId);
     leg.branch = this.fork.addBranch(branchTarget, isLate);
@@ -202,8 +215,16 @@ export class Call implements ForkOwner, WakeOwner, Due {
    */
   deviceRegistered(contact: Contact, registeredAtMs: number): void {
     if (this.onlyDevice !== null && this.onlyDevice !== contact.id) return;
-    const leg = this.legs.get(contact.id) ?? (this.legs.size < MAX_DEVICES ? this.legOf(contact.id) : null);
-    if (leg === null) return this.note({ event: "skip", device: contact.id, note: `more than ${MAX_DEVICES} devices` });
+    // Its connection closed while the PBX was asked: it will come again.
+    if (contact.flow === null || contact.flow.state === "closed") return;
+    // The 100 ms between CANCEL and 487: the device is as late as after the end, and is dealt with then.
+    if (!this.isOpen) return void this.latecomers.add(contact.id);
+    const known = this.legs.get(contact.id);
+    if (known === undefined ? !this.hasPlace() : !isInvolved(known) && !this.hasPlace()) {
+      return this.noteNoPlace(contact.id);
+    }
+    const leg = known ?? this.legOf(contact.id);
+    this.dropHedge(leg);
     const wake = leg.wake;
     let note = "";
     if (wake !== null && wake.isPending) {
@@ -212,8 +233,6 @@ export class Call implements ForkOwner, WakeOwner, Due {
       this.home.port.measure("wake_seconds", wake.wakeMs / 1000);
       this.endWake(wake, "registered", note);
     }
-    // The 100 ms between CANCEL and 487: the device is as late as after the end.
-    if (!this.isOpen) return this.deviceRegisteredLate(contact);
     const decision = leg.onRegistered(contact);
     const why = decision.action === "none" ? decision.why : "";
     this.note({
@@ -224,8 +243,9 @@ export class Call implements ForkOwner, WakeOwner, Due {
       label: "REGISTER",
       note: [note, why].filter((text) => text !== "").join(", "),
     });
-    if (decision.action !== "none" && contact.flow !== null) {
+    if (decision.action !== "none") {
       const old = decision.action === "replace" ? leg.branch : null;
+      this.isAsking = true;
       this.addBranch(leg, contact, contact.flow, true);
       const entry = this.record.timeline.findLast((line) => line.event === "branch");
       if (entry !== undefined) {
@@ -234,7 +254,11 @@ export class Call implements ForkOwner, WakeOwner, Due {
       this.home.port.count("late_branches_total", "");
       this.home.port.measure("late_branch_seconds", (this.nowMs - registeredAtMs) / 1000);
       // The old way to this device leads nowhere it could still ring from.
-      if (old !== null) old.cancel("");
+      if (old !== null) {
+        this.note({ event: "cancel", device: leg.id, note: `${leg.party}: gave up the branch over its old flow` });
+        old.cancel("");
+      }
+      this.isAsking = false;
     } else leg.branch?.nudge();
     this.settle();
   }
@@ -269,8 +293,10 @@ export class Call implements ForkOwner, WakeOwner, Due {
 
   /** By hand (W-18): one more branch; false if the device has a live one. */
   appendDevice(contact: Contact): boolean {
-    if (!this.isOpen || contact.flow === null) return false;
-    const leg = this.legOf(contact.id);
+    if (!this.isOpen || contact.flow === null || contact.flow.state === "closed") return false;
+    const known = this.legs.get(contact.id);
+    if ((known === undefined || !isInvolved(known)) && !this.hasPlace()) return false;
+    const leg = known ?? this.legOf(contact.id);
     if (leg.branch !== null && (leg.branch.isLive || leg.branch.state === "answered")) return false;
     if (leg.hasDeclined) return false;
     if (leg.wake !== null && leg.wake.isPending) this.endWake(leg.wake, "cancelled", "branch added by hand");
@@ -279,9 +305,14 @@ export class Call implements ForkOwner, WakeOwner, Due {
     return true;
   }
 
-  /** By hand: a branch to an address that is no registered device. `token` routes the dialog back to it. */
-  appendAddress(uri: string, flow: Flow, token: string): void {
+  /**
+   * By hand: a branch to an address that is no registered device. `token` routes the dialog back to it.
+   * @returns false if the call is ending, full, or has a live branch to that address
+   */
+  appendAddress(uri: string, flow: Flow, token: string): boolean {
+    if (!this.isOpen || !this.hasPlace()) return false;
     const leg = this.legOf(uri);
+    if (leg.branch !== null && (leg.branch.isLive || leg.branch.state === "answered")) return false;
     leg.hasTakenPart = true;
     this.note({
       event: "branch",
@@ -293,6 +324,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
     });
     leg.branch = this.fork.addBranch({ uri, flow, route: "", token, contactId: uri }, true);
     this.settle();
+    return true;
   }
 
   /** By hand: takes a branch out. */
@@ -312,6 +344,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
 
   /** By hand, or at shutdown: ends the call. */
   end(reason: string): void {
+    if (!this.isOpen) return;
     this.endReason = reason;
     this.fork.close(480, reason);
   }
@@ -319,23 +352,39 @@ export class Call implements ForkOwner, WakeOwner, Due {
   onBranchResponse(branch: Branch, status: number, response: Message | null): void {
     const leg = this.legs.get(branch.target.contactId);
     if (leg === undefined) return;
-    const isCurrent = leg.branch === null || leg.branch === branch;
+    // A branch may fail before addBranch returns: then the leg does not know it yet.
+    const isCurrent = leg.branch === null || branch.number >= leg.branch.number;
     if (response !== null) {
-      const isPassed = status < 300 && (this.fork.state === "open" || this.fork.state === "answered");
-      this.note({ event: "response", device: leg.id, from: leg.party, to: HUB, label: String(status), status });
-      if (isPassed && status !== 100) {
+      leg.hasTakenPart = true;
+      this.dropHedge(leg);
+      const isPassed = status > 100 && status < 300 && !branch.isGhost && !branch.isHungUp &&
+        (this.fork.state === "open" || this.fork.state === "answered");
+      this.note({
+        event: "response",
+        device: leg.id,
+        from: leg.party,
+        to: HUB,
+        label: String(status),
+        note: branch.isHungUp ? "answered too late: ended by latefork" : undefined,
+        status,
+      });
+      if (isPassed) {
         this.note({ event: "response", from: HUB, to: this.home.settings.callerParty, label: String(status), status });
       }
     } else if (status !== 0 && branch.state === "failed") {
       const why = status === 408 ? "no answer from the phone" : "its connection is gone";
       this.note({ event: "response", device: leg.id, label: String(status), note: `${leg.party}: ${why}`, status });
     }
-    if (status < 200) return this.dropHedge(leg);
-    if (branch.state === "declined") leg.hasDeclined = true;
-    if (!isCurrent || !this.isOpen || branch.state !== "failed" || !branch.isLocal) return;
-    // The flow was dead: if a push can reach the device, it is woken now.
-    const contact = this.home.usrloc.contact(leg.id);
-    if (contact !== undefined) this.wake(leg, contact, "its connection failed");
+    if (status < 200 || !this.isOpen) return;
+    if (branch.state === "declined") {
+      leg.hasDeclined = true;
+      // It answered without waking: there is nothing to wait for any more (W-07).
+      if (leg.wake !== null && leg.wake.isPending) this.endWake(leg.wake, "cancelled", "its user declined");
+    } else if (isCurrent && branch.state === "failed" && branch.isLocal) {
+      // The flow was dead: if a push can reach the device, it is woken now.
+      const contact = this.home.usrloc.contact(leg.id);
+      if (contact !== undefined) this.wake(leg, contact, "its connection failed");
+    }
     this.hold();
   }
 
@@ -362,6 +411,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
 
   /** `wake.ring_timeout`. */
   onDue(): void {
+    this.isTimedOut = true;
     this.endReason = `nobody answered within ${seconds(this.home.settings.ringTimeoutMs)}`;
     this.fork.close(0);
   }
@@ -406,7 +456,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
         }
       }
     } else {
-      record.result = resultOf(status, this.isCancelled);
+      record.result = this.isTimedOut && !this.isCancelled ? "timeout" : resultOf(status, this.isCancelled);
       record.outcome = this.outcomeWords(status, elapsed);
       for (const leg of this.legs.values()) {
         if (leg.branch?.state === "cancelled") {
@@ -417,6 +467,10 @@ export class Call implements ForkOwner, WakeOwner, Due {
     }
     this.note({ event: "end", note: record.outcome, status });
     for (const leg of this.legs.values()) this.endLeg(leg, answeredBy !== null);
+    for (const id of this.latecomers) {
+      const contact = this.home.usrloc.contact(id);
+      if (contact !== undefined) this.deviceRegisteredLate(contact);
+    }
     this.writeRecord();
     this.home.onCallEnded(this);
   }
@@ -428,7 +482,6 @@ export class Call implements ForkOwner, WakeOwner, Due {
     const wasPending = wake.isPending;
     if (wasPending) this.endWake(wake, "cancelled", isAnswered ? "answered elsewhere" : "the call ended first");
     if (!wasPending || leg.hasTakenPart) return;
-    this.home.port.cancelPush(wake.uuid);
     const contact = this.home.usrloc.contact(leg.id);
     // P-06: the app shows a call that no longer is; iOS must get no VoIP push for that.
     if (contact === undefined || contact.push === null || isVoipToken(contact)) return;
@@ -457,15 +510,13 @@ export class Call implements ForkOwner, WakeOwner, Due {
   deviceRegisteredLate(contact: Contact): void {
     const { delayedCancel } = this.home.settings;
     const leg = this.legs.get(contact.id);
-    if (leg === undefined || leg.hasTakenPart || leg.wake === null || !leg.wake.wasSent || contact.flow === null) {
-      return;
-    }
+    if (leg === undefined || leg.hasTakenPart || leg.wake === null || !leg.wake.wasSent) return;
+    if (contact.flow === null || contact.flow.state === "closed") return;
     if (delayedCancel === "false" || (delayedCancel === "auto" && !isVoipToken(contact))) return;
     leg.hasTakenPart = true;
-    const lines = this.record.result === "answered" ? 'Reason: SIP;cause=200;text="Call completed elsewhere"\r\n' : "";
     const branch = this.fork.addGhost(this.home.router.targetOf(contact, contact.flow, this.record.callId));
     leg.branch = branch;
-    branch.cancel(lines);
+    branch.cancel(this.fork.endLines);
     this.note({
       event: "branch",
       device: leg.id,
@@ -530,10 +581,10 @@ export class Call implements ForkOwner, WakeOwner, Due {
     if (this.isCancelled) return "caller gave up" + after;
     if (this.legs.size === 0) return `no device is registered (${status})`;
     const legs = [...this.legs.values()];
-    if (legs.every((leg) => !leg.hasTakenPart && leg.wake === null)) {
+    if (legs.every((leg) => leg.branch === null && leg.wake === null)) {
       return `no device could be reached or woken (${status})`;
     }
-    if (legs.every((leg) => !leg.hasTakenPart)) return `nobody woke up (${status})` + after;
+    if (legs.every((leg) => !leg.hasTakenPart && leg.wake !== null)) return `nobody woke up (${status})` + after;
     const decliners = legs.filter((leg) => leg.branch?.state === "declined").map((leg) => leg.party);
     if (this.record.result === "declined" && decliners.length > 0) {
       return `declined by ${decliners.join(", ")} (${status})` + after;
@@ -545,6 +596,8 @@ export class Call implements ForkOwner, WakeOwner, Due {
     wake.state = state;
     wake.reason = reason;
     this.home.table.schedule.deadlines.cancel(wake);
+    // A push that is still being tried would wake a device that is awake, or for nothing.
+    if (wake.pushMs === null) this.home.port.cancelPush(wake.uuid);
   }
 
   private hasPendingWake(): boolean {
@@ -553,12 +606,24 @@ export class Call implements ForkOwner, WakeOwner, Due {
   }
 
   private hold(): void {
-    this.fork.isHeld = this.hasPendingWake();
+    this.fork.isHeld = this.isAsking || this.hasPendingWake();
   }
 
   private settle(): void {
     this.hold();
     this.fork.settle();
+  }
+
+  /** W-20: a device that is rung or woken takes a place; one that failed or declined does not. */
+  private hasPlace(): boolean {
+    if (this.legs.size >= MAX_LEGS || this.fork.branches.length >= MAX_LEGS) return false;
+    let taken = 0;
+    for (const leg of this.legs.values()) if (isInvolved(leg)) taken++;
+    return taken < MAX_DEVICES;
+  }
+
+  private noteNoPlace(device: string): void {
+    this.note({ event: "skip", device, note: `more than ${MAX_DEVICES} devices` });
   }
 
   private legOf(id: string): DeviceLeg {
@@ -589,6 +654,11 @@ export class Call implements ForkOwner, WakeOwner, Due {
     if (this.record.timeline.length >= MAX_TIMELINE && entry.event !== "end") return;
     this.record.timeline.push({ tMs: this.nowMs - this.record.startedAtMs, ...entry });
   }
+}
+
+/** True while the device rings or is being woken. */
+function isInvolved(leg: DeviceLeg): boolean {
+  return (leg.branch !== null && leg.branch.isLive) || (leg.wake !== null && leg.wake.isPending);
 }
 
 function whyWoken(contact: Contact, reach: Reachability, nowMs: number): string {

@@ -9,7 +9,7 @@ export class DeviceLeg {
   wake: Wake | null = null;
   /** Its user said no: not asked again (W-05). */
   hasDeclined = false;
-  /** It got a branch at some time: a delayed INVITE and CANCEL would be a second ring (W-13). */
+  /** It answered something, or got the INVITE right after its REGISTER: a delayed one would be a second ring (W-13). */
   hasTakenPart = false;
 
   constructor(
@@ -35,8 +35,11 @@ export class DeviceLeg {
       case "answered":
         return { action: "none", why: "answered" };
       case "failed":
-        // What we made up (408, 503) was about the flow, not about the phone.
-        return branch.isLocal ? { action: "add" } : { action: "none", why: `answered ${branch.status}` };
+        // What we made up (408, 503) was about the flow, not about the phone. What came over another flow may have
+        // been somebody else's word: a stranger behind the NAT says 404 at the port our phone had yesterday.
+        return branch.isLocal || branch.target.flow !== contact.flow
+          ? { action: "add" }
+          : { action: "none", why: `answered ${branch.status}` };
       case "declined":
         return { action: "none", why: "declined before" };
       case "cancelled":

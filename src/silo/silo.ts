@@ -45,6 +45,11 @@ export class Silo implements CallHome {
     return this.tombstones;
   }
 
+  /** Entries of every index of calls; 0 when no call is open and no ended one may still matter. */
+  get indexedCount(): number {
+    return this.open.size + this.ended.size + this.byId.size + this.byCallId.size + this.wakes.size;
+  }
+
   /** An INVITE for an AoR (W-01): 100, stored, then everybody is asked. */
   start(server: ServerTransaction, aor: Aor, device: Contact | null, callerToken: string, routesToDrop: number): void {
     const { settings } = this;
@@ -121,7 +126,8 @@ export class Silo implements CallHome {
     const open: CallRecord[] = [];
     for (const calls of this.open.values()) for (const call of calls) open.push(call.snapshot());
     open.sort((a, b) => b.startedAtMs - a.startedAtMs);
-    return [...open, ...[...this.records.values()].reverse()];
+    const ended = [...this.records.values()].map((record) => this.byId.get(record.id)?.snapshot() ?? record);
+    return [...open, ...ended.reverse()];
   }
 
   /** By hand: a branch for every live device to every open call of the AoR (`ts_append`). */
@@ -182,7 +188,8 @@ export class Silo implements CallHome {
 
   /** For the tombstones alone. */
   forget(call: Call): void {
-    const { record } = call;
+    // What the branches said after the end belongs to the record too.
+    const record = call.snapshot();
     const over = this.ended.get(record.aor)!;
     over.delete(call);
     if (over.size === 0) this.ended.delete(record.aor);
