@@ -110,6 +110,37 @@ export class World {
     return phone;
   }
 
+  /** A device that is registered and awake. */
+  awake(user: string, options: PhoneOptions = {}): Phone {
+    const phone = this.phone(user, options);
+    phone.register();
+    this.until(() => phone.registrations.length > 0);
+    if (!phone.isRegistered) throw new Error(`${phone.name} could not register\n${this.story()}`);
+    return phone;
+  }
+
+  /** A device that registered and went to sleep: its connection is closed, or its UDP flow silent since `idle`. */
+  asleep(user: string, options: PhoneOptions = {}): Phone {
+    const phone = this.awake(user, options);
+    phone.sleep();
+    this.settle();
+    return phone;
+  }
+
+  /** What the core still holds besides contacts; all zero when the dust has settled. */
+  dust(): Record<string, number> {
+    const { table, schedule, silo, usrloc } = this.core;
+    return {
+      servers: table.serverCount,
+      clients: table.clientCount,
+      deadlines: schedule.deadlines.size - usrloc.contactCount,
+      lingering: schedule.shortLinger.size + schedule.longLinger.size,
+      openCalls: silo.openCalls,
+      tombstones: silo.tombstoneCount,
+      siloIndexes: silo.indexedCount,
+    };
+  }
+
   /** Somebody who calls, registrar mode. */
   caller(name = "bob", transport: "udp" | "tcp" = "udp"): Caller {
     return new Caller(this, name, "10.0.0.9", transport);

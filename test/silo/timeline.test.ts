@@ -1,0 +1,156 @@
+/** W-22: what a call leaves behind for people. */
+import { expect, test } from "bun:test";
+import { renderLadder } from "../../src/observe/ladder.ts";
+import type { CallRecord } from "../../src/silo/record.ts";
+import { World } from "../sim/world.ts";
+
+/** `event from→to label` of every line. */
+function lines(record: CallRecord): string[] {
+  return record.timeline.map(({ event, from, to, label }) =>
+    [event, from === undefined ? "" : `${from}→${to}`, label ?? ""].filter((part) => part !== "").join(" ")
+  );
+}
+
+test("W-22 the timeline of a woken call tells everything, in order, with latencies and the outcome in words", () => {
+  const w = new World();
+  w.awake("alice");
+  w.asleep("alice", { wakeMs: 2000, answerMs: 1000 });
+  const call = w.pbx.call("alice", { from: '"Bob" <sip:bob@example.org>' });
+  w.advance(5000);
+  call.hangUp();
+  w.advance(100);
+  const record = w.core.silo.allRecords()[0]!;
+  expect(lines(record)).toEqual([
+    "invite PBX→latefork INVITE",
+    "response latefork→PBX 100",
+    "branch latefork→alice/1 INVITE",
+    "push latefork→push acme push call",
+    "push_result push acme→latefork accepted",
+    "response alice/1→latefork 180",
+    "response latefork→PBX 180",
+    "register alice/2→latefork REGISTER",
+    "branch latefork→alice/2 INVITE (late)",
+    "response alice/2→latefork 180",
+    "response latefork→PBX 180",
+    "response alice/2→latefork 200",
+    "response latefork→PBX 200",
+    "cancel latefork→alice/1 CANCEL",
+    "end",
+    "ack PBX→latefork ACK",
+    "ack latefork→alice/2 ACK",
+    "response alice/1→latefork 487",
+    "bye PBX→latefork BYE",
+    "bye latefork→alice/2 BYE",
+  ]);
+  const times = record.timeline.map((entry) => entry.tMs);
+  expect([...times].sort((a, b) => a - b)).toEqual(times);
+  expect(record).toMatchObject({
+    callId: call.callId,
+    aor: "alice@pbx.example.org",
+    from: '"Bob" <sip:bob@example.org>',
+    state: "ended",
+    result: "answered",
+    status: 200,
+    outcome: "answered by alice/2 after 3.096 s",
+    parties: ["PBX", "latefork", "alice/1", "alice/2", "push acme"],
+  });
+  expect(record.branches.map(({ party, state, status, late }) => [party, state, status, late])).toEqual([
+    ["alice/1", "cancelled", 487, false],
+    ["alice/2", "answered", 200, true],
+  ]);
+  expect(record.wakes.map(({ party, state, pushMs }) => [party, state, pushMs])).toEqual([[
+    "alice/2",
+    "registered",
+    30,
+  ]]);
+  expect(record.wakes[0]!.wakeMs).toBeCloseTo(80 + 2000 + 5 + 1, 0);
+  const notes = record.timeline.map((entry) => entry.note ?? "").join("\n");
+  expect(notes).toContain("woke after 2.086 s");
+  expect(notes).toContain("1 ms after its REGISTER");
+  const ladder = renderLadder(record);
+  expect(ladder).toContain("answered by alice/2 after 3.096 s");
+  expect(ladder).toContain("INVITE (late)");
+  expect(ladder.split("\n").length).toBeGreaterThan(15);
+});
+
+test("W-22 how a call ended is said in words", () => {
+  const outcomes: [string, string, (w: World) => void][] = [
+    ["cancelled", "caller gave up after", (w) => {
+      w.asleep("alice", { wakeMs: null });
+      const call = w.pbx.call("alice");
+      w.in(1000, () => call.cancel());
+    }],
+    ["unreachable", "nobody woke up (480)", (w) => {
+      w.asleep("alice", { wakeMs: null });
+      w.pbx.call("alice");
+    }],
+    ["unreachable", "no device could be reached or woken (480)", (w) => {
+      w.asleep("alice", { push: null });
+      w.pbx.call("alice");
+    }],
+    ["declined", "declined by alice/1 (486)", (w) => {
+      w.awake("alice", { decline: { afterMs: 100, status: 486 } });
+      w.pbx.call("alice");
+    }],
+    ["timeout", "nobody answered within 120.000 s", (w) => {
+      w.awake("alice");
+      w.pbx.call("alice");
+    }],
+  ];
+  for (const [result, words, story] of outcomes) {
+    const w = new World();
+    story(w);
+    w.advance(130_000);
+    const record = w.core.silo.allRecords()[0]!;
+    expect(record.result as string).toBe(result);
+    expect(record.outcome).toContain(words);
+    expect(w.port.counters.get("calls_total:" + result)).toBe(1);
+  }
+});
+
+test("W-22 a refused push, a device without a way to it and an expired wake are in it", () => {
+  const w = new World();
+  const refused = w.asleep("alice");
+  w.asleep("alice", { push: null });
+  w.asleep("alice", { wakeMs: null });
+  w.push.fates.set(refused.prid, "refuse");
+  w.pbx.call("alice");
+  w.advance(40_000);
+  const record = w.core.silo.allRecords()[0]!;
+  expect(record.wakes.map(({ party, state }) => [party, state])).toEqual([
+    ["alice/1", "refused"],
+    ["alice/3", "expired"],
+  ]);
+  const text = JSON.stringify(record.timeline);
+  expect(text).toContain("wrong project");
+  expect(text).toContain("alice/2: no connection and no push token");
+  expect(text).toContain("alice/3 did not wake up");
+});
+
+test("W-22 trace.calls ended calls are kept, the newest first", () => {
+  const w = new World({ config: (config) => config.trace.calls = 3 });
+  w.awake("alice", { decline: { afterMs: 10, status: 486 } });
+  const ids = [1, 2, 3, 4, 5].map(() => {
+    const call = w.pbx.call("alice");
+    w.advance(100);
+    return call.callId;
+  });
+  w.advance(100_000);
+  expect(w.core.silo.allRecords().map((record) => record.callId)).toEqual(ids.slice(2).reverse());
+});
+
+test("W-22 a phone that never stops sending 1xx fills no memory", () => {
+  const w = new World();
+  const a = w.awake("alice");
+  w.pbx.call("alice");
+  w.advance(100);
+  for (let i = 0; i < 2000; i++) {
+    a.call.incoming.respond(180);
+    w.advance(1);
+  }
+  const record = w.core.silo.allRecords()[0]!;
+  expect(record.timeline.length).toBeLessThan(500);
+  a.call.answer();
+  w.advance(100);
+  expect(record.timeline.at(-1)!.event).toBe("end");
+});
