@@ -95,7 +95,10 @@ export class Core implements RouterUser, RegistrarUser {
         hints,
       );
     }
-    this.usrloc.listener = { onContactRemoved: (contact, cause) => this.onContactRemoved(contact, cause) };
+    this.usrloc.listener = {
+      onContactRemoved: (contact, cause) => this.onContactRemoved(contact, cause),
+      onAorLeft: (aor) => this.mid?.onAorLeft(aor),
+    };
   }
 
   /** The listeners, with their real ports, once they are open. */

@@ -1,4 +1,4 @@
-/** Writing an accepted REGISTER into usrloc (R-02, R-11, R-13): the one path for both modes. */
+/** Writing an accepted REGISTER into usrloc (R-02, R-11, R-13, R-17): the one path for both modes. */
 import type { Clock } from "../sip/clock.ts";
 import type { Flow } from "../sip/flow.ts";
 import type { Binding } from "../usrloc/binding.ts";
@@ -6,19 +6,28 @@ import { findDevice, identityText } from "../usrloc/identity.ts";
 import type { Aor, Contact } from "../usrloc/model.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import { stableId } from "./ids.ts";
+import { EVERY_DEVICE, InFlight } from "./in_flight.ts";
 import type { RegisterRequest, WantedContact } from "./register.ts";
 import type { RegistrarSettings } from "./settings.ts";
 
 /** What came of one REGISTER. */
 export interface Applied {
-  /** Contacts of this REGISTER that are now registered, in its order. */
+  /** Contacts this REGISTER wrote. One of them may be gone again: evicted for the next (R-13). */
   saved: Binding[];
+  /** Its contacts that are registered now, in its order, written by it or by a later one: what the phone is told. */
+  listed: Binding[];
   removed: number;
-  /** Left alone because a later REGISTER was there already. */
-  stale: number;
 }
 
+/** `order` where answers cannot overtake each other: registrar mode. */
+export const NO_ORDER = 0;
+
+/** 64·T1: as long as a request may be repeated (RFC 3261 §17.1.2.2). */
+const REPEAT_MS = 32_000;
+
 export class Bindings {
+  readonly inFlight = new InFlight();
+
   constructor(
     private readonly usrloc: Usrloc,
     private readonly clock: Clock,
@@ -35,15 +44,19 @@ export class Bindings {
   }
 
   /** Id of the device behind a wanted contact, known or new. */
-  deviceId(request: RegisterRequest, wanted: WantedContact): string {
-    const known = this.known(this.usrloc.find(request.aorKey), wanted);
-    return known?.id ?? stableId(this.settings.idSecret, "d:" + request.aorKey + ":" + identityText(wanted));
+  deviceId(aorKey: string, wanted: WantedContact): string {
+    const known = this.known(this.usrloc.find(aorKey), wanted);
+    if (known !== null) return known.id;
+    const text = "d:" + aorKey + ":" + identityText(wanted);
+    let id = stableId(this.settings.idSecret, text);
+    // A device keeps its id when it takes another instance or token; who comes with the old one then is somebody else.
+    for (let n = 2; this.usrloc.contact(id) !== undefined; n++) id = stableId(this.settings.idSecret, text + "#" + n);
+    return id;
   }
 
   /** True if this contact was written by a later REGISTER of the same sequence (R-11). */
-  isOutOfOrder(known: Binding | null, request: RegisterRequest, order: number): boolean {
-    if (known === null) return false;
-    return (known.callId === request.callId && request.cseq < known.cseq) || (order !== 0 && order < known.order);
+  isOlder(known: Binding | null, request: RegisterRequest): boolean {
+    return known !== null && known.callId === request.callId && request.cseq < known.cseq;
   }
 
   /** True if one more device would be too many and nobody may be evicted for it (R-13). */
@@ -67,41 +80,78 @@ export class Bindings {
   /**
    * Writes what was accepted.
    * @param grants seconds for each of `request.contacts`; 0 removes
-   * @param order sequence number of the REGISTER's arrival, 0 where answers cannot overtake each other
+   * @param order of the REGISTER's arrival ({@link InFlight}), or {@link NO_ORDER}
    */
   apply(request: RegisterRequest, grants: readonly number[], flow: Flow, order: number): Applied {
-    const applied: Applied = { saved: [], removed: 0, stale: 0 };
+    const applied: Applied = { saved: [], listed: [], removed: 0 };
     if (request.isWildcard) {
-      const aor = this.usrloc.find(request.aorKey);
-      for (const contact of [...aor?.contacts ?? []]) {
-        this.usrloc.remove(contact, "unregistered");
-        applied.removed++;
-      }
+      this.removeAll(request, order, applied);
       return applied;
     }
     for (let i = 0; i < request.contacts.length; i++) {
-      const wanted = request.contacts[i]!;
-      const aor = this.usrloc.find(request.aorKey);
-      const known = this.known(aor, wanted);
-      if (this.isOutOfOrder(known, request, order)) {
-        applied.stale++;
-        if (known !== null && grants[i]! > 0) applied.saved.push(known);
-        continue;
-      }
-      if (grants[i]! > 0) applied.saved.push(this.save(request, wanted, known, grants[i]!, flow, order));
-      else if (known !== null && !this.comesBack(request, known, i)) {
-        this.usrloc.remove(known, "unregistered");
-        applied.removed++;
-      }
+      this.applyOne(request, request.contacts[i]!, i, grants[i]!, flow, order, applied);
     }
+    applied.listed = applied.listed.filter((binding, i, all) => binding.isRegistered && all.indexOf(binding) === i);
     return applied;
+  }
+
+  private applyOne(
+    request: RegisterRequest,
+    wanted: WantedContact,
+    at: number,
+    granted: number,
+    flow: Flow,
+    order: number,
+    applied: Applied,
+  ): void {
+    const { aorKey } = request;
+    const known = this.known(this.usrloc.find(aorKey), wanted);
+    const id = known === null && granted === 0 && order === NO_ORDER ? "" : this.deviceId(aorKey, wanted);
+    if (
+      this.isOlder(known, request) || this.isOvertaken(aorKey, id, order) || this.isRepeat(request, known, flow, order)
+    ) {
+      if (known !== null && granted > 0) applied.listed.push(known);
+      return;
+    }
+    if (order !== NO_ORDER) this.inFlight.settle(aorKey, id, order);
+    if (granted > 0) {
+      const binding = this.save(request, wanted, known, id, granted, flow);
+      if (!applied.saved.includes(binding)) applied.saved.push(binding);
+      applied.listed.push(binding);
+    } else if (known !== null && !this.comesBack(request, known, at)) {
+      this.usrloc.remove(known, "unregistered");
+      applied.removed++;
+    }
+  }
+
+  private removeAll(request: RegisterRequest, order: number, applied: Applied): void {
+    const { aorKey } = request;
+    for (const contact of [...this.usrloc.find(aorKey)?.contacts ?? []] as Binding[]) {
+      if (this.isOlder(contact, request) || this.isOvertaken(aorKey, contact.id, order)) continue;
+      this.usrloc.remove(contact, "unregistered");
+      applied.removed++;
+    }
+    if (order !== NO_ORDER) this.inFlight.settle(aorKey, EVERY_DEVICE, order);
+  }
+
+  private isOvertaken(aorKey: string, id: string, order: number): boolean {
+    return order !== NO_ORDER && this.inFlight.isOvertaken(aorKey, id, order);
+  }
+
+  /**
+   * True if this REGISTER was processed already and comes again because its answer was lost: trusted sources are
+   * answered without a transaction that would know. A device that never counts its CSeq up is taken at its word later.
+   */
+  private isRepeat(request: RegisterRequest, known: Binding | null, flow: Flow, order: number): boolean {
+    return order === NO_ORDER && known !== null && known.callId === request.callId && known.cseq === request.cseq &&
+      known.flow === flow && this.clock.nowMs - known.registeredAtMs < REPEAT_MS &&
+      request.contacts.every((wanted) => wanted.expires !== 0);
   }
 
   /** A phone that moves takes out its old address and adds the new one in one REGISTER: that is no removal. */
   private comesBack(request: RegisterRequest, known: Binding, after: number): boolean {
-    if (known.instance === "") return false;
     return request.contacts.some((other, i) =>
-      i > after && other.expires !== 0 && other.instance === known.instance && other.regId === known.regId
+      i > after && other.expires !== 0 && this.known(known.aor, other) === known
     );
   }
 
@@ -109,14 +159,12 @@ export class Bindings {
     request: RegisterRequest,
     wanted: WantedContact,
     known: Binding | null,
+    id: string,
     granted: number,
     flow: Flow,
-    order: number,
   ): Binding {
     const nowMs = this.clock.nowMs;
     const aor = this.usrloc.ensure(request.aorKey, request.user, request.domain, this.aorId(request.aorKey));
-    if (known === null && aor.contacts.length >= this.settings.maxContacts) this.evict(aor);
-    const id = known?.id ?? stableId(this.settings.idSecret, "d:" + request.aorKey + ":" + identityText(wanted));
     const binding = this.usrloc.save(aor, known, id, {
       uri: wanted.uriText,
       params: wanted.params,
@@ -138,16 +186,19 @@ export class Bindings {
         registeredAtMs: nowMs,
       },
       flowKey: flow.key,
-    }, flow);
-    binding.order = order;
+      // The connection may have gone while the PBX was thinking.
+    }, flow.state === "closed" ? null : flow);
+    // After the save: an AoR whose only contact is evicted first would be forgotten, and its PBX binding ended.
+    while (known === null && aor.contacts.length > this.settings.maxContacts && this.evict(aor, binding));
     return binding;
   }
 
-  /** R-13: the oldest lost flow first, then the oldest. */
-  private evict(aor: Aor): void {
+  /** R-13: the oldest lost flow first, then the oldest; never the one it is done for. */
+  private evict(aor: Aor, newcomer: Binding): boolean {
     let victim: Contact | null = null;
     let victimIsLost = false;
     for (const contact of aor.contacts) {
+      if (contact === newcomer) continue;
       const isLost = this.usrloc.reachability(contact, this.settings.idleMs) === "lost";
       const isOlder = victim === null || contact.registeredAtMs < victim.registeredAtMs;
       if (victim === null || (isLost && !victimIsLost) || (isLost === victimIsLost && isOlder)) {
@@ -156,6 +207,7 @@ export class Bindings {
       }
     }
     if (victim !== null) this.usrloc.remove(victim, "evicted");
+    return victim !== null;
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import { createHmac } from "node:crypto";
 
-/** 12 characters: 72 bits. */
+/** 18 letters and digits: 72 bits. */
 export function stableId(secret: string, text: string): string {
   return createHmac("sha256", secret).update(text, "latin1").digest("hex").slice(0, 18);
 }

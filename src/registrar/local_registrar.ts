@@ -12,7 +12,7 @@ import { reasonPhrase } from "../sip/reason.ts";
 import { canonicalUser } from "../sip/uri.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
-import { type Applied, type Bindings, contactLines } from "./apply.ts";
+import { type Applied, type Bindings, contactLines, NO_ORDER } from "./apply.ts";
 import type { Authenticator } from "./authenticator.ts";
 import { type DeviceHintReader, isProblem, readRegister, type RegisterRequest } from "./register.ts";
 import type { RegistrarUser } from "./settings.ts";
@@ -132,7 +132,7 @@ export class LocalRegistrar {
   private judge(message: Message, flow: Flow, who: ProvenUser | null): Answer {
     const required = message.has(REQUIRE) ? message.list(REQUIRE) ?? [] : [];
     const unknown = required.filter((tag) => !KNOWN_EXTENSIONS.has(tag.toLowerCase()));
-    if (unknown.length > 0) return refusal(420, "", "Unsupported: " + unknown.join(", ") + "\r\n");
+    if (unknown.length > 0) return this.refused(420, "", message, flow, "Unsupported: " + unknown.join(", ") + "\r\n");
     const request = readRegister(message, this.hints);
     if (isProblem(request)) return this.refused(request.status, request.reason, message, flow);
     if (!this.isOurDomain(request.domain)) {
@@ -145,28 +145,30 @@ export class LocalRegistrar {
     const grants: number[] = [];
     for (const wanted of request.contacts) {
       const asked = wanted.expires ?? defaultExpires;
-      if (asked !== 0 && asked < minExpires) return refusal(423, "", `Min-Expires: ${minExpires}\r\n`);
+      if (asked !== 0 && asked < minExpires) {
+        return this.refused(423, "", message, flow, `Min-Expires: ${minExpires}\r\n`);
+      }
       grants.push(Math.min(asked, maxExpires));
     }
     if (this.bindings.isFull(request)) return this.refused(403, "Too many devices", message, flow);
     if (this.hasOlderCseq(request)) return this.refused(400, "CSeq is lower than that of the binding", message, flow);
-    const applied = this.bindings.apply(request, grants, flow, 0);
+    const applied = this.bindings.apply(request, grants, flow, NO_ORDER);
     return { status: 200, reason: "", lines: this.replyLines(request, applied), applied };
   }
 
   private hasOlderCseq(request: RegisterRequest): boolean {
     const aor = this.usrloc.find(request.aorKey);
-    return request.contacts.some((wanted) => this.bindings.isOutOfOrder(this.bindings.known(aor, wanted), request, 0));
+    return request.contacts.some((wanted) => this.bindings.isOlder(this.bindings.known(aor, wanted), request));
   }
 
   private replyLines(request: RegisterRequest, applied: Applied): string {
     const isFetch = request.contacts.length === 0 && !request.isWildcard;
     const all = this.usrloc.find(request.aorKey)?.contacts ?? [];
     const lines = contactLines(
-      isFetch || this.bindings.settings.repliesWithAll ? all : applied.saved,
+      isFetch || this.bindings.settings.repliesWithAll ? all : applied.listed,
       this.clock.nowMs,
     );
-    this.port.count("registrations_total", isFetch ? "fetched" : applied.saved.length > 0 ? "accepted" : "removed");
+    this.port.count("registrations_total", isFetch ? "fetched" : applied.listed.length > 0 ? "accepted" : "removed");
     return request.path === "" ? lines : lines + "Path: " + request.path + "\r\n";
   }
 
@@ -179,15 +181,14 @@ export class LocalRegistrar {
     }
   }
 
-  private refused(status: number, reason: string, message: Message, flow: Flow): Answer {
+  private refused(status: number, reason: string, message: Message, flow: Flow, lines = ""): Answer {
     this.port.count("registrations_total", "refused");
-    this.port.log("info", `REGISTER refused: ${status} ${reason}`, { aor: message.to.uriText, flow: flow.key });
-    return refusal(status, reason, "");
+    this.port.log("info", `REGISTER refused: ${status} ${reason}`.trimEnd(), {
+      aor: message.to.uriText,
+      flow: flow.key,
+    });
+    return { status, reason, lines, applied: null };
   }
-}
-
-function refusal(status: number, reason: string, lines: string): Answer {
-  return { status, reason, lines, applied: null };
 }
 
 /** The same To tag for the same request, though nothing is remembered of it (§8.2.7 asks that of a stateless UAS). */

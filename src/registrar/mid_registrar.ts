@@ -4,14 +4,16 @@
  */
 import type { Clock } from "../sip/clock.ts";
 import type { Flow } from "../sip/flow.ts";
+import type { Message } from "../sip/message.ts";
 import type { Port } from "../sip/port.ts";
 import { viaValue } from "../sip/via.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Transactions } from "../transaction/table.ts";
 import type { Binding } from "../usrloc/binding.ts";
-import type { Contact } from "../usrloc/model.ts";
+import type { Aor, Contact } from "../usrloc/model.ts";
 import type { RemovalCause, Usrloc } from "../usrloc/usrloc.ts";
 import { type Applied, type Bindings, contactLines } from "./apply.ts";
+import type { InFlight } from "./in_flight.ts";
 import {
   type DeviceHintReader,
   isProblem,
@@ -19,8 +21,8 @@ import {
   type RegisterRequest,
   type WantedContact,
 } from "./register.ts";
-import { RegisterRelay, type UpstreamPlan, upstreamRegister } from "./relay.ts";
-import type { RegistrarSettings, RegistrarUser } from "./settings.ts";
+import { type Grants, RegisterRelay, type UpstreamPlan, upstreamRegister } from "./relay.ts";
+import type { RegistrarMode, RegistrarSettings, RegistrarUser } from "./settings.ts";
 import { UpstreamAgent } from "./upstream_agent.ts";
 import { upstreamUri } from "./upstream_contact.ts";
 
@@ -31,7 +33,6 @@ export interface UpstreamSide {
 
 export class MidRegistrar {
   private readonly agent: UpstreamAgent;
-  private orderCount = 0;
 
   constructor(
     readonly port: Port,
@@ -50,8 +51,18 @@ export class MidRegistrar {
     return this.bindings.settings;
   }
 
+  get inFlight(): InFlight {
+    return this.bindings.inFlight;
+  }
+
+  /** Contacts without an id are the same for all devices, so there can be only one of them per AoR. */
+  get mode(): RegistrarMode {
+    return this.settings.placement === "aor" ? "aor" : this.settings.mode;
+  }
+
   onRegister(server: ServerTransaction, routesToDrop: number): void {
     const message = server.request;
+    if (this.isOwn(message)) return this.refuse(server, 482, "");
     const request = readRegister(message, this.hints);
     if (isProblem(request)) return this.refuse(server, request.status, request.reason);
     const { minExpires } = this.settings;
@@ -67,11 +78,19 @@ export class MidRegistrar {
       return server.respond(503, "PBX not reachable", "Retry-After: 10\r\n");
     }
     const plan = this.planFor(request, upstreamFlow);
+    const added = plan.ids.filter((_, i) => plan.asked[i]! > 0);
+    for (const id of added) this.agent.hold(request.aorKey, id);
+    const order = this.inFlight.begin(request.aorKey, added);
     const branch = this.table.newBranch();
     const wire = upstreamRegister(message, plan, viaValue(upstreamFlow, branch), server.viaText, routesToDrop);
-    const order = ++this.orderCount;
     const relay = new RegisterRelay(this, server, server.flow, upstreamFlow, request, plan, order, this.clock.nowMs);
     this.table.send(wire, "REGISTER", branch, upstreamFlow, relay);
+  }
+
+  /** REGISTERs go one way: one that we sent and that comes back, changed or not, goes round in circles. */
+  private isOwn(message: Message): boolean {
+    const at = message.raw.indexOf(this.table.branchStart);
+    return at >= 0 && at < message.bodyStart;
   }
 
   /** Seconds a phone asks for, within our bounds. */
@@ -81,47 +100,54 @@ export class MidRegistrar {
 
   /** Which Contacts the PBX is told. */
   private planFor(request: RegisterRequest, flow: Flow): UpstreamPlan {
-    if (request.isWildcard || request.contacts.length === 0) return { contactLines: "", ids: [], expires: null };
-    return this.settings.mode === "aor" ? this.planForAor(request, flow) : this.planForDevices(request, flow);
+    if (request.isWildcard || request.contacts.length === 0) {
+      return { contactLines: "", ids: [], asked: [], contradicted: null };
+    }
+    return this.mode === "aor" ? this.planForAor(request, flow) : this.planForDevices(request, flow);
   }
 
   private planForAor(request: RegisterRequest, flow: Flow): UpstreamPlan {
     const id = this.bindings.aorId(request.aorKey);
-    const ids = request.contacts.map(() => id);
     const aor = this.usrloc.find(request.aorKey);
-    let longest = 0;
-    for (const wanted of request.contacts) if (wanted.expires !== 0) longest = Math.max(longest, this.asked(wanted));
-    let contradicted: number | null = null;
+    const named = new Set(request.contacts.map((wanted) => this.bindings.known(aor, wanted)));
+    const staying = (aor?.contacts ?? []).filter((contact) => !named.has(contact as Binding));
     let expires = 0;
-    if (longest > 0) expires = Math.max(longest, this.settings.upstreamExpires);
-    else {
-      const removed = new Set(request.contacts.map((wanted) => this.bindings.known(aor, wanted)));
-      // digest covers neither Contact nor Expires, so the PBX can judge a removal that leaves the AoR registered.
-      if (aor !== undefined && aor.contacts.some((contact) => !removed.has(contact as Binding))) {
-        contradicted = expires = this.settings.upstreamExpires;
-      }
+    for (const wanted of request.contacts) {
+      if (wanted.expires !== 0) expires = Math.max(expires, this.asked(wanted), this.settings.upstreamExpires);
     }
-    return { contactLines: this.upstreamLine(request.user, id, flow, expires), ids, expires: contradicted };
+    let contradicted: number | null = null;
+    // digest covers neither Contact nor Expires, so the PBX can judge a removal that leaves the AoR registered.
+    if (expires === 0 && (staying.length > 0 || this.inFlight.isAdding(request.aorKey, id))) {
+      contradicted = expires = this.settings.upstreamExpires;
+    }
+    // No device may take from another what it was granted: the PBX's binding is one for all of them.
+    if (expires > 0) { for (const contact of staying) expires = Math.max(expires, this.secondsLeft(contact)); }
+    if (contradicted !== null) contradicted = expires;
+    return {
+      contactLines: this.upstreamLine(request.user, id, flow, expires),
+      ids: request.contacts.map(() => id),
+      asked: request.contacts.map((wanted) => wanted.expires === 0 && contradicted === null ? 0 : expires),
+      contradicted,
+    };
   }
 
   private planForDevices(request: RegisterRequest, flow: Flow): UpstreamPlan {
-    const ids = request.contacts.map((wanted) => this.bindings.deviceId(request, wanted));
-    const staying = new Set(ids.filter((_, i) => request.contacts[i]!.expires !== 0));
+    const ids = request.contacts.map((wanted) => this.bindings.deviceId(request.aorKey, wanted));
+    const asked = request.contacts.map((wanted) => {
+      if (wanted.expires === 0) return 0;
+      const seconds = this.asked(wanted);
+      return this.mode === "mirror" ? seconds : Math.max(seconds, this.settings.upstreamExpires);
+    });
+    // A device that leaves its old address and comes with a new one is one Contact there.
+    const told = new Map<string, number>();
+    ids.forEach((id, i) => told.set(id, Math.max(asked[i]!, told.get(id) ?? 0)));
     let lines = "";
-    const told = new Set<string>();
-    for (let i = 0; i < ids.length; i++) {
-      const wanted = request.contacts[i]!;
-      const id = ids[i]!;
-      if (told.has(id) || (wanted.expires === 0 && staying.has(id))) continue;
-      told.add(id);
-      const asked = wanted.expires === 0
-        ? 0
-        : this.settings.mode === "mirror"
-        ? this.asked(wanted)
-        : Math.max(this.asked(wanted), this.settings.upstreamExpires);
-      lines += this.upstreamLine(request.user, id, flow, asked);
-    }
-    return { contactLines: lines, ids, expires: null };
+    for (const [id, seconds] of told) lines += this.upstreamLine(request.user, id, flow, seconds);
+    return { contactLines: lines, ids, asked, contradicted: null };
+  }
+
+  private secondsLeft(contact: Contact): number {
+    return Math.ceil((contact.expiresAtMs - this.clock.nowMs) / 1000);
   }
 
   /** One Contact header line for the PBX. */
@@ -129,38 +155,70 @@ export class MidRegistrar {
     return "Contact: <" + upstreamUri(this.settings.placement, user, id, flow) + ">;expires=" + expires + "\r\n";
   }
 
-  /** The PBX accepted: usrloc is written. */
-  accept(
-    request: RegisterRequest,
-    grants: { phone: number[]; upstream: number },
-    flow: Flow,
-    order: number,
-    arrivedAtMs: number,
-  ): { applied: Applied; upstreamExpires: number } {
-    const applied = this.bindings.apply(request, grants.phone, flow, order);
-    const aor = this.usrloc.find(request.aorKey);
-    if (aor !== undefined && (request.isWildcard || request.contacts.length > 0)) {
-      const isGone = grants.upstream === 0 && aor.contacts.length === 0;
-      if (grants.upstream > 0) {
-        this.usrloc.setUpstream(aor, {
-          state: "registered",
-          expiresAtMs: arrivedAtMs + grants.upstream * 1000,
-          callId: request.callId,
-          cseq: request.cseq,
-        });
-      } else if (isGone) {
-        this.usrloc.setUpstream(aor, { state: "removed", expiresAtMs: 0, callId: request.callId, cseq: request.cseq });
-      }
-    }
-    this.count(applied.saved.length > 0 ? "accepted" : applied.removed > 0 ? "removed" : "fetched", request, 200);
-    return { applied, upstreamExpires: grants.upstream };
+  /** True if there is a device the PBX must hold this Contact for. */
+  isWanted(aor: Aor, id: string): boolean {
+    return this.mode === "aor" ? aor.contacts.length > 0 : this.usrloc.contact(id) !== undefined;
   }
 
-  /** Contact lines of the 2xx to the phone. */
-  replyContacts(request: RegisterRequest, saved: readonly Contact[]): string {
+  /** true if another REGISTER took the last place while this one was at the PBX. */
+  isFull(request: RegisterRequest): boolean {
+    return this.bindings.isFull(request);
+  }
+
+  /** The PBX accepted: usrloc is written. */
+  accept(request: RegisterRequest, grants: Grants, flow: Flow, order: number, arrivedAtMs: number): Applied {
+    const applied = this.bindings.apply(request, grants.phone, flow, order);
+    if (request.isWildcard || request.contacts.length > 0) {
+      const isOurs = this.mode === "aor" || request.isWildcard || grants.upstream === 0 || applied.saved.length > 0;
+      if (isOurs) this.writeUpstream(request, grants.upstream, order, arrivedAtMs);
+    }
+    this.count(applied.listed.length > 0 ? "accepted" : applied.removed > 0 ? "removed" : "fetched", request, 200);
+    return applied;
+  }
+
+  /** The PBX accepted what we cannot keep: it is taken off the PBX again where it is not another device's too. */
+  takeBack(request: RegisterRequest, plan: UpstreamPlan, upstream: number, order: number, arrivedAtMs: number): void {
+    this.writeUpstream(request, upstream, order, arrivedAtMs);
+    const aor = this.usrloc.find(request.aorKey);
+    if (aor === undefined || this.mode === "aor") return;
+    for (const id of plan.ids) if (!this.isWanted(aor, id)) this.agent.end(aor, id);
+  }
+
+  private writeUpstream(request: RegisterRequest, upstream: number, order: number, arrivedAtMs: number): void {
+    const { aorKey, callId, cseq } = request;
+    const known = this.usrloc.find(aorKey);
+    const isOneForAll = this.mode === "aor" || request.isWildcard;
+    if (isOneForAll && !this.inFlight.takesUpstream(aorKey, order)) return;
+    if (upstream === 0) {
+      if (known === undefined || (!isOneForAll && known.contacts.length > 0)) return;
+      if (known.contacts.length > 0) {
+        this.port.log("warn", "The PBX ended its binding though devices are registered", { aor: aorKey });
+      }
+      return this.usrloc.setUpstream(known, { state: "removed", expiresAtMs: 0, callId, cseq });
+    }
+    const aor = known ?? this.usrloc.ensure(aorKey, request.user, request.domain, this.bindings.aorId(aorKey));
+    let expiresAtMs = arrivedAtMs + upstream * 1000;
+    // One Contact per device: what counts is how long the PBX holds any of them.
+    if (!isOneForAll && aor.upstream.state === "registered") {
+      expiresAtMs = Math.max(expiresAtMs, aor.upstream.expiresAtMs);
+    }
+    this.usrloc.setUpstream(aor, { state: "registered", expiresAtMs, callId, cseq });
+    // The device it was held for left while the PBX was thinking.
+    if (aor.contacts.length === 0 && this.mode === "aor") this.agent.end(aor, aor.id);
+  }
+
+  /** The REGISTER was answered or failed, and what came of it is written. */
+  over(request: RegisterRequest, order: number): void {
+    this.inFlight.end(request.aorKey, order);
+    this.agent.answered(request.aorKey);
+  }
+
+  /** Lines of the 2xx to the phone: Contacts, and the Path we kept from the PBX (RFC 3327 §5.3). */
+  replyLines(request: RegisterRequest, listed: readonly Contact[]): string {
     const isFetch = request.contacts.length === 0 && !request.isWildcard;
     const all = this.usrloc.find(request.aorKey)?.contacts ?? [];
-    return contactLines(isFetch || this.settings.repliesWithAll ? all : saved, this.clock.nowMs);
+    const lines = contactLines(isFetch || this.settings.repliesWithAll ? all : listed, this.clock.nowMs);
+    return request.path === "" ? lines : lines + "Path: " + request.path + "\r\n";
   }
 
   /** After the 200 is on its way: the devices join their calls, in this same turn (W-04). */
@@ -197,9 +255,19 @@ export class MidRegistrar {
     // A removal by REGISTER went through the PBX.
     if (cause === "unregistered") return;
     const { aor } = contact;
-    if (this.settings.mode === "aor") {
+    if (this.mode === "aor") {
       if (aor.contacts.length === 0) this.agent.end(aor, aor.id);
-    } else this.agent.end(aor, contact.id);
+    } else if (this.mode === "contact" || cause !== "expired") this.agent.end(aor, contact.id);
+    // In mode mirror the PBX granted the very expiry that has just passed.
+    else if (aor.contacts.length === 0) this.agent.over(aor);
+  }
+
+  /**
+   * The last contact ran out while we were away (R-18). Which Contacts of single devices the PBX still holds is not
+   * known any more: those run out by themselves.
+   */
+  onAorLeft(aor: Aor): void {
+    if (this.mode === "aor") this.agent.end(aor, aor.id);
   }
 
   /** the 2xx does not list our Contact. Coped with, but the admin should know. */

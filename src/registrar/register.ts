@@ -10,7 +10,7 @@ import { detached, digits, paramOf, unquote, withoutParam } from "../sip/scan.ts
 import { aorOf, canonicalUser, isSipScheme, uriParam } from "../sip/uri.ts";
 import type { DeviceIdentity } from "../usrloc/identity.ts";
 import type { DeviceKind } from "../usrloc/model.ts";
-import type { DeviceHints } from "./settings.ts";
+import type { DeviceHint, DeviceHints } from "./settings.ts";
 
 /** One Contact of a REGISTER. */
 export interface WantedContact extends DeviceIdentity {
@@ -49,7 +49,12 @@ export interface RegisterProblem {
 
 /** Contacts in one REGISTER at most. */
 const MAX_CONTACTS = 16;
+// What is kept of a REGISTER is bounded, whatever `limits.message` lets through.
 const MAX_URI = 4096;
+const MAX_PARAMS = 4096;
+const MAX_PATH = 4096;
+const MAX_USER_AGENT = 255;
+const MAX_TOKEN = 4096;
 
 /** Reads a REGISTER; every text in the result is a copy that does not keep the message alive. */
 export function readRegister(request: Message, hints: DeviceHintReader): RegisterRequest | RegisterProblem {
@@ -60,14 +65,16 @@ export function readRegister(request: Message, hints: DeviceHintReader): Registe
   if (elements === null) return { status: 400, reason: "Malformed Contact" };
   if (elements.length > MAX_CONTACTS) return { status: 403, reason: `More than ${MAX_CONTACTS} Contacts` };
   const header = expiresOf(request.value(EXPIRES));
+  const path = (request.list(PATH) ?? []).join(", ");
+  if (path.length > MAX_PATH || hasControl(path)) return { status: 400, reason: "Malformed Path" };
   const result: RegisterRequest = {
     aorKey: detached(aorOf(to)),
     user: detached(canonicalUser(to.user)),
     domain: detached(to.host),
     isWildcard: false,
     contacts: [],
-    path: detached((request.list(PATH) ?? []).join(", ")),
-    userAgent: detached(request.value(USER_AGENT) ?? ""),
+    path: detached(path),
+    userAgent: detached((request.value(USER_AGENT) ?? "").slice(0, MAX_USER_AGENT)),
     callId: detached(request.callId),
     cseq: request.cseq,
   };
@@ -95,17 +102,16 @@ function readContact(
   hints: DeviceHintReader,
 ): WantedContact | null {
   const address = parseNameAddr(detached(element));
-  if (address === null || address.uri === null || !isSipScheme(address.uri) || address.uriText.length > MAX_URI) {
-    return null;
-  }
-  const uri = address.uri;
+  if (address === null || address.uri === null || !isSipScheme(address.uri)) return null;
+  const { uri, params } = address;
+  if (address.uriText.length > MAX_URI || params.length > MAX_PARAMS || hasControl(params)) return null;
   const expires = paramOf(address.params, "expires");
   const instance = unquote(paramOf(address.params, "+sip.instance") ?? "").replace(/^<(.*)>$/, "$1");
   const regId = paramOf(address.params, "reg-id") ?? "";
   const paramNamed = (name: string) => uriParam(uri, name) ?? paramOf(address.params, name);
   const hint = hints(request, paramNamed);
   const push = pushParamsOf((name) => uriParam(uri, name), (name) => paramOf(address.params, name)) ??
-    (hint === null || hint.prid === "" ? null : { provider: hint.provider, param: "", prid: hint.prid });
+    (isTokenOf(hint) ? { provider: hint.provider, param: "", prid: hint.prid } : null);
   const kind = hint === null || hint.kind === "" ? (push === null ? "desk" : "mobile") : hint.kind;
   return {
     uri,
@@ -121,6 +127,19 @@ function readContact(
     param: push === null ? "" : detached(push.param),
     prid: push === null ? "" : detached(push.prid),
   };
+}
+
+function isTokenOf(hint: DeviceHint | null): hint is DeviceHint {
+  return hint !== null && hint.prid !== "" && hint.prid.length <= MAX_TOKEN && !hasControl(hint.prid);
+}
+
+/** Some parsers end a line at a bare CR: what is told to other devices must not hold one. */
+function hasControl(text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if ((code < 32 && code !== 9) || code === 127) return true;
+  }
+  return false;
 }
 
 /** Seconds; null if absent or malformed (RFC 3261 §10.2: then the default). */

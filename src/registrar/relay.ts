@@ -5,7 +5,7 @@
 import type { Edit } from "../sip/edit.ts";
 import type { Flow } from "../sip/flow.ts";
 import { forwardEdit } from "../sip/forward.ts";
-import { CONTACT, EXPIRES } from "../sip/header.ts";
+import { CONTACT, EXPIRES, PATH } from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";
 import { withoutTopVia } from "../sip/response.ts";
 import type { ClientFailure, ClientOwner } from "../transaction/client.ts";
@@ -20,8 +20,18 @@ export interface UpstreamPlan {
   contactLines: string;
   /** Id of our Contact for each of the phone's contacts. */
   ids: string[];
-  /** True if the Expires header contradicts our Contact: the phone removes one device of several. */
-  expires: number | null;
+  /** Seconds the PBX is asked for it; 0: to remove it. */
+  asked: number[];
+  /** What an Expires header has to say, if the phone's own would contradict our Contact: it removes one device of several. */
+  contradicted: number | null;
+}
+
+/** What a 2xx grants, in seconds. */
+export interface Grants {
+  /** To each of the phone's contacts; 0: it is not registered. */
+  phone: number[];
+  /** To us; 0: the PBX holds nothing of what was asked. */
+  upstream: number;
 }
 
 export class RegisterRelay implements ClientOwner {
@@ -39,13 +49,18 @@ export class RegisterRelay implements ClientOwner {
   onResponse(response: Message): void {
     const status = response.status;
     if (status === 100) return;
-    if (status >= 200 && status < 300) return this.onAccepted(response);
     const edit = withoutTopVia(response);
-    if (edit === null) return;
-    if (status >= 300) {
-      this.registrar.count(status === 401 || status === 407 ? "challenged" : "rejected", this.request, status);
+    if (edit === null) {
+      if (status >= 200) this.onUnusable();
+      return;
     }
-    this.server.relay(status, edit.build());
+    if (status < 200) return this.server.relay(status, edit.build());
+    if (status < 300) this.onAccepted(response, edit);
+    else {
+      this.registrar.count(status === 401 || status === 407 ? "challenged" : "rejected", this.request, status);
+      this.server.relay(status, edit.build());
+    }
+    this.registrar.over(this.request, this.order);
   }
 
   onFailure(failure: ClientFailure): void {
@@ -53,43 +68,47 @@ export class RegisterRelay implements ClientOwner {
     // RFC 4320 §4.2: no 408 to a non-INVITE.
     if (failure === "timeout") this.server.respond(504, "PBX did not answer");
     else this.server.respond(503, "PBX not reachable", "Retry-After: 10\r\n");
+    this.registrar.over(this.request, this.order);
   }
 
-  private onAccepted(response: Message): void {
-    const { request } = this;
-    const { applied, upstreamExpires } = this.registrar.accept(
-      request,
-      this.grants(response),
-      this.flow,
-      this.order,
-      this.arrivedAtMs,
-    );
-    const edit = withoutTopVia(response);
-    if (edit === null) return;
-    this.replaceContacts(edit, response, this.registrar.replyContacts(request, applied.saved));
+  /** The answer has lost the phone's Via: it cannot be relayed, and what cannot be said is not written. */
+  private onUnusable(): void {
+    this.registrar.count("pbx_unusable", this.request, 502);
+    this.server.respond(502, "The PBX answered without our Via");
+    this.registrar.over(this.request, this.order);
+  }
+
+  private onAccepted(response: Message, edit: Edit): void {
+    const { registrar, request, plan, order, arrivedAtMs } = this;
+    const grants = this.grants(response);
+    if (registrar.isFull(request)) {
+      registrar.takeBack(request, plan, grants.upstream, order, arrivedAtMs);
+      registrar.count("rejected", request, 403);
+      return this.server.respond(403, "Too many devices");
+    }
+    const applied = registrar.accept(request, grants, this.flow, order, arrivedAtMs);
+    this.replaceContacts(edit, response, registrar.replyLines(request, applied.listed));
     this.server.relay(response.status, edit.build(), true);
-    this.registrar.resume(applied, this.arrivedAtMs, upstreamExpires);
+    registrar.resume(applied, arrivedAtMs, grants.upstream);
   }
 
   /** Seconds for each of the phone's contacts, out of whatever form the reply has. */
-  private grants(response: Message): { phone: number[]; upstream: number } {
+  private grants(response: Message): Grants {
+    const { request, plan } = this;
+    const grantFor = (i: number) => grantOf(response, request.user, plan.ids[i]!, this.upstreamFlow);
     let upstream = 0;
     let isListed = true;
-    const phone = this.request.contacts.map((wanted, i) => {
+    const phone = request.contacts.map((wanted, i) => {
       if (wanted.expires === 0) return 0;
-      const grant = grantOf(response, this.request.user, this.plan.ids[i]!, this.upstreamFlow);
+      const grant = grantFor(i);
       isListed &&= grant.isListed;
-      const asked = this.registrar.asked(wanted);
-      const granted = grant.expires ?? asked;
+      const granted = grant.expires ?? plan.asked[i]!;
       upstream = Math.max(upstream, granted);
-      return this.registrar.settings.mode === "mirror" ? granted : Math.min(asked, granted);
+      return this.registrar.mode === "mirror" ? granted : Math.min(this.registrar.asked(wanted), granted);
     });
-    if (upstream === 0 && this.plan.expires !== null) {
-      // One device of several went: the PBX extended our Contact for the others.
-      upstream = grantOf(response, this.request.user, this.plan.ids[0] ?? "", this.upstreamFlow).expires ??
-        this.plan.expires;
-    }
-    if (!isListed) this.registrar.onContactMissing(this.request);
+    // One device of several went: the PBX extended our Contact for the others.
+    if (plan.contradicted !== null) upstream = grantFor(0).expires ?? plan.contradicted;
+    if (!isListed) this.registrar.onContactMissing(request);
     return { phone, upstream };
   }
 
@@ -104,11 +123,14 @@ export class RegisterRelay implements ClientOwner {
         edit.replace(at, response.lineEnd(n), lines);
       } else edit.removeLine(response, n);
     }
-    if (at < 0 && lines !== "") edit.insert(response.bodyStart - 2, lines);
+    if (at < 0) edit.insert(response.bodyStart - 2, lines);
   }
 }
 
-/** The REGISTER as the PBX gets it: our Contact in place of the phone's, everything else as it came. */
+/**
+ * The REGISTER as the PBX gets it: our Contact in place of the phone's, everything else as it came (R-01). Path is the
+ * way from us to the phone: a PBX that followed it would pass us by.
+ */
 export function upstreamRegister(
   request: Message,
   plan: UpstreamPlan,
@@ -117,6 +139,7 @@ export function upstreamRegister(
   routesToDrop: number,
 ): string {
   const edit = forwardEdit(request, { uri: null, via, receivedVia, recordRoute: [], routesToDrop, route: "" });
+  for (let n = request.find(PATH); n >= 0; n = request.find(PATH, n + 1)) edit.removeLine(request, n);
   if (plan.contactLines === "") return edit.build();
   let isFirst = true;
   for (let n = request.find(CONTACT); n >= 0; n = request.find(CONTACT, n + 1)) {
@@ -124,9 +147,10 @@ export function upstreamRegister(
     else edit.removeLine(request, n);
     isFirst = false;
   }
-  const expires = request.find(EXPIRES);
-  if (plan.expires !== null && expires >= 0) {
-    edit.replace(request.valueStart(expires), request.valueEnd(expires), String(plan.expires));
+  if (plan.contradicted !== null) {
+    for (let n = request.find(EXPIRES); n >= 0; n = request.find(EXPIRES, n + 1)) {
+      edit.replace(request.valueStart(n), request.valueEnd(n), String(plan.contradicted));
+    }
   }
   return edit.build();
 }

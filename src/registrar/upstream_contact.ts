@@ -2,8 +2,8 @@
 import { CONTACT, EXPIRES } from "../sip/header.ts";
 import type { Flow } from "../sip/flow.ts";
 import type { Message } from "../sip/message.ts";
-import { parseNameAddr } from "../sip/name_addr.ts";
-import { paramOf } from "../sip/scan.ts";
+import { type NameAddr, parseNameAddr } from "../sip/name_addr.ts";
+import { paramOf, splitList, unquote } from "../sip/scan.ts";
 import { canonicalUser, uriParam } from "../sip/uri.ts";
 import { bareHost, splitHostPort } from "../sip/host.ts";
 import { expiresOf } from "./register.ts";
@@ -26,22 +26,52 @@ export interface UpstreamGrant {
 }
 
 /**
- * Reads the grant for our Contact with this id: by `lf`, else by user and host (PBXs drop parameters and change case).
- * Foreign contacts are passed over.
+ * Reads the grant for our Contact with this id: by `lf` or the id as user, whatever the PBX made of host and spelling;
+ * else, if it dropped the parameter, by user and host, the longest of several. Foreign contacts are passed over.
  */
 export function grantOf(response: Message, user: string, id: string, flow: Flow): UpstreamGrant {
   const header = expiresOf(response.value(EXPIRES));
-  const [ourHost, ourPort] = splitHostPort(flow.listener.advertised);
   let byUser: number | null | undefined;
-  for (const element of response.list(CONTACT) ?? []) {
-    const address = parseNameAddr(element);
-    const uri = address?.uri ?? null;
-    if (address === null || uri === null) continue;
-    if (bareHost(uri.host) !== ourHost || (ourPort !== 0 && (uri.port || 5060) !== ourPort)) continue;
-    const expires = expiresOf(paramOf(address.params, "expires")) ?? header;
-    const lf = uriParam(uri, "lf")?.toLowerCase();
-    if (lf === id || uri.user.toLowerCase() === id) return { expires, isListed: true };
-    if (lf === undefined && canonicalUser(uri.user).toLowerCase() === user.toLowerCase()) byUser = expires;
+  for (const line of response.values(CONTACT)) {
+    // A line nobody can read takes only itself away.
+    for (const element of splitList(line) ?? []) {
+      const address = readContact(element);
+      const uri = address?.uri ?? null;
+      if (address === null || uri === null) continue;
+      const said = paramOf(address.params, "expires");
+      const expires = (said === undefined ? null : expiresOf(unquote(said))) ?? header;
+      // Without angle brackets our parameter has become one of the header's.
+      const lf = (uriParam(uri, "lf") ?? paramOf(address.params, "lf"))?.toLowerCase();
+      if (lf === id || uri.user.toLowerCase() === id) return { expires, isListed: true };
+      if (lf !== undefined || !isOurAddress(uri.host, uri.port, flow)) continue;
+      if (sameUser(uri.user, user)) byUser = byUser === undefined ? expires : longer(byUser, expires);
+    }
   }
   return byUser === undefined ? { expires: header, isListed: false } : { expires: byUser, isListed: true };
+}
+
+/** One Contact of a PBX, even if it decoded the `%40` of a user and there are two `@` now. */
+function readContact(element: string): NameAddr | null {
+  const address = parseNameAddr(element);
+  if (address !== null) return address;
+  const open = element.indexOf("<");
+  const close = element.indexOf(">", open);
+  const uri = open < 0 || close < 0 ? element : element.slice(open, close);
+  const [first, last] = [uri.indexOf("@"), uri.lastIndexOf("@")];
+  if (first === last) return null;
+  const escaped = uri.slice(0, last).replaceAll("@", "%40") + uri.slice(last);
+  return parseNameAddr(open < 0 || close < 0 ? escaped : element.slice(0, open) + escaped + element.slice(close));
+}
+
+function isOurAddress(host: string, port: number, flow: Flow): boolean {
+  const [ourHost, ourPort] = splitHostPort(flow.listener.advertised);
+  return bareHost(host) === ourHost && (ourPort === 0 || (port || 5060) === ourPort);
+}
+
+function sameUser(a: string, b: string): boolean {
+  return canonicalUser(a).toLowerCase() === canonicalUser(b).toLowerCase();
+}
+
+function longer(a: number | null, b: number | null): number | null {
+  return a === null || b === null ? a ?? b : Math.max(a, b);
 }

@@ -2,10 +2,17 @@
 import type { Flow } from "../sip/flow.ts";
 import type { Aor, Contact, DeviceKind, PushParams } from "./model.ts";
 
-/** What a contact needs of the deadline heap (structurally the transaction layer's `Due`). */
+/** Something of usrloc that ends at a time (structurally the transaction layer's `Due`). */
+export interface Expiring {
+  dueMs: number;
+  heapSlot: number;
+  onDue(nowMs: number): void;
+}
+
+/** The deadline heap, as usrloc needs it. */
 export interface ExpirySchedule {
-  set(item: Binding, dueMs: number): void;
-  cancel(item: Binding): void;
+  set(item: Expiring, dueMs: number): void;
+  cancel(item: Expiring): void;
 }
 
 /** Where expiries are reported. */
@@ -31,14 +38,14 @@ export interface ContactFields {
   flowKey: string;
 }
 
-export class Binding implements Contact {
+export class Binding implements Contact, Expiring {
   dueMs = 0;
   heapSlot = -1;
   flow: Flow | null = null;
   /** False once it is out of usrloc: whoever still holds it must not use it. */
   isRegistered = true;
-  /** The REGISTER in flight order that wrote it last (R-17); not stored. */
-  order = 0;
+  /** `uri` as a Request-URI, made on first use. */
+  requestUri = "";
   /** Flow token of Record-Route for this device, made on first use; see proxy/record_route.ts. */
   routeToken = "";
   uri: string;

@@ -4,7 +4,7 @@
  */
 import type { Clock } from "../sip/clock.ts";
 import type { Flow } from "../sip/flow.ts";
-import { Binding, type ContactFields, type ExpiryOwner, type ExpirySchedule } from "./binding.ts";
+import { Binding, type ContactFields, type Expiring, type ExpiryOwner, type ExpirySchedule } from "./binding.ts";
 import type { Aor, ChangeLog, Contact, StoredAor, StoredContact, Upstream } from "./model.ts";
 
 /** Why a contact left. */
@@ -13,6 +13,8 @@ export type RemovalCause = "expired" | "unregistered" | "evicted" | "token_dead"
 /** Told after the fact, within the turn. */
 export interface UsrlocListener {
   onContactRemoved(contact: Contact, cause: RemovalCause): void;
+  /** Found at start: the AoR's contacts ran out while we were away, and the PBX still holds ours. */
+  onAorLeft(aor: Aor): void;
 }
 
 /** The flow table must not forget a flow a contact is reached over. */
@@ -31,7 +33,9 @@ export class Usrloc implements ExpiryOwner {
   /** Most flows have one contact, a proxy or a test phone may have thousands. */
   private readonly byFlow = new Map<Flow, Binding | Set<Binding>>();
   private readonly domainCounts = new Map<string, number>();
-  listener: UsrlocListener = { onContactRemoved() {} };
+  /** AoRs that are kept for the sake of their upstream binding alone. */
+  private readonly lapses = new Map<Aor, Lapse>();
+  listener: UsrlocListener = { onContactRemoved() {}, onAorLeft() {} };
 
   constructor(
     private readonly clock: Clock,
@@ -111,6 +115,7 @@ export class Usrloc implements ExpiryOwner {
       binding = new Binding(id, aor, fields, this);
       aor.contacts.push(binding);
       this.contactsById.set(id, binding);
+      this.dropLapse(aor);
       this.changes.contactSaved(binding, false);
     } else {
       const isRefresh = isOnlyRefreshed(binding, fields);
@@ -120,6 +125,7 @@ export class Usrloc implements ExpiryOwner {
       binding.registeredAtMs = fields.registeredAtMs;
       if (!isRefresh) {
         binding.uri = fields.uri;
+        binding.requestUri = "";
         binding.params = fields.params;
         binding.instance = fields.instance;
         binding.regId = fields.regId;
@@ -146,7 +152,8 @@ export class Usrloc implements ExpiryOwner {
 
   remove(contact: Contact, cause: RemovalCause): void {
     const binding = this.contactsById.get(contact.id);
-    if (binding === undefined) return;
+    // Whoever still holds a contact that is gone must not take out the one that has its id now.
+    if (binding === undefined || binding !== contact) return;
     this.contactsById.delete(binding.id);
     this.expiries.cancel(binding);
     this.bind(binding, null);
@@ -158,7 +165,9 @@ export class Usrloc implements ExpiryOwner {
     this.forgetIfEmpty(binding.aor);
   }
 
+  /** Writes the upstream binding; of an AoR that is gone nothing is written. */
   setUpstream(aor: Aor, upstream: Upstream): void {
+    if (this.aors.get(aor.key) !== aor) return;
     aor.upstream = upstream;
     this.changes.aorSaved(aor);
     this.forgetIfEmpty(aor);
@@ -191,7 +200,11 @@ export class Usrloc implements ExpiryOwner {
       this.bind(binding, flowOf(binding.flowKey));
       this.expiries.set(binding, binding.expiresAtMs);
     }
-    for (const aor of [...this.aors.values()]) this.forgetIfEmpty(aor);
+    for (const aor of [...this.aors.values()]) {
+      if (aor.contacts.length > 0) continue;
+      this.forgetIfEmpty(aor);
+      if (this.aors.get(aor.key) === aor) this.listener.onAorLeft(aor);
+    }
   }
 
   onExpiryDue(binding: Binding, nowMs: number): void {
@@ -206,16 +219,31 @@ export class Usrloc implements ExpiryOwner {
     this.domainCounts.set(aor.domain, (this.domainCounts.get(aor.domain) ?? 0) + 1);
   }
 
-  /** An AoR without contacts is kept only while the PBX still holds our Contact for it. */
+  /** An AoR without contacts is kept only while the PBX still holds our Contact for it, to the millisecond. */
   forgetIfEmpty(aor: Aor): void {
     if (aor.contacts.length > 0 || this.aors.get(aor.key) !== aor) return;
-    if (aor.upstream.state === "registered" && aor.upstream.expiresAtMs > this.clock.nowMs) return;
+    const { state, expiresAtMs } = aor.upstream;
+    if (state === "registered" && expiresAtMs > this.clock.nowMs) return this.awaitLapse(aor, expiresAtMs);
+    this.dropLapse(aor);
     this.aors.delete(aor.key);
     this.aorsById.delete(aor.id);
     const left = this.domainCounts.get(aor.domain)! - 1;
     if (left > 0) this.domainCounts.set(aor.domain, left);
     else this.domainCounts.delete(aor.domain);
     this.changes.aorRemoved(aor);
+  }
+
+  private awaitLapse(aor: Aor, dueMs: number): void {
+    let lapse = this.lapses.get(aor);
+    if (lapse === undefined) this.lapses.set(aor, lapse = new Lapse(this, aor));
+    if (lapse.heapSlot < 0 || lapse.dueMs !== dueMs) this.expiries.set(lapse, dueMs);
+  }
+
+  private dropLapse(aor: Aor): void {
+    const lapse = this.lapses.get(aor);
+    if (lapse === undefined) return;
+    this.lapses.delete(aor);
+    this.expiries.cancel(lapse);
   }
 
   private bind(binding: Binding, flow: Flow | null): void {
@@ -236,6 +264,18 @@ export class Usrloc implements ExpiryOwner {
     if (over === undefined) this.byFlow.set(flow, binding);
     else if (over instanceof Set) over.add(binding);
     else this.byFlow.set(flow, new Set([over, binding]));
+  }
+}
+
+/** The end of an upstream binding nobody needs any more. */
+class Lapse implements Expiring {
+  dueMs = 0;
+  heapSlot = -1;
+
+  constructor(private readonly usrloc: Usrloc, private readonly aor: Aor) {}
+
+  onDue(): void {
+    this.usrloc.forgetIfEmpty(this.aor);
   }
 }
 

@@ -1,0 +1,81 @@
+/**
+ * The REGISTERs that are at the PBX right now, by AoR: what a later one already settled, so that an earlier one whose
+ * answer comes late does not undo it (R-17), and what is about to be added, so that nobody takes it off the PBX.
+ * Forgets everything about an AoR with its last answer. Must not know messages, contacts or the PBX.
+ */
+
+/** In place of a device id: all devices of the AoR (`Contact: *`). */
+export const EVERY_DEVICE = "*";
+
+interface AorInFlight {
+  /** Order of arrival → ids of the upstream Contacts it adds. */
+  readonly pending: Map<number, readonly string[]>;
+  /** Device id → order of the latest accepted REGISTER about it. */
+  readonly settled: Map<string, number>;
+  /** Order of the latest accepted REGISTER that told the upstream expiry. */
+  upstreamOrder: number;
+}
+
+export class InFlight {
+  private readonly byAor = new Map<string, AorInFlight>();
+  private count = 0;
+
+  /** AoRs with a REGISTER at the PBX. */
+  get size(): number {
+    return this.byAor.size;
+  }
+
+  /**
+   * A REGISTER goes to the PBX.
+   * @param adds ids of the upstream Contacts it adds or refreshes
+   * @returns its order, from 1, higher than that of all before it
+   */
+  begin(aorKey: string, adds: readonly string[]): number {
+    const order = ++this.count;
+    let ofAor = this.byAor.get(aorKey);
+    if (ofAor === undefined) {
+      this.byAor.set(aorKey, ofAor = { pending: new Map(), settled: new Map(), upstreamOrder: 0 });
+    }
+    ofAor.pending.set(order, adds);
+    return order;
+  }
+
+  /** It was answered, or will never be; to be told after what came of it was written. */
+  end(aorKey: string, order: number): void {
+    const ofAor = this.byAor.get(aorKey);
+    if (ofAor === undefined || !ofAor.pending.delete(order)) return;
+    const oldest = ofAor.pending.keys().next().value;
+    if (oldest === undefined) return void this.byAor.delete(aorKey);
+    // Orders rise, so the first one left is the lowest; what was settled before it left can matter to nobody any more.
+    for (const [device, settled] of ofAor.settled) if (settled < oldest) ofAor.settled.delete(device);
+  }
+
+  /** True if a REGISTER at the PBX adds or refreshes this upstream Contact. */
+  isAdding(aorKey: string, id: string): boolean {
+    for (const adds of this.byAor.get(aorKey)?.pending.values() ?? []) if (adds.includes(id)) return true;
+    return false;
+  }
+
+  /** The PBX accepted a REGISTER about this device, or about {@link EVERY_DEVICE}. */
+  settle(aorKey: string, device: string, order: number): void {
+    const ofAor = this.byAor.get(aorKey);
+    if (ofAor === undefined || ofAor.pending.size < 2) return;
+    ofAor.settled.set(device, Math.max(order, ofAor.settled.get(device) ?? 0));
+  }
+
+  /** True if a later REGISTER about this device was accepted already. */
+  isOvertaken(aorKey: string, device: string, order: number): boolean {
+    const settled = this.byAor.get(aorKey)?.settled;
+    if (settled === undefined) return false;
+    return order < (settled.get(device) ?? 0) || order < (settled.get(EVERY_DEVICE) ?? 0);
+  }
+
+  /** True if this REGISTER may write the upstream expiry: no later one has. */
+  takesUpstream(aorKey: string, order: number): boolean {
+    const ofAor = this.byAor.get(aorKey);
+    if (ofAor === undefined) return true;
+    if (order < ofAor.upstreamOrder) return false;
+    ofAor.upstreamOrder = order;
+    return true;
+  }
+}
