@@ -50,9 +50,7 @@ export async function assemble(stage: Stage, onCallWanted: (user: string) => str
     onPush: ({ body }) => {
       const woken = mobiles.find((mobile) => mobile.options.token === body.prid);
       if (body.event !== "call" || woken === undefined || cast.wakeAfterMs === null) return;
-      setTimeout(() => {
-        if (!woken.isAwake) woken.wake().catch((error) => stage.end(error));
-      }, cast.wakeAfterMs);
+      setTimeout(() => woken.wake().catch((error) => stage.end(error)), cast.wakeAfterMs);
     },
   });
   const box = new Box(controlPort);

@@ -53,8 +53,10 @@ export async function runDemo(options: { stay: boolean }, io: DemoIo): Promise<n
     isOver = true;
     cast.wakeAfterMs = 1000;
     io.stdout(staying(cast));
-    return await interrupted(stage);
+    await stage.until("Ctrl-C", 2 ** 31 - 1, () => undefined);
+    return 0;
   } catch (error) {
+    if (error instanceof Interrupted && isOver) return 0;
     if (error instanceof Interrupted) {
       io.stderr("\ninterrupted\n");
       return 1;
@@ -67,10 +69,4 @@ export async function runDemo(options: { stay: boolean }, io: DemoIo): Promise<n
     process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
     if (cast !== null) await dismiss(cast);
   }
-}
-
-/** Waits for the end; that somebody ended it is no failure here. */
-async function interrupted(stage: Stage): Promise<number> {
-  await stage.until("Ctrl-C", 2 ** 31 - 1, () => undefined).catch(() => {});
-  return 0;
 }

@@ -3,8 +3,8 @@
  * Contact it was given. It has never heard of push, nor of latefork.
  */
 import { digestResponse, formatChallenge, ha1, parseCredentials } from "../sip/digest.ts";
-import { ackForFailure, cancelFor, inDialogRequest } from "../sip/forward.ts";
-import { AUTHORIZATION, CONTACT, EXPIRES } from "../sip/header.ts";
+import { ackForFailure, cancelFor } from "../sip/forward.ts";
+import { AUTHORIZATION, CONTACT, EXPIRES, FROM, RECORD_ROUTE, TO } from "../sip/header.ts";
 import { type Message, parseMessage } from "../sip/message.ts";
 import { parseNameAddr } from "../sip/name_addr.ts";
 import { paramOf } from "../sip/scan.ts";
@@ -140,9 +140,7 @@ export class PbxCall {
 
   /** The caller hangs up. */
   hangUp(): void {
-    if (this.#answer === null) return;
-    const bye = inDialogRequest(this.#invite, this.#answer, "BYE", this.#via(), 0);
-    if (bye !== null) this.line.send(bye);
+    if (this.#answer !== null) this.line.send(this.#inDialog(this.#answer, "BYE"));
   }
 
   onResponse(response: Message): void {
@@ -154,8 +152,17 @@ export class PbxCall {
     if (status >= 300) return this.line.send(ackForFailure(this.#invite, response));
     if (status < 200) return;
     this.#answer = response;
-    const ack = inDialogRequest(this.#invite, response, "ACK", this.#via(), 0);
-    if (ack !== null) this.line.send(ack);
+    this.line.send(this.#inDialog(response, "ACK"));
+  }
+
+  /** RFC 3261 §12.2.1.1: to the Contact of the 2xx, over its Record-Route in reverse. */
+  #inDialog(answer: Message, method: "ACK" | "BYE"): string {
+    const target = parseNameAddr(answer.value(CONTACT) ?? "")?.uriText ?? this.#invite.uri!.text;
+    const routes = (answer.list(RECORD_ROUTE) ?? []).reverse().join(", ");
+    return `${method} ${target} SIP/2.0\r\nVia: ${this.#via()}\r\nMax-Forwards: 70\r\n` +
+      (routes === "" ? "" : `Route: ${routes}\r\n`) +
+      `From: ${this.#invite.value(FROM)}\r\nTo: ${answer.value(TO)}\r\nCall-ID: ${this.callId}\r\n` +
+      `CSeq: ${method === "ACK" ? 1 : 2} ${method}\r\nContent-Length: 0\r\n\r\n`;
   }
 
   #via(): string {

@@ -55,20 +55,33 @@ export class Phone {
   readonly #instance = crypto.randomUUID();
   #cseq = 0;
   #line: Line | null = null;
+  #lines = 0;
   #registration: Registration | null = null;
+  /** Set from the moment it wakes until it sleeps. */
+  #waking: Promise<Registration> | null = null;
 
   constructor(readonly options: PhoneOptions) {}
 
-  get isAwake(): boolean {
-    return this.#line !== null;
+  /** True if its line is open and the PBX took its password. */
+  get isRegistered(): boolean {
+    return this.#line !== null && this.#registration?.status === 200;
   }
 
-  /** Opens its line and registers. */
-  async wake(): Promise<Registration> {
+  /** Opens its line and registers; a phone that is waking already is not woken twice. */
+  wake(): Promise<Registration> {
+    return this.#waking ??= this.#wake();
+  }
+
+  async #wake(): Promise<Registration> {
     const { transport, proxyPort } = this.options;
-    this.#line ??= transport === "udp"
+    const lineNumber = ++this.#lines;
+    // The end of an earlier line may be reported when the next is open already.
+    const onClose = () => {
+      if (lineNumber === this.#lines) this.#closed();
+    };
+    this.#line = transport === "udp"
       ? await openUdp(proxyPort, (text) => this.#receive(text))
-      : await connectTcp(proxyPort, (text) => this.#receive(text), () => this.#closed());
+      : await connectTcp(proxyPort, (text) => this.#receive(text), onClose);
     const registration = this.#registration = { status: 0, challenges: 0, sentAtMs: performance.now() };
     this.#register("");
     const { stage, name } = this.options;
@@ -79,7 +92,7 @@ export class Phone {
   /** What an operating system does to an app in the background: the connection is gone, nobody is told. */
   sleep(): void {
     this.#line?.close();
-    this.#line = null;
+    this.#closed();
   }
 
   answer(call: Incoming): void {
@@ -154,17 +167,21 @@ export class Phone {
         `Via: SIP/2.0/${line.transport.toUpperCase()} 127.0.0.1:${line.port};branch=${fresh("z9hG4bK")};rport\r\n` +
         `Max-Forwards: 70\r\nFrom: ${aor};tag=${this.#tag}\r\nTo: ${aor}\r\nCall-ID: ${this.#callId}\r\n` +
         `CSeq: ${++this.#cseq} REGISTER\r\n` +
-        `Contact: <${this.#contactUri()}>;+sip.instance="<urn:uuid:${this.#instance}>"\r\n` +
+        `Contact: <${this.#contactUri()}${this.#pushParams()}>;+sip.instance="<urn:uuid:${this.#instance}>"\r\n` +
         `${authorization}Expires: ${EXPIRES}\r\nUser-Agent: demo ${this.options.transport} phone\r\n` +
         "Content-Length: 0\r\n\r\n",
     );
   }
 
-  /** RFC 8599 §4.1: the push parameters stand in the Contact URI. */
   #contactUri(): string {
-    const { user, transport, token } = this.options;
-    const push = token === null ? "" : `;pn-provider=acme;pn-param=org.example.phone;pn-prid=${token}`;
-    return `sip:${user}@127.0.0.1:${this.#line?.port ?? 5060}${transport === "udp" ? "" : ";transport=tcp"}${push}`;
+    const { user, transport } = this.options;
+    return `sip:${user}@127.0.0.1:${this.#line?.port ?? 5060}${transport === "udp" ? "" : ";transport=tcp"}`;
+  }
+
+  /** RFC 8599 §4.1: how to wake it stands in the Contact URI of its REGISTER. */
+  #pushParams(): string {
+    const { token } = this.options;
+    return token === null ? "" : `;pn-provider=acme;pn-param=org.example.phone;pn-prid=${token}`;
   }
 
   #onRegisterAnswer(response: Message): void {
@@ -187,6 +204,7 @@ export class Phone {
 
   #closed(): void {
     this.#line = null;
+    this.#waking = null;
     this.options.stage.changed();
   }
 }

@@ -99,7 +99,7 @@ export class Story {
       "200 to the CANCEL, 487 to the INVITE, and a cancel push so that no stale call is shown",
       cancel.body,
     );
-    await stage.until("carol's phone to wake", PATIENCE_MS, () => carol.isAwake);
+    await stage.until("carol's phone to wake", PATIENCE_MS, () => carol.isRegistered);
     await stage.pause(200);
     this.claim(carol.calls.length === before, "she wakes after that: nothing rings", carol.calls.length - before);
     await this.fallsAsleep(carol);

@@ -25,11 +25,13 @@ export function afterwards(): string {
   return `
 What to try next
 
-  Play with it:           ${DEMO} --stay      keeps all of this running and prints curl lines for it
-  For your own PBX:       latefork init          writes latefork.yaml: set pbx.uri and push.webhook in it
-                          latefork check         says everything that is wrong with it
-                          latefork serve         runs it
-  Then look inside:
+  play with it
+    ${`${DEMO} --stay`.padEnd(22)} keeps all of this running and prints curl lines for it
+  beside your own PBX
+    latefork init          writes latefork.yaml: set pbx.uri and push.webhook in it
+    latefork check         says everything that is wrong with it
+    latefork serve         runs it
+  look inside
     curl -s 'http://127.0.0.1:8060/v1/status?format=text'        PBX, counts, push, problems on one screen
     curl -s 'http://127.0.0.1:8060/v1/locations?format=text'     who is registered, who can be woken
     curl -s 'http://127.0.0.1:8060/v1/calls?format=text'         calls; each has a ladder like the one above:

@@ -18,21 +18,40 @@ function demo(...options: string[]) {
   });
 }
 
-/** Reads until `until` was said, or the end. */
-async function output(stream: ReadableStream<Uint8Array>, until: RegExp | null = null): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const chunk of stream) {
-    text += decoder.decode(chunk, { stream: true });
-    if (until !== null && until.test(text)) break;
+/** What a stream says, as it comes. */
+class Said {
+  text = "";
+  readonly end: Promise<string>;
+  #look: () => void = () => {};
+
+  constructor(stream: ReadableStream<Uint8Array>) {
+    this.end = this.#read(stream);
   }
-  return text;
+
+  /** Resolves once the text fits, or has ended. */
+  async until(wanted: RegExp): Promise<string> {
+    const seen = new Promise<void>((resolve) => {
+      this.#look = () => wanted.test(this.text) && resolve();
+      this.#look();
+    });
+    await Promise.race([seen, this.end]);
+    return this.text;
+  }
+
+  async #read(stream: ReadableStream<Uint8Array>): Promise<string> {
+    const decoder = new TextDecoder();
+    for await (const chunk of stream) {
+      this.text += decoder.decode(chunk, { stream: true });
+      this.#look();
+    }
+    return this.text;
+  }
 }
 
 describe("latefork demo", () => {
   test("O-01 plays the whole story with exit 0, shows the ladder, and leaves nothing behind", async () => {
     const child = demo();
-    const [said, complained] = await Promise.all([output(child.stdout), output(child.stderr)]);
+    const [said, complained] = await Promise.all([new Said(child.stdout).end, new Said(child.stderr).end]);
     expect(complained).toBe("");
     expect(await child.exited).toBe(0);
     expect(said).not.toContain("✗");
@@ -47,8 +66,9 @@ describe("latefork demo", () => {
 
   test("O-01 --stay: the curl lines it prints work, and Ctrl-C ends it with nothing left behind", async () => {
     const child = demo("--stay");
-    const said = await output(child.stdout, /every route with its curl line\n.*\n/);
-    const lines = said.split("\n").map((line) => line.trim()).filter((line) => line.startsWith("curl "));
+    const said = new Said(child.stdout);
+    await said.until(/every route with its curl line\n.*\n/);
+    const lines = said.text.split("\n").map((line) => line.trim()).filter((line) => line.startsWith("curl "));
     // A stream of events ends when its reader goes.
     const curls = lines.filter((line) => !line.includes("/v1/events"));
     expect(curls.length).toBeGreaterThan(5);
@@ -63,6 +83,7 @@ describe("latefork demo", () => {
     expect(answer("/ladder")).toStartWith("call ");
     expect(answer("/v1/push ")).toContain('"accepted":true');
     expect(answer("/v1/locations")).toContain("carol@example.org");
+    expect(await said.until(/^call .*\n/m)).toMatch(/^call call-\w+ is over\n/m);
     child.kill("SIGINT");
     expect(await child.exited).toBe(0);
     expect(readdirSync(temp)).toEqual([]);
@@ -70,7 +91,7 @@ describe("latefork demo", () => {
 
   test("O-01 a signal in the middle of the story ends it with exit 1 and nothing left behind", async () => {
     const child = demo();
-    await output(child.stdout, /Bob calls/);
+    await new Said(child.stdout).until(/Bob calls/);
     child.kill("SIGTERM");
     expect(await child.exited).toBe(1);
     expect(readdirSync(temp)).toEqual([]);
