@@ -92,9 +92,12 @@ export class Appliance {
     this.relay = new PushRelay(this.config.push, {
       now: () => this.startedAtMs + performance.now() - this.startedMonotonicMs,
     }, {
-      verdict: (verdict, _request, backend) => {
-        this.metrics.count("push_total", `${backend}|${verdict.outcome}`);
-        this.metrics.measure("push_seconds", verdict.ms / 1000);
+      verdict: (verdict, { aor, device }, backend) => {
+        const { outcome, reason, ms } = verdict;
+        this.metrics.count("push_total", `${backend}|${outcome}`);
+        this.metrics.measure("push_seconds", ms / 1000);
+        if (outcome !== "refused" && outcome !== "failed") return;
+        this.world.log("warn", `Push ${outcome}: ${reason}`, { aor, device });
       },
     });
     this.transports = new Transports({
