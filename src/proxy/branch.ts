@@ -6,7 +6,7 @@
  */
 import type { Flow } from "../sip/flow.ts";
 import { cancelFor } from "../sip/forward.ts";
-import { type Message, parseMessage } from "../sip/message.ts";
+import { type Message, parseSent } from "../sip/message.ts";
 import type { ClientFailure, ClientOwner, ClientTransaction } from "../transaction/client.ts";
 import type { Due } from "../transaction/deadline.ts";
 import { TIMEOUT_MS, TIMER_C_MS } from "../transaction/timers.ts";
@@ -152,7 +152,7 @@ export class Branch implements ClientOwner, Due {
     const client = this.client;
     if (client === null || this.isCancelSent) return;
     this.isCancelSent = true;
-    const invite = parseMessage(client.wire);
+    const invite = parseSent(client.wire);
     const branch = invite.via!.branch;
     this.table.send(cancelFor(invite, this.cancelLines ?? ""), "CANCEL", branch, this.target.flow, null);
     this.watch(TIMEOUT_MS);

@@ -7,7 +7,7 @@
  */
 import { CALL_ID, CONTENT_LENGTH, CSEQ, FROM, headerId, MAX_FORWARDS, TO, VIA } from "./header.ts";
 import { type NameAddr, parseNameAddr } from "./name_addr.ts";
-import { digits, elementEnd, equalsIgnoreCase, isLws, isToken, isTokenChar, skipLws, trimLwsEnd } from "./scan.ts";
+import { digits, equalsIgnoreCase, isLws, isToken, isTokenChar, skipLws, splitList, trimLwsEnd } from "./scan.ts";
 import { parseUri, type Uri } from "./uri.ts";
 import { parseVia, type Via } from "./via.ts";
 
@@ -24,6 +24,7 @@ export interface MessageLimits {
 }
 
 const DEFAULT_LIMITS: MessageLimits = { maxHeaders: 256 };
+const UNLIMITED: MessageLimits = { maxHeaders: Infinity };
 const MAX_CSEQ = 2147483647; // RFC 3261 §8.1.1.5: less than 2**31
 const STRIDE = 4;
 
@@ -42,6 +43,8 @@ export class Message {
   /** Position of the first header line, and of the body. */
   headersStart = 0;
   bodyStart = 0;
+  /** Where the empty line begins, or the line that broke the header section off. */
+  private headersEnd = 0;
   cseq = -1;
   cseqMethod = "";
   problem: Problem | null = null;
@@ -77,7 +80,7 @@ export class Message {
 
   /** Where the line after `n` starts. */
   lineEnd(n: number): number {
-    return n + 1 < this.count ? this.index[n * STRIDE + STRIDE + 1]! : this.bodyStart - 2;
+    return n + 1 < this.count ? this.index[n * STRIDE + STRIDE + 1]! : this.headersEnd;
   }
 
   valueStart(n: number): number {
@@ -121,14 +124,9 @@ export class Message {
   list(id: number): string[] | null {
     const elements: string[] = [];
     for (let n = this.find(id); n >= 0; n = this.find(id, n + 1)) {
-      const value = this.valueAt(n);
-      for (let at = 0; at < value.length;) {
-        const end = elementEnd(value, at, value.length);
-        if (end < 0) return null;
-        const start = skipLws(value, at, end);
-        if (start < end) elements.push(value.slice(start, trimLwsEnd(value, start, end)));
-        at = end + 1;
-      }
+      const ofLine = splitList(this.valueAt(n));
+      if (ofLine === null) return null;
+      for (const element of ofLine) elements.push(element);
     }
     return elements;
   }
@@ -137,8 +135,10 @@ export class Message {
   valueOf(name: string): string | undefined {
     for (let n = 0; n < this.count; n++) {
       const start = this.lineStart(n);
-      const colon = this.raw.indexOf(":", start);
-      if (this.raw.slice(start, colon).trim().toLowerCase() === name) return this.valueAt(n);
+      const end = start + name.length;
+      if (equalsIgnoreCase(this.raw, start, end, name) && !isTokenChar(this.raw.charCodeAt(end))) {
+        return this.valueAt(n);
+      }
     }
     return undefined;
   }
@@ -174,31 +174,29 @@ export class Message {
     const raw = this.raw;
     const index = this.index;
     let at = this.headersStart;
+    this.bodyStart = raw.length;
     for (;;) {
-      const lineStart = at;
+      const lineStart = this.headersEnd = at;
       if (raw.charCodeAt(at) === 13 && raw.charCodeAt(at + 1) === 10) {
         this.bodyStart = at + 2;
         return null;
       }
-      let end = raw.indexOf("\n", at);
-      // A folded line (RFC 3261 §7.3.1) goes on where the next one starts with white space.
-      while (end >= 0 && isFold(raw, end + 1)) end = raw.indexOf("\n", end + 1);
-      if (end < 0) {
-        this.bodyStart = raw.length;
-        return { status: 400, text: "The header section does not end with an empty line" };
-      }
-      // A bare LF would be a line end for some peers and none for others.
-      if (raw.charCodeAt(end - 1) !== 13) return { status: 400, text: "A header line ends without CR" };
+      let end = at - 1;
+      do {
+        end = raw.indexOf("\n", end + 1);
+        if (end < 0) return { status: 400, text: "The header section does not end with an empty line" };
+        // A bare LF would be a line end for some peers and none for others.
+        if (raw.charCodeAt(end - 1) !== 13) return { status: 400, text: "A header line ends without CR" };
+        // A folded line (RFC 3261 §7.3.1) goes on where the next one starts with white space.
+      } while (isFold(raw, end + 1));
       let nameEnd = at;
       while (isTokenChar(raw.charCodeAt(nameEnd))) nameEnd++;
       let colon = nameEnd;
       while (raw.charCodeAt(colon) === 32 || raw.charCodeAt(colon) === 9) colon++;
       if (nameEnd === at || raw.charCodeAt(colon) !== 58) {
-        this.bodyStart = raw.length;
         return { status: 400, text: `Malformed header line "${excerpt(raw, at, end - 1)}"` };
       }
       if (index.length >= limits.maxHeaders * STRIDE) {
-        this.bodyStart = raw.length;
         return { status: 413, text: `More than ${limits.maxHeaders} header lines` };
       }
       const valueStart = skipLws(raw, colon + 1, end - 1);
@@ -230,6 +228,7 @@ export class Message {
         case CALL_ID:
           if (!(seen & (1 << CALL_ID))) this.callIdText = raw.slice(start, end);
           if (start === end) fail("Call-ID is empty");
+          else if (hasLws(raw, start, end)) fail(`Malformed Call-ID "${excerpt(raw, start, end)}"`);
           break;
         case CSEQ:
           this.readCseq(start, end);
@@ -266,7 +265,8 @@ export class Message {
     if (this.fromHeader === null) return { status: 400, text: "Malformed From" };
     if (this.toHeader === null) return { status: 400, text: "Malformed To" };
     if (this.isRequest && this.cseqMethod !== this.method) {
-      return { status: 400, text: `CSeq method ${this.cseqMethod} does not match ${this.method}` };
+      const methods = `${excerpt(this.cseqMethod, 0)} does not match ${excerpt(this.method, 0)}`;
+      return { status: 400, text: "CSeq method " + methods };
     }
     if (contentLength >= 0) {
       const bodyLength = raw.length - this.bodyStart;
@@ -298,14 +298,15 @@ export class Message {
  */
 export function parseMessage(raw: string, isDatagram = true, limits: MessageLimits = DEFAULT_LIMITS): Message {
   const message = new Message(raw);
-  const lineEnd = raw.indexOf("\r\n");
-  if (lineEnd < 0) {
+  const lineEnd = raw.indexOf("\n") - 1;
+  if (lineEnd < 0 || raw.charCodeAt(lineEnd) !== 13) {
     message.bodyStart = raw.length;
-    message.problem = { status: 400, text: "No line end" };
+    message.problem = { status: 400, text: lineEnd === -2 ? "No line end" : "The start line ends without CR" };
     return message;
   }
   message.headersStart = lineEnd + 2;
-  const problem = equalsIgnoreCase(raw, 0, 8, "sip/2.0 ")
+  // No method has a "/": whatever says SIP/ is meant as a response, and responses are never answered.
+  const problem = equalsIgnoreCase(raw, 0, 4, "sip/")
     ? readStatusLine(message, lineEnd)
     : readRequestLine(message, lineEnd);
   const scanned = message.scan(limits);
@@ -313,6 +314,11 @@ export function parseMessage(raw: string, isDatagram = true, limits: MessageLimi
   // A wrong version outranks what the headers of another version may look like.
   message.problem = problem ?? scanned ?? checked;
   return message;
+}
+
+/** Parses what we sent: it was within the limits when it came in, and our own lines came on top. */
+export function parseSent(wire: string): Message {
+  return parseMessage(wire, true, UNLIMITED);
 }
 
 /** After a broken header section: still learn what is needed to answer. */
@@ -324,9 +330,8 @@ function lenientCheck(message: Message): null {
 function readStatusLine(message: Message, lineEnd: number): Problem | null {
   const raw = message.raw;
   const status = digits(raw, 8, Math.min(11, lineEnd), 699);
-  const after = raw.charCodeAt(11);
   message.status = status >= 100 ? status : 999;
-  if (status < 100 || (lineEnd > 11 && after !== 32)) {
+  if (status < 100 || !equalsIgnoreCase(raw, 0, 8, "sip/2.0 ") || (lineEnd > 11 && raw.charCodeAt(11) !== 32)) {
     return { status: 400, text: `Malformed status line "${excerpt(raw, 0, lineEnd)}"` };
   }
   return null;
@@ -345,7 +350,7 @@ function readRequestLine(message: Message, lineEnd: number): Problem | null {
   if (!equalsIgnoreCase(raw, uriEnd + 1, lineEnd, "sip/2.0")) {
     const version = raw.slice(uriEnd + 1, lineEnd);
     return /^SIP\/\d+\.\d+$/i.test(version)
-      ? { status: 505, text: `Version ${version} is not supported` }
+      ? { status: 505, text: `Version ${excerpt(version, 0)} is not supported` }
       : requestLineProblem(raw, lineEnd);
   }
   const uri = parseUri(raw.slice(message.uriStart, uriEnd));
@@ -365,12 +370,26 @@ function isFold(raw: string, at: number): boolean {
   return code === 32 || code === 9;
 }
 
+/** Each fold and the white space around it becomes one space (RFC 3261 §7.3.1). In one pass, however long that is. */
 function unfold(value: string): string {
-  return value.includes("\n") ? value.replace(/[ \t]*\r\n[ \t]+/g, " ") : value;
+  let fold = value.indexOf("\r\n");
+  if (fold < 0) return value;
+  let out = "";
+  let at = 0;
+  for (; fold >= 0; fold = value.indexOf("\r\n", at)) {
+    out += value.slice(at, trimLwsEnd(value, at, fold)) + " ";
+    at = skipLws(value, fold, value.length);
+  }
+  return out + value.slice(at);
+}
+
+function hasLws(raw: string, start: number, end: number): boolean {
+  for (let i = start; i < end; i++) if (isLws(raw.charCodeAt(i))) return true;
+  return false;
 }
 
 /** At most 60 printable characters for a log line. */
-function excerpt(raw: string, start: number, end: number): string {
+function excerpt(raw: string, start: number, end = raw.length): string {
   return raw.slice(start, Math.min(end, start + 60)).replace(/[^\x20-\x7e]/g, ".");
 }
 

@@ -73,6 +73,12 @@ export function elementEnd(text: string, start: number, end: number): number {
   return inBrackets ? -1 : end;
 }
 
+/** Start of the first element at or after `at` that is not empty; `end` if there is none. */
+export function nextElement(text: string, at: number, end: number): number {
+  while (at < end && (isLws(text.charCodeAt(at)) || text.charCodeAt(at) === COMMA)) at++;
+  return at;
+}
+
 /** The elements of a comma list, trimmed, empty ones left out; null if a quote or bracket is not closed. */
 export function splitList(value: string): string[] | null {
   const elements: string[] = [];

@@ -9,7 +9,7 @@
  */
 import type { Flow } from "../sip/flow.ts";
 import { ackForFailure } from "../sip/forward.ts";
-import { type Message, parseMessage } from "../sip/message.ts";
+import { type Message, parseSent } from "../sip/message.ts";
 import type { Due, Lingering } from "./deadline.ts";
 import type { Transactions } from "./table.ts";
 import { T1_MS, T2_MS, TIMEOUT_MS } from "./timers.ts";
@@ -119,7 +119,7 @@ export class ClientTransaction implements Due, Lingering {
     this.state = "completed";
     deadlines.cancel(this);
     if (this.isInvite) {
-      this.ack = ackForFailure(parseMessage(this.wire), response);
+      this.ack = ackForFailure(parseSent(this.wire), response);
       this.table.port.send(this.flow, this.ack);
     }
     if (this.flow.isReliable) this.terminate();
