@@ -3,7 +3,8 @@ import { Edit } from "./edit.ts";
 import type { Flow } from "./flow.ts";
 import { CALL_ID, CSEQ, FROM, RECORD_ROUTE, TIMESTAMP, TO, VIA } from "./header.ts";
 import type { Message } from "./message.ts";
-import { skipLws } from "./scan.ts";
+import type { Via } from "./via.ts";
+import { equalsIgnoreCase, nextElement, nextParam } from "./scan.ts";
 
 /**
  * The top Via value as §18.2.1 and RFC 3581 want it passed on: `received` where the source differs from sent-by or
@@ -11,20 +12,30 @@ import { skipLws } from "./scan.ts";
  */
 export function receivedVia(message: Message, flow: Flow): string {
   const via = message.via!;
-  const value = message.raw.slice(via.start, via.end);
   const address = flow.remoteAddress;
   const isSame = via.host === address || via.host === "[" + address + "]";
   const wantsPort = via.rport !== undefined;
-  if (isSame && !wantsPort && via.received === "") return value;
-  let out = value;
-  if (via.received !== "" || wantsPort) out = withoutReceived(out);
-  if (!isSame || wantsPort) out += ";received=" + address;
-  if (wantsPort) out += ";rport=" + flow.remotePort;
-  return out;
+  const value = wantsPort || via.received !== undefined
+    ? corrected(message.raw, via, flow.remotePort)
+    : message.raw.slice(via.start, via.end);
+  return isSame && !wantsPort ? value : value + ";received=" + address;
 }
 
-function withoutReceived(value: string): string {
-  return value.replace(/\s*;\s*(?:rport|received)\s*(?:=[^;]*)?(?=;|$)/gi, "");
+/** The value with `rport` filled in where it stands, and without `received`. */
+function corrected(raw: string, via: Via, port: number): string {
+  let out = "";
+  let at = via.start;
+  const first = raw.indexOf(";", at);
+  for (let span = nextParam(raw, first, via.end); span !== null; span = nextParam(raw, span.next, via.end)) {
+    if (equalsIgnoreCase(raw, span.nameStart, span.nameEnd, "rport")) {
+      out += raw.slice(at, span.nameEnd) + "=" + port;
+      at = span.next;
+    } else if (equalsIgnoreCase(raw, span.nameStart, span.nameEnd, "received")) {
+      out += raw.slice(at, span.semicolon);
+      at = span.next;
+    }
+  }
+  return out + raw.slice(at, via.end);
 }
 
 /**
@@ -43,13 +54,14 @@ export function responseTo(
   body = "",
 ): string {
   const raw = request.raw;
+  const via = request.via!;
   let out = "SIP/2.0 " + status + " " + reason + "\r\n";
   let isTop = true;
   for (let n = 0; n < request.count; n++) {
     switch (request.idAt(n)) {
       case VIA:
-        if (isTop && request.via !== null) {
-          out += "Via: " + viaText + raw.slice(request.via.end, request.valueEnd(n)) + "\r\n";
+        if (isTop) {
+          out += "Via: " + viaText + raw.slice(via.end, request.valueEnd(n)) + "\r\n";
           isTop = false;
         } else out += raw.slice(request.lineStart(n), request.lineEnd(n));
         break;
@@ -59,8 +71,10 @@ export function responseTo(
         out += raw.slice(request.lineStart(n), request.lineEnd(n));
         break;
       case TO:
-        if (toTag === "" || request.to.tag !== "") out += raw.slice(request.lineStart(n), request.lineEnd(n));
-        else out += raw.slice(request.lineStart(n), request.valueEnd(n)) + ";tag=" + toTag + "\r\n";
+        // A To that cannot be read is not added to: it may have a tag.
+        if (toTag === "" || request.to.tag !== "" || request.to.uri === null) {
+          out += raw.slice(request.lineStart(n), request.lineEnd(n));
+        } else out += raw.slice(request.lineStart(n), request.valueEnd(n)) + ";tag=" + toTag + "\r\n";
         break;
       case TIMESTAMP: // §8.2.6.1
         if (status === 100) out += raw.slice(request.lineStart(n), request.lineEnd(n));
@@ -81,15 +95,9 @@ export function responseTo(
  */
 export function withoutTopVia(response: Message): Edit | null {
   const n = response.find(VIA);
-  const via = response.via;
-  if (n < 0 || via === null) return null;
+  const end = response.valueEnd(n);
+  const rest = nextElement(response.raw, response.via!.end, end);
   const edit = new Edit(response.raw);
-  if (via.isListHead) {
-    const comma = response.raw.indexOf(",", via.end);
-    edit.replace(response.valueStart(n), skipLws(response.raw, comma + 1, response.valueEnd(n)), "");
-  } else {
-    if (response.find(VIA, n + 1) < 0) return null;
-    edit.removeLine(response, n);
-  }
-  return edit;
+  if (rest < end) return edit.replace(response.valueStart(n), rest, "");
+  return response.find(VIA, n + 1) < 0 ? null : edit.removeLine(response, n);
 }

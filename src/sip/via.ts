@@ -15,7 +15,8 @@ export class Via {
   port = 0;
   /** Lower-case; empty if absent. */
   branch = "";
-  received = "";
+  /** As claimed by whoever wrote it; `""` present without a value. */
+  received: string | undefined = undefined;
   /** `undefined` absent, 0 present without a value. */
   rport: number | undefined = undefined;
   /** True if another Via value follows in the same line. */
@@ -42,7 +43,7 @@ export function parseVia(raw: string, start: number, lineEnd: number): Via | nul
   if (at < 0) return null;
   while (at < end) {
     const span = nextParam(raw, at, end);
-    if (span === null || span.nameStart === span.nameEnd) return skipLws(raw, at, end) === end ? via : null;
+    if (span === null || span.nameStart === span.nameEnd) return null;
     const { nameStart, nameEnd, valueStart, valueEnd } = span;
     const hasValue = valueStart >= 0;
     if (equalsIgnoreCase(raw, nameStart, nameEnd, "branch")) {
