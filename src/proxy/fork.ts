@@ -7,7 +7,7 @@
  */
 import { forwardedRequest, inDialogRequest } from "../sip/forward.ts";
 import { REASON } from "../sip/header.ts";
-import { type Message, parseMessage } from "../sip/message.ts";
+import { type Message, parseSent } from "../sip/message.ts";
 import { reasonPhrase } from "../sip/reason.ts";
 import { withoutTopVia } from "../sip/response.ts";
 import { viaValue } from "../sip/via.ts";
@@ -244,18 +244,15 @@ export class Fork implements ServerOwner, BranchOwner, Due {
 
   /** W-12: a 2xx nobody waits for is acknowledged and ended by us. */
   private hangUp(branch: Branch, response: Message): void {
-    const invite = parseMessage(branch.wire);
+    const invite = parseSent(branch.wire);
     const flow = branch.target.flow;
-    const ownRoutes = this.isRecordRouting
-      ? recordRoutes(this.server.flow, this.callerToken, flow, branch.target.token).length
-      : 0;
-    const ack = inDialogRequest(invite, response, "ACK", viaValue(flow, this.table.newBranch()), ownRoutes);
+    const ack = inDialogRequest(invite, response, "ACK", viaValue(flow, this.table.newBranch()));
     if (ack === null) return;
     this.table.port.send(flow, ack);
     if (branch.isHungUp) return; // its 2xx came again: our first BYE is under way
     branch.isHungUp = true;
     const id = this.table.newBranch();
-    const bye = inDialogRequest(invite, response, "BYE", viaValue(flow, id), ownRoutes)!;
+    const bye = inDialogRequest(invite, response, "BYE", viaValue(flow, id))!;
     this.table.send(bye, "BYE", id, flow, null);
   }
 }

@@ -1,5 +1,5 @@
 /** Changing a message in place: a list of replacements over the original text, joined once (F-02). */
-import { elementEnd, skipLws } from "./scan.ts";
+import { elementEnd, nextElement } from "./scan.ts";
 import type { Message } from "./message.ts";
 
 /** Replacements over one text. Positions are those of the original; replacements may not overlap. */
@@ -10,10 +10,13 @@ export class Edit {
 
   constructor(readonly raw: string) {}
 
-  /** Puts `text` in place of `[from, to)`. Insertions at one position keep their order. */
+  /**
+   * Puts `text` in place of `[from, to)`. Insertions at one position keep their order, and stand before a replacement
+   * that starts there.
+   */
   replace(from: number, to: number, text: string): this {
     let i = this.from.length;
-    while (i > 0 && this.from[i - 1]! > from) i--;
+    while (i > 0 && (this.from[i - 1]! > from || (this.from[i - 1]! === from && this.to[i - 1]! > to))) i--;
     if (i === this.from.length) {
       this.from.push(from);
       this.to.push(to);
@@ -48,17 +51,17 @@ export class Edit {
   }
 }
 
-/** Removes the first `count` elements of a comma-list header, whole lines where they become empty. */
+/** Removes the first `count` elements of a comma-list header, whole lines where nothing is left. Empty elements are none. */
 export function removeListHeads(edit: Edit, message: Message, id: number, count: number): void {
   const raw = message.raw;
   let left = count;
   for (let n = message.find(id); n >= 0 && left > 0; n = message.find(id, n + 1)) {
     const end = message.valueEnd(n);
-    let at = message.valueStart(n);
+    let at = nextElement(raw, message.valueStart(n), end);
     while (left > 0 && at < end) {
       const stop = elementEnd(raw, at, end);
       if (stop < 0) return;
-      at = skipLws(raw, Math.min(stop + 1, end), end);
+      at = nextElement(raw, stop, end);
       left--;
     }
     if (at >= end) edit.removeLine(message, n);

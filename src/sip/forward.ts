@@ -2,7 +2,9 @@
 import { Edit, removeListHeads } from "./edit.ts";
 import { CALL_ID, CONTACT, FROM, MAX_FORWARDS, RECORD_ROUTE, ROUTE, TO, VIA } from "./header.ts";
 import type { Message } from "./message.ts";
+import { parseNameAddr } from "./name_addr.ts";
 import { digits } from "./scan.ts";
+import { withoutHeaders } from "./uri.ts";
 
 /** What a proxy changes in a request; all else passes as it came. */
 export interface Forwarding {
@@ -20,7 +22,10 @@ export interface Forwarding {
   route: string;
 }
 
-/** Builds the edit of a forwarded request, for callers that have more to change. */
+/**
+ * Builds the edit of a forwarded request, for callers that have more to change.
+ * @param request may go on: its Max-Forwards is above 0
+ */
 export function forwardEdit(request: Message, how: Forwarding): Edit {
   const edit = new Edit(request.raw);
   if (how.uri !== null) edit.replace(request.uriStart, request.uriEnd, how.uri);
@@ -29,13 +34,13 @@ export function forwardEdit(request: Message, how: Forwarding): Edit {
   for (const value of how.recordRoute) recordRoute += "Record-Route: " + value + "\r\n";
   if (recordRoute !== "") edit.insert(aboveAll(request, RECORD_ROUTE, viaLine), recordRoute);
   if (how.route !== "") edit.insert(aboveAll(request, ROUTE, viaLine), "Route: " + how.route + "\r\n");
+  const hops = request.find(MAX_FORWARDS);
+  if (hops < 0) edit.insert(request.lineStart(viaLine), "Max-Forwards: 70\r\n");
   // Vias stay together: some UAs read no further than the first other header.
   edit.insert(request.lineStart(viaLine), "Via: " + how.via + "\r\n");
   const via = request.via!;
-  if (via.end - via.start !== how.receivedVia.length) edit.replace(via.start, via.end, how.receivedVia);
-  const hops = request.find(MAX_FORWARDS);
-  if (hops < 0) edit.insert(request.lineStart(viaLine), "Max-Forwards: 70\r\n");
-  else {
+  edit.replace(via.start, via.end, how.receivedVia);
+  if (hops >= 0) {
     const value = digits(request.raw, request.valueStart(hops), request.valueEnd(hops), 65535);
     edit.replace(request.valueStart(hops), request.valueEnd(hops), String(Math.min(value, 255) - 1));
   }
@@ -66,7 +71,7 @@ export function cancelFor(invite: Message, lines: string): string {
 
 function derived(invite: Message, method: string, toLine: string, lines: string): string {
   const via = invite.via!;
-  return method + " " + invite.uri!.text + " SIP/2.0\r\n" +
+  return method + " " + invite.raw.slice(invite.uriStart, invite.uriEnd) + " SIP/2.0\r\n" +
     "Via: " + invite.raw.slice(via.start, via.end) + "\r\n" +
     linesOf(invite, ROUTE) +
     "Max-Forwards: 70\r\n" +
@@ -87,6 +92,7 @@ export function linesOf(message: Message, id: number): string {
 /**
  * A request inside the dialog that a 2xx to our INVITE made, sent by us in the caller's place (W-12: a 2xx nobody
  * waits for is acknowledged and ended).
+ * @param invite as we sent it
  * @param via value of our Via
  * @returns null if the 2xx has no usable Contact
  */
@@ -95,12 +101,14 @@ export function inDialogRequest(
   answer: Message,
   method: "ACK" | "BYE",
   via: string,
-  ownRoutes: number,
 ): string | null {
   const target = contactUri(answer);
   if (target === null) return null;
-  // The caller's route set is the Record-Route of the answer in reverse (§12.1.2). The `ownRoutes` last ones are ours.
-  const routes = (answer.list(RECORD_ROUTE) ?? []).reverse().slice(ownRoutes);
+  // The answer repeats the Record-Route our INVITE had, ours among it, below what was added between us and the phone;
+  // that part in reverse is the way from here (§12.1.2).
+  const routes = answer.list(RECORD_ROUTE) ?? [];
+  routes.length = Math.max(0, routes.length - invite.list(RECORD_ROUTE)!.length);
+  routes.reverse();
   return method + " " + target + " SIP/2.0\r\n" +
     "Via: " + via + "\r\n" +
     (routes.length > 0 ? "Route: " + routes.join(", ") + "\r\n" : "") +
@@ -111,11 +119,7 @@ export function inDialogRequest(
 }
 
 function contactUri(message: Message): string | null {
-  const value = message.value(CONTACT);
-  if (value === undefined) return null;
-  const open = value.indexOf("<");
-  const close = value.indexOf(">", open);
-  if (open >= 0 && close > open) return value.slice(open + 1, close);
-  const semicolon = value.indexOf(";");
-  return (semicolon < 0 ? value : value.slice(0, semicolon)).trim();
+  const first = message.list(CONTACT)?.[0];
+  const uri = first === undefined ? null : parseNameAddr(first)?.uri ?? null;
+  return uri === null ? null : withoutHeaders(uri);
 }

@@ -43,7 +43,7 @@ describe("F-01 a forwarded request (RFC 3261 §16.6)", () => {
 
   test("gets Max-Forwards 70 where there was none", () => {
     const lines = LINES.filter((line) => !line.startsWith("Max"));
-    expect(forward(text(START, lines))).toBe(text(START, [OURS, "Max-Forwards: 70", ...lines]));
+    expect(forward(text(START, lines))).toBe(text(START, ["Max-Forwards: 70", OURS, ...lines]));
   });
 
   test("the Via it came with says where it came from, also where a claim of the same length stood", () => {
@@ -60,21 +60,28 @@ describe("F-01 a forwarded request (RFC 3261 §16.6)", () => {
     });
     const [via, , ...rest] = LINES;
     expect(wire).toBe(text(START, [
-      OURS,
       "Record-Route: <sip:us1;lr>",
       "Record-Route: <sip:us2;lr>",
+      "Record-Route: <sip:p1;lr>",
       "Route: <sip:path;lr>",
-      ...above,
+      "Route: <sip:r1;lr>",
+      OURS,
       via!,
       "Max-Forwards: 69",
       ...rest,
     ]));
   });
 
+  test("our Record-Route and a Path stand above our Via where there were none, or only below the Vias", () => {
+    const lines = [...LINES, "Record-Route: <sip:p1;lr>", "Route: <sip:r1;lr>"];
+    expect(forward(text(START, lines), { recordRoute: ["<sip:us;lr>"], route: "<sip:path;lr>" }))
+      .toStartWith(text(START, ["Record-Route: <sip:us;lr>", "Route: <sip:path;lr>", OURS, LINES[0]!]).slice(0, -2));
+  });
+
   test("loses our Route elements, also where Route is the first line", () => {
     const raw = text(START, ["Route: <sip:us;lr>,<sip:us2;lr>", "Route: <sip:us3;lr> , <sip:next>", ...LINES]);
     const goes = forward(raw, { routesToDrop: 3 });
-    expect(goes).toStartWith(text(START, [OURS, "Route: <sip:next>"]).slice(0, -2));
+    expect(goes).toStartWith(text(START, ["Route: <sip:next>", OURS]).slice(0, -2));
     expect(forward(raw, { routesToDrop: 4 })).not.toInclude("Route");
   });
 });
