@@ -44,18 +44,19 @@ export function parseUri(text: string): Uri | null {
   if (scheme !== "sip" && scheme !== "sips") {
     return { text, scheme, user: "", password: "", host: "", port: 0, params: "", headers: "" };
   }
-  // The user part may hold ";" and "?", so the "@" is looked for first (RFC 4475 §3.1.1.9); a later one belongs to headers.
-  const at = userEnd(text, colon + 1);
+  // The user part may hold ";" and "?", so the first "@" ends it (RFC 4475 §3.1.1.9).
+  const at = text.indexOf("@", colon + 1);
   let user = "";
   let password = "";
   if (at >= 0) {
     user = text.slice(colon + 1, at);
+    if (!escapesAreWhole(user)) return null;
     const split = user.indexOf(":");
     if (split >= 0) {
       password = user.slice(split + 1);
       user = user.slice(0, split);
     }
-    if (user === "" || !escapesAreWhole(user)) return null;
+    if (user === "") return null;
   }
   const hostStart = at < 0 ? colon + 1 : at + 1;
   let hostEnd = hostStart;
@@ -79,7 +80,7 @@ export function parseUri(text: string): Uri | null {
   }
   const question = text.indexOf("?", next);
   const paramsEnd = question < 0 ? text.length : question;
-  if (next < paramsEnd && text.charCodeAt(next) !== 59) return null;
+  if ((next < paramsEnd && text.charCodeAt(next) !== 59) || question === text.length - 1) return null;
   return {
     text,
     scheme,
@@ -99,9 +100,7 @@ export function uriParam(uri: Uri, name: string): string | undefined {
 
 /** `sip:user@host:port;params` without the headers part: what may become a Request-URI (RFC 3261 §19.1.1). */
 export function withoutHeaders(uri: Uri): string {
-  return uri.headers === ""
-    ? uri.text
-    : uri.text.slice(0, uri.text.indexOf("?", uri.text.length - uri.headers.length - 1));
+  return uri.headers === "" ? uri.text : uri.text.slice(0, -uri.headers.length - 1);
 }
 
 /** RFC 3261 §19.1.4: escapes of unreserved characters decoded, the others upper-case, so that equal users are equal text. */
@@ -166,29 +165,6 @@ function schemeOf(text: string, colon: number): string {
     if (!isAlpha && (i === 0 || !((raw >= 48 && raw <= 57) || raw === 43 || raw === 45 || raw === 46))) return "";
   }
   return text.slice(0, colon).toLowerCase();
-}
-
-/** Position of the `@` that ends the user part; -1 if there is none before the headers begin. */
-function userEnd(text: string, from: number): number {
-  const at = text.indexOf("@", from);
-  if (at < 0) return -1;
-  // "sip:host?Subject=a@b": a "@" behind a "?" that itself follows a host is not ours, unless the user holds the "?".
-  const question = text.indexOf("?", from);
-  if (question >= 0 && question < at && isHostWithParams(text, from, question)) return -1;
-  return at;
-}
-
-function isHostWithParams(text: string, from: number, to: number): boolean {
-  const semicolon = text.indexOf(";", from);
-  const end = semicolon >= 0 && semicolon < to ? semicolon : to;
-  if (text.charCodeAt(from) === 91) return true;
-  let hasDot = false;
-  for (let i = from; i < end; i++) {
-    const code = text.charCodeAt(i);
-    if (!isHostChar(code) && code !== 58) return false;
-    if (code === 46) hasDot = true;
-  }
-  return hasDot;
 }
 
 function isHostChar(code: number): boolean {
