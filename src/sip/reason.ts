@@ -6,6 +6,8 @@ const PHRASES: Record<number, string> = {
   183: "Session Progress",
   200: "OK",
   202: "Accepted",
+  300: "Multiple Choices",
+  302: "Moved Temporarily",
   400: "Bad Request",
   401: "Unauthorized",
   403: "Forbidden",
@@ -30,9 +32,11 @@ const PHRASES: Record<number, string> = {
   501: "Not Implemented",
   502: "Bad Gateway",
   503: "Service Unavailable",
+  504: "Server Time-out",
   505: "Version Not Supported",
   513: "Message Too Large",
   555: "Push Notification Service Not Supported",
+  600: "Busy Everywhere",
   603: "Decline",
 };
 
