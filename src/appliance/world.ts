@@ -66,7 +66,8 @@ export class World implements CorePort {
     const { store, metrics } = this.parts;
     const { flush } = this.config().store;
     const nowMs = this.parts.now();
-    if (nowMs >= this.nextCommitMs && store.pending > 0) {
+    // Nobody will ever load what is in memory: rows are written there only for a backup.
+    if (!store.isVolatile && nowMs >= this.nextCommitMs && store.pending > 0) {
       const startedMs = performance.now();
       const wasOk = store.state === "ok";
       const result = store.commit();
@@ -86,7 +87,8 @@ export class World implements CorePort {
 
   /** When {@link commit} wants to be called again; Infinity: nothing waits. */
   get nextCommitDueMs(): number {
-    return this.parts.store.pending > 0 ? this.nextCommitMs : Infinity;
+    const { store } = this.parts;
+    return !store.isVolatile && store.pending > 0 ? this.nextCommitMs : Infinity;
   }
 
   flowTo(transport: Transport, address: string, port: number, via?: Listener): Flow | null {

@@ -54,6 +54,8 @@ const NOTHING_TO_DO: CommitResult = Object.freeze({ ok: true, rows: 0, error: ""
 /** Made by `openStore`. No method throws. */
 export class SqliteStore implements ChangeLog, HtableListener {
   readonly path: string;
+  /** True if nothing outlives the process: commits may then wait until somebody wants a copy ({@link backup}). */
+  readonly isVolatile: boolean;
   #state: StoreState = "ok";
   #lastError = "";
   #isDamaged = false;
@@ -70,6 +72,7 @@ export class SqliteStore implements ChangeLog, HtableListener {
   /** @param db opened and migrated by `openDatabase`; throws what SQLite throws. */
   constructor(db: Database, path: string) {
     this.path = path;
+    this.isVolatile = path === ":memory:";
     this.#db = db;
     this.#usrloc = new UsrlocRows(db);
     this.#htables = new HtableRows(db);
@@ -197,7 +200,7 @@ export class SqliteStore implements ChangeLog, HtableListener {
 
   /** Commits, folds the log into the file and lets go of it. The result is that of the commit. */
   close(): CommitResult {
-    const result = this.commit();
+    const result = this.isVolatile ? NOTHING_TO_DO : this.commit();
     if (this.#state === "closed") return result;
     this.#state = "closed";
     this.#lastError = `Cannot write ${this.path}: the store is closed`;

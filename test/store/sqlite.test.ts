@@ -125,6 +125,22 @@ describe("commit", () => {
     store.close();
   });
 
+  test("S-04 what is only in memory is written when a copy is wanted, and not before", () => {
+    const store = open(":memory:");
+    const alice = aor("alice");
+    const phone = contact(alice, "d1");
+    store.aorSaved(alice);
+    store.contactSaved(phone, false);
+    expect([store.isVolatile, store.pending]).toEqual([true, 2]);
+    const path = freshPath();
+    expect(store.backup(path)).toBe("");
+    store.close();
+    const copy = open(path);
+    expect(copy.isVolatile).toBe(false);
+    expect(copy.load(0).contacts).toEqual([stored(phone)]);
+    copy.close();
+  });
+
   test("S-01 a device that comes back under its id after a removal in the same turn is kept", () => {
     const path = freshPath();
     const store = open(path);
