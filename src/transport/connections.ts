@@ -54,6 +54,7 @@ export class TcpFlow implements Flow {
   isDirty = false;
   /** Why it closes at the next flush; empty if it does not. */
   endReason = "";
+  private keyText = "";
 
   constructor(context: TransportContext, listener: Listener, address: string, port: number, isInbound: boolean) {
     this.listener = listener;
@@ -65,8 +66,10 @@ export class TcpFlow implements Flow {
     this.framer = new StreamFramer(context.limits);
   }
 
+  /** Made once: the trace asks for it with every message. */
   get key(): string {
-    return flowKey(this.transport, this.listener.address, this.listener.port, this.remoteAddress, this.remotePort);
+    const { address, port } = this.listener;
+    return this.keyText ||= flowKey(this.transport, address, port, this.remoteAddress, this.remotePort);
   }
 }
 

@@ -44,6 +44,7 @@ export class UdpFlow implements Flow {
   pins = 0;
   readonly socket: UdpSocket;
   hasWarnedOfMtu = false;
+  private keyText = "";
 
   constructor(socket: UdpSocket, remoteAddress: string, remotePort: number) {
     this.socket = socket;
@@ -52,8 +53,10 @@ export class UdpFlow implements Flow {
     this.remotePort = remotePort;
   }
 
+  /** Made once: the trace asks for it with every message, and a contact keeps the same string. */
   get key(): string {
-    return flowKey("udp", this.listener.address, this.listener.port, this.remoteAddress, this.remotePort);
+    const { address, port } = this.listener;
+    return this.keyText ||= flowKey("udp", address, port, this.remoteAddress, this.remotePort);
   }
 }
 
