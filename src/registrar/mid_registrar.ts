@@ -187,7 +187,7 @@ export class MidRegistrar {
   private writeUpstream(request: RegisterRequest, upstream: number, order: number, arrivedAtMs: number): void {
     const { aorKey, callId, cseq } = request;
     const known = this.usrloc.find(aorKey);
-    const isOneForAll = this.mode === "aor" || request.isWildcard;
+    const isOneForAll = this.mode === "aor";
     if (isOneForAll && !this.inFlight.takesUpstream(aorKey, order)) return;
     if (upstream === 0) {
       if (known === undefined || (!isOneForAll && known.contacts.length > 0)) return;
