@@ -40,6 +40,8 @@ export class UdpFlow implements Flow {
   readonly remotePort: number;
   state: FlowState = "open";
   lastHeardMs = 0;
+  /** When it was made: until something is heard over it, its age counts from here. */
+  sinceMs = 0;
   /** How many owners (registered contacts) need the flow to stay known; see `Transports.pin`. */
   pins = 0;
   readonly socket: UdpSocket;
@@ -225,7 +227,7 @@ export class UdpSocket {
         continue;
       }
       const [key, flow] = next.value;
-      if (flow.pins === 0 && nowMs - flow.lastHeardMs > this.#context.limits.idleTimeoutMs) this.#flows.delete(key);
+      if (flow.pins === 0 && nowMs - usedMs(flow) > this.#context.limits.idleTimeoutMs) this.#flows.delete(key);
     }
   }
 
@@ -285,7 +287,8 @@ export class UdpSocket {
     // More than one too many after flows were unpinned.
     while (this.#flows.size - this.#pinnedFlows >= this.#context.limits.maxUdpFlows && this.#evict());
     const flow = new UdpFlow(this, remoteAddress, remotePort);
-    flow.lastHeardMs = this.#context.now();
+    // Not lastHeardMs: a flow put back after a restart is one nobody was heard over yet (R-18).
+    flow.sinceMs = this.#context.now();
     this.#flows.set(key, flow);
     return flow;
   }
@@ -308,7 +311,7 @@ export class UdpSocket {
       const [key, flow] = next.value;
       if (flow.pins > 0) continue;
       seen++;
-      if (victim === null || flow.lastHeardMs < victim.lastHeardMs) {
+      if (victim === null || usedMs(flow) < usedMs(victim)) {
         victim = flow;
         victimKey = key;
       }
@@ -391,6 +394,11 @@ export class UdpSocket {
   #name(): string {
     return `udp ${hostPort(this.listener.address, this.listener.port)}`;
   }
+}
+
+/** When the flow was last of use. */
+function usedMs(flow: UdpFlow): number {
+  return Math.max(flow.lastHeardMs, flow.sinceMs);
 }
 
 /** A number for IPv4, which costs a quarter of a joined string: four bytes of address and two of port fit 53 bits. */

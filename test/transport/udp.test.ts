@@ -260,6 +260,8 @@ test("R-18 a UDP flow is built again from its key, if the listener is there stil
   const key = `udp|127.0.0.1:${listener.port}|127.0.0.1:${peer.port}`;
   const flow = transports.flowFromKey(key) as UdpFlow;
   expect(flow.key).toBe(key);
+  // Nobody was heard over it yet: calls must push as well (W-02).
+  expect(flow.lastHeardMs).toBe(0);
   rig.send(flow, request("1"));
   expect((await peer.inbox.next()).from).toBe(`127.0.0.1 ${listener.port}`);
   const key6 = `udp|[::1]:${rig6.listener.port}|[2001:db8::7]:40123`;
