@@ -16,14 +16,10 @@ test("O-05 counters have their labels in order", () => {
   const metrics = new Metrics();
   metrics.count("push_total", "acme|accepted");
   metrics.count("push_total", "acme|accepted");
-  metrics.count("push_total", "acme|accepted");
   metrics.count("push_total", "acme");
   metrics.count("calls_total", "answered");
   expect(samples(metrics, "push_total")).toEqual({
     'push_total{provider="acme",result="accepted"}': 2,
-  });
-  expect(samples(metrics, "push_total")).toEqual({
-    'push_total{provider="acme",result="accepted"}': 1,
     'push_total{provider="acme",result=""}': 1,
   });
   expect(metrics.value("calls_total", "answered")).toBe(1);
@@ -39,10 +35,10 @@ test("O-05 a counter without labels begins at 0 and has one series whatever it i
 
 test("O-05 label values from the network cannot grow the memory", () => {
   const metrics = new Metrics();
-  for (let i = 0; i < 1000; i++) metrics.count("sip_messages_total", "in|udp|METHOD" + i);
+  for (let i = 0; i < 1000; i++) metrics.count("push_total", "acme|reason" + i);
   const series = samples(metrics, "push_total");
   expect(Object.keys(series).length).toBe(201);
-  expect(series['sip_messages_total{direction="other",transport="other",kind="other"}']).toBe(800);
+  expect(series['push_total{provider="other",result="other"}']).toBe(800);
 });
 
 test("O-05 a histogram counts up to and including its bounds", () => {
