@@ -9,6 +9,7 @@ import { Qualify } from "./proxy/qualify.ts";
 import { FlowTokens } from "./proxy/record_route.ts";
 import { Router, type RouterUser } from "./proxy/router.ts";
 import { refusalOf } from "./proxy/validate.ts";
+import { stripPushParams } from "./push/parameters.ts";
 import { Bindings } from "./registrar/apply.ts";
 import { Authenticator } from "./registrar/authenticator.ts";
 import { LocalRegistrar } from "./registrar/local_registrar.ts";
@@ -24,10 +25,11 @@ import { type Message, parseMessage } from "./sip/message.ts";
 import { reasonPhrase } from "./sip/reason.ts";
 import { receivedVia, responseTo } from "./sip/response.ts";
 import { unquote } from "./sip/scan.ts";
-import type { ServerTransaction } from "./transaction/server.ts";
 import { canonicalUser, parseUri, withoutHeaders } from "./sip/uri.ts";
+import type { ServerTransaction } from "./transaction/server.ts";
 import { Transactions } from "./transaction/table.ts";
 import { Schedule } from "./transaction/timers.ts";
+import type { Binding } from "./usrloc/binding.ts";
 import type { Aor, ChangeLog, Contact, StoredAor, StoredContact } from "./usrloc/model.ts";
 import { type FlowPins, type RemovalCause, Usrloc } from "./usrloc/usrloc.ts";
 
@@ -73,9 +75,9 @@ export class Core implements RouterUser, RegistrarUser {
     this.router = new Router(this.usrloc, this.own, new FlowTokens(secrets.installation), this.pbx, this, {
       domains: config.domain,
       isTrusted: (address) => this.config.security.trust.some((network) => network.contains(address)),
+      isKnownUser: (user, domain) => this.isKnownUser(user, domain),
     });
     this.table = new Transactions(port, this.schedule, this.router);
-      isKnownUser: (user, domain) => this.isKnownUser(user, domain),
     this.router.table = this.table;
     this.qualify = this.pbx === null ? null : new Qualify(this.table, this.pbx, 0);
     this.silo = new Silo(port, this.table, this.usrloc, siloSettings(config));
@@ -226,6 +228,16 @@ export class Core implements RouterUser, RegistrarUser {
     return this.local === null || this.local.authorize(transaction);
   }
 
+  /** RFC 8599 §4: pn-* never leave the REGISTER; RFC 3261 §19.1.1: nor does a headers part become part of a request. */
+  requestUri(contact: Contact): string {
+    const binding = contact as Binding;
+    if (binding.requestUri === "") {
+      const uri = parseUri(binding.uri);
+      binding.requestUri = stripPushParams(uri === null ? binding.uri : withoutHeaders(uri));
+    }
+    return binding.requestUri;
+  }
+
   onRegistered(contact: Contact, arrivedAtMs: number): void {
     this.silo.deviceRegistered(contact, arrivedAtMs);
   }
@@ -290,6 +302,16 @@ export class Core implements RouterUser, RegistrarUser {
     return false;
   }
 
+  /** True if the users file has this user, in the domain or, where the host is but an address of ours, in the first realm. */
+  private isKnownUser(user: string, domain: string): boolean {
+    const { users } = this.secrets;
+    if (users === null) return false;
+    const name = canonicalUser(user);
+    if (users.find(name, domain) !== null) return true;
+    const realms = this.config.domain.length > 0 ? this.config.domain : users.realms;
+    return realms.length > 0 && !realms.includes(domain) && users.find(name, realms[0]!) !== null;
+  }
+
   private isPbxTrusted(address: string): boolean {
     return this.config.pbx!.trust.some((network) => network.contains(address));
   }
@@ -305,16 +327,6 @@ export class Core implements RouterUser, RegistrarUser {
 }
 
 function siloSettings(config: Config): SiloSettings {
-  /** True if the users file has this user, in the domain or, where the host is but an address of ours, in the first realm. */
-  private isKnownUser(user: string, domain: string): boolean {
-    const { users } = this.secrets;
-    if (users === null) return false;
-    const name = canonicalUser(user);
-    if (users.find(name, domain) !== null) return true;
-    const realms = this.config.domain.length > 0 ? this.config.domain : users.realms;
-    return realms.length > 0 && !realms.includes(domain) && users.find(name, realms[0]!) !== null;
-  }
-
   const { wake, limits } = config;
   return {
     windowMs: wake.window,

@@ -16,7 +16,7 @@ export function isLoose(uri: Uri): boolean {
 }
 
 /**
- * RFC 3261 §16.4: the Request-URI is a Record-Route value of ours, so the last Route is the real one.
+ * RFC 3261 §16.4: the Request-URI is a Record-Route value of ours and the last Route the real one.
  * @returns the request as a loose router would have sent it; null if its Route cannot be read
  */
 export function fromStrictRouter(request: Message): Message | null {
@@ -33,8 +33,15 @@ export function fromStrictRouter(request: Message): Message | null {
   const uri = parseNameAddr(raw.slice(at, end))?.uri ?? null;
   if (uri === null) return null;
   const edit = new Edit(raw).replace(request.uriStart, request.uriEnd, withoutHeaders(uri));
-  if (at === start) edit.removeLine(request, n);
-  else edit.replace(at - 1, end, "");
+  const ours = "<" + request.uri!.text + ">";
+  const first = request.find(ROUTE);
+  if (first === n && at === start) edit.replace(start, end, ours);
+  else {
+    // Its token is in it: back to the top of Route with it.
+    edit.insert(request.valueStart(first), ours + ", ");
+    if (at === start) edit.removeLine(request, n);
+    else edit.replace(at - 1, end, "");
+  }
   return readAgain(edit);
 }
 

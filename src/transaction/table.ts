@@ -33,7 +33,6 @@ export class Transactions {
   private branchCount = 0;
 
   constructor(readonly port: TransactionPort, readonly schedule: Schedule, private readonly user: TransactionUser) {
-    // Unguessable: a response must name the branch, so nobody who has not seen the request can forge one.
     this.branchStart = "z9hG4bK" + port.token(12);
   }
 
@@ -45,10 +44,14 @@ export class Transactions {
     return this.clients.size;
   }
 
-  /** A branch value no transaction had before, across restarts too. `suffix`: what the proxy wants to find again in its Via. */
+  /**
+   * A branch value no transaction had before, across restarts too. Each one is unguessable: a response is believed by
+   * its branch, so a phone that has seen its own must not be able to answer a REGISTER or a call of somebody else.
+   * @param suffix what the proxy wants to find again in its Via
+   */
   newBranch(suffix = ""): string {
     this.branchCount++;
-    return this.branchStart + this.branchCount.toString(36) + suffix;
+    return this.branchStart + this.branchCount.toString(36) + this.port.token(10) + suffix;
   }
 
   /** A request without a problem. */
