@@ -75,6 +75,8 @@ export class Rig {
   readonly flows: TestFlow[] = [];
   readonly counters = new Map<string, number>();
   readonly logs: string[] = [];
+  /** Everything the core drew that should be unguessable. */
+  readonly tokens: string[] = [];
   /** Flows the core asked for itself, in order. */
   readonly opened: TestFlow[] = [];
   /** Transports `flowTo` refuses. */
@@ -217,7 +219,11 @@ export class Rig {
       isLogged: () => true,
       log: (level, message) => void this.logs.push(`${level} ${message}`),
       event() {},
-      token: (length) => (++this.#tokens).toString(36).padStart(length, "t"),
+      token: (length) => {
+        const token = (++this.#tokens).toString(36).padStart(length, "t");
+        this.tokens.push(token);
+        return token;
+      },
       push() {},
       cancelPush() {},
       pin() {},
