@@ -80,6 +80,21 @@ export class Branch implements ClientOwner, Due {
     this.client = this.table.send(wire, method, branch, this.target.flow, this);
   }
 
+  /** Fails before anything is sent (Max-Breadth). */
+  refuse(status: number): void {
+    this.status = status;
+    this.state = "failed";
+    this.end(null);
+  }
+
+  /** Its 2xx cannot be passed on: the fork has ended its dialog, the branch counts as failed. */
+  spoil(): void {
+    this.isHungUp = true;
+    this.status = 502;
+    this.state = "failed";
+    this.owner.onBranchEnded(this, null);
+  }
+
   /**
    * The device was just heard of on this very flow: an INVITE that nobody has answered goes again now, not at the
    * next retransmission, which may be 16 s away.
@@ -115,16 +130,22 @@ export class Branch implements ClientOwner, Due {
     }
     this.table.schedule.deadlines.cancel(this);
     if (status < 300) {
+      if (this.isHungUp) return this.owner.onBranchAnswered(this, response, false);
       const isFirst = this.state !== "answered";
       this.state = "answered";
       this.status = status;
       if (isFirst) this.isEnded = true;
       return this.owner.onBranchAnswered(this, response, isFirst);
     }
+    // The CANCEL of Timer C is answered: that says nothing new.
+    if (this.isEnded && this.isCancelSent) return;
     this.status = status;
     this.final = response;
+    this.isLocal = false;
     if (this.state !== "cancelled") this.state = isDecline(status) ? "declined" : "failed";
-    this.end(response);
+    // After our own 408 the phone's late word still counts, if the call is open.
+    this.isEnded = true;
+    this.owner.onBranchEnded(this, response);
   }
 
   onFailure(failure: ClientFailure): void {

@@ -5,7 +5,8 @@
  *               calling, proceeding ─3xx..6xx→ completed ─D→ terminated    calling ─B→ terminated
  *   non-INVITE  trying ─1xx→ proceeding ─final→ completed ─K→ terminated   trying, proceeding ─F→ terminated
  *
- * A failed flow terminates any of them that has no final response yet.
+ * A failed flow terminates any of them that has no final response yet. An INVITE that Timer B ended goes on listening
+ * for another 64·T1: its phone may be heard of after all, and must not ring or be connected to nobody (W-11, W-12).
  */
 import type { Flow } from "../sip/flow.ts";
 import { ackForFailure } from "../sip/forward.ts";
@@ -36,6 +37,8 @@ export class ClientTransaction implements Due, Lingering {
   private timeoutAtMs: number;
   private lastSentMs = 0;
   private isQuiet = false;
+  /** Timer B has fired, its owner knows: only what comes from the phone counts any more. */
+  private isLapsed = false;
   private ack = "";
 
   constructor(
@@ -140,7 +143,7 @@ export class ClientTransaction implements Due, Lingering {
   /** Timers A, B, E, F. */
   onDue(nowMs: number): void {
     if (!this.isPending) return;
-    if (nowMs >= this.timeoutAtMs) return this.fail("timeout");
+    if (nowMs >= this.timeoutAtMs) return this.isInvite && !this.isLapsed ? this.lapse() : this.fail("timeout");
     const { deadlines } = this.table.schedule;
     if (this.flow.isReliable || this.isQuiet) return deadlines.set(this, this.timeoutAtMs);
     this.lastSentMs = nowMs;
@@ -154,11 +157,17 @@ export class ClientTransaction implements Due, Lingering {
     this.terminate();
   }
 
+  private lapse(): void {
+    this.isLapsed = true;
+    this.quiet();
+    this.owner?.onFailure("timeout", this);
+  }
+
   private fail(failure: ClientFailure): void {
     this.terminate();
     const owner = this.owner;
     this.owner = null;
-    owner?.onFailure(failure, this);
+    if (!this.isLapsed) owner?.onFailure(failure, this);
   }
 
   private terminate(): void {

@@ -115,3 +115,39 @@ test("W-12 a repeated 2xx of the winner is passed until its ACK comes", () => {
   expect(call.statuses.filter((status) => status === 200).length).toBe(2);
   expect(call.finals.length).toBe(1);
 });
+
+test("W-12 a 2xx after the 408 of a phone that was never heard of is acknowledged and ended by us", () => {
+  for (const transport of ["tcp", "udp"] as const) {
+    const w = new World();
+    const a = w.awake("alice", { transport, push: null, ringMs: null, answerMs: 40_000 });
+    const call = w.pbx.call("alice");
+    w.advance(35_000);
+    expect(call.finals.map((final) => final.status)).toEqual([408]);
+    w.advance(10_000);
+    expect([a.call.byes, a.call.state]).toEqual([1, "ended"]);
+    w.advance(100_000);
+    expect(call.finals.length).toBe(1);
+    expect(Object.values(w.dust()).every((left) => left === 0)).toBe(true);
+  }
+});
+
+test("W-11 a phone that rings only after its 408 gets its CANCEL", () => {
+  const w = new World();
+  const a = w.awake("alice", { push: null, ringMs: 40_000 });
+  const call = w.pbx.call("alice");
+  w.advance(45_000);
+  expect(call.finals.map((final) => final.status)).toEqual([408]);
+  expect(a.call.state).toBe("cancelled");
+});
+
+test("W-15 a phone's own word after our 408 counts as long as the call is open", () => {
+  const w = new World();
+  w.awake("alice", { push: null, ringMs: null, decline: { afterMs: 35_000, status: 486 } });
+  const other = w.awake("alice", { push: null });
+  const call = w.pbx.call("alice");
+  w.advance(36_000);
+  expect(call.status).toBe(0);
+  other.call.decline(404);
+  w.advance(100);
+  expect(call.finals.map((final) => final.status)).toEqual([486]);
+});
