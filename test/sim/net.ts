@@ -75,6 +75,10 @@ export const LISTENERS: Record<"udp" | "tcp", Listener> = {
 
 export class Net {
   readonly packets: Packet[] = [];
+  /** Told of everything sent, for those that want to meddle. */
+  onPacket: (packet: Packet) => void = () => {};
+  /** A link is closed this long before latefork's core is told. */
+  closeGapMs = 0;
   readonly #udp = new Map<string, Link>();
   readonly #connections = new Set<Link>();
   /** Who is found at an address. */
@@ -148,7 +152,8 @@ export class Net {
     link.state = "closed";
     this.#connections.delete(link);
     if (link.isUp && !link.isClosedByPeer) link.peer?.onLinkClosed(link);
-    this.core.closed(link, reason);
+    if (this.closeGapMs === 0) this.core.closed(link, reason);
+    else this.agenda.add(this.core.nowMs + this.closeGapMs, () => this.core.closed(link, reason), true);
   }
 
   #carry(link: Link, text: string, isFromCore: boolean): void {
@@ -156,6 +161,7 @@ export class Net {
     const peer = link.peer?.name ?? link.remoteAddress + ":" + link.remotePort;
     const packet: Packet = { atMs: nowMs, isFromCore, peer, link, text, fate: "sent" };
     this.packets.push(packet);
+    this.onPacket(packet);
     if (link.peer === null || !link.isUp || link.isClosedByPeer || link.state === "closed") {
       packet.fate = "dead";
       return;

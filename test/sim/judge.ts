@@ -1,0 +1,173 @@
+/** What must hold in every world, whatever happened in it. */
+import type { Call } from "../../src/silo/call.ts";
+import { parseMessage } from "../../src/sip/message.ts";
+import type { Contact } from "../../src/usrloc/model.ts";
+import { type Actor, Chaos } from "./chaos.ts";
+import { DOMAIN } from "./pbx.ts";
+import type { PhoneCall } from "./phone.ts";
+
+/**
+ * Runs one seed.
+ * @returns what went wrong, a line each; empty if nothing did
+ */
+export function judge(seed: number): { wrongs: string[]; story: () => string } {
+  const chaos = new Chaos(seed);
+  const judgement = new Judgement(chaos);
+  try {
+    chaos.run();
+    judgement.atTheEnd();
+  } catch (error) {
+    judgement.wrong(`threw ${error instanceof Error ? error.stack ?? error.message : error}`);
+  }
+  return { wrongs: judgement.wrongs, story: () => story(chaos) };
+}
+
+class Judgement {
+  readonly wrongs: string[] = [];
+  #registered: { aor: string; device: string }[] = [];
+  readonly #seen = new Set<string>();
+
+  constructor(private readonly chaos: Chaos) {
+    const { w } = chaos;
+    w.onTurn = () => this.#afterTurn();
+    w.port.onSaved = (contact) => this.#onSaved(contact);
+    const { event } = w.port;
+    w.port.event = (what) => {
+      if (what.type === "registration" && what.state === "registered") {
+        this.#registered.push({ aor: String(what.aor), device: String(what.device) });
+      }
+      event.call(w.port, what);
+    };
+  }
+
+  wrong(text: string): void {
+    if (this.wrongs.length < 20 && !this.wrongs.includes(text)) this.wrongs.push(text);
+  }
+
+  /** R-01: nothing is written without the PBX's 2xx in this very turn. */
+  #onSaved(contact: Contact): void {
+    const { w } = this.chaos;
+    const isRegistration = !this.#seen.has(contact.id) || contact.registeredAtMs === w.nowMs;
+    this.#seen.add(contact.id);
+    if (!isRegistration) return;
+    const isAccepted = w.heardInTurn.some((text) => {
+      if (!/^SIP\/2\.0 2\d\d/.test(text)) return false;
+      const message = parseMessage(text);
+      return message.cseqMethod === "REGISTER" && `${message.to.uri!.user}@${DOMAIN}` === contact.aor.key;
+    });
+    if (!isAccepted) this.wrong(`R-01 ${contact.id} of ${contact.aor.key} was written without a 2xx of the PBX`);
+  }
+
+  #afterTurn(): void {
+    const { silo } = this.chaos.w.core;
+    if (silo.openCalls > 0) {
+      for (const calls of silo.openByAor().values()) for (const call of calls) this.#atMostOne(call);
+    }
+    for (const { aor, device } of this.#registered) for (const call of silo.callsOf(aor)) this.#hasJoined(call, device);
+    this.#registered.length = 0;
+  }
+
+  /** W-05: at most one live branch per device and call. */
+  #atMostOne(call: Call): void {
+    const live = new Set<string>();
+    for (const branch of call.fork.branches) {
+      if (!branch.isLive) continue;
+      if (live.has(branch.target.contactId)) this.wrong(`W-05 two live branches of ${branch.target.contactId}`);
+      live.add(branch.target.contactId);
+    }
+  }
+
+  /** W-04: a device that registers while the call is open, and has not declined, has the INVITE. */
+  #hasJoined(call: Call, device: string): void {
+    const contact = this.chaos.w.core.usrloc.contact(device);
+    if (!call.isOpen || contact === undefined || contact.flow === null || contact.flow.state === "closed") return;
+    if (call.onlyDevice !== null && call.onlyDevice !== device) return;
+    if (this.chaos.handled.has(call.record.callId)) return;
+    const branches = call.fork.branches.filter((branch) => branch.target.contactId === device);
+    const hasIt = branches.some((branch) =>
+      branch.state === "ringing" || branch.state === "declined" || branch.state === "answered" ||
+      (branch.target.flow === contact.flow && (branch.isLive || branch.final !== null))
+    );
+    if (!hasIt) this.wrong(`W-04 ${device} registered and did not join the open call ${call.record.callId}`);
+  }
+
+  atTheEnd(): void {
+    for (const { call } of this.chaos.calls) this.#oneFinal(call);
+    for (const [name, left] of Object.entries(this.chaos.w.dust())) {
+      if (left !== 0) this.wrong(`${left} left in ${name} when the dust has settled`);
+    }
+    this.#pins();
+    for (const actor of this.chaos.actors) for (const call of actor.phone.calls) this.#phoneAtPeace(actor, call);
+    for (const log of this.chaos.w.port.logs) if (log.level === "error") this.wrong(`logged an error: ${log.message}`);
+  }
+
+  /** W-07: exactly one final response, always; several only if several phones answered. In time. */
+  #oneFinal(call: Chaos["calls"][number]["call"]): void {
+    const { chaos } = this;
+    const { finals, callId } = call;
+    const isAnswered = chaos.w.core.silo.allRecords().some((record) =>
+      record.callId === callId && record.result === "answered"
+    );
+    if (finals.length === 0) {
+      // A lossy LAN may eat every INVITE, or a 200 whose phone then went to sleep and repeats it no more.
+      if (chaos.isLanLossy && (call.isTimedOut || isAnswered)) return;
+      return this.wrong(`W-07 call ${callId} never got a final response`);
+    }
+    const statuses = finals.map((final) => final.status);
+    const answers = statuses.filter((status) => status < 300).length;
+    if (answers > 0 ? answers !== statuses.length : statuses.length > 1) {
+      this.wrong(`W-07 call ${callId} got the finals ${statuses.join(", ")}`);
+    }
+    if (chaos.w.core.silo.settings.isSingleAnswer && answers > 1) {
+      this.wrong(`W-12 call ${callId} got ${answers} answers`);
+    }
+    const answered = chaos.actors.flatMap(({ phone }) => phone.calls).filter((phoneCall) =>
+      phoneCall.invite.callId === callId && phoneCall.incoming.status === 200
+    );
+    if (answers > answered.length) this.wrong(`W-12 call ${callId}: ${answers} answers of ${answered.length} phones`);
+    const slackMs = 110 + (chaos.isLanLossy ? 8000 : 10);
+    if (call.finalAfterMs > chaos.ringTimeoutMs + slackMs && answers === 0) {
+      this.wrong(`W-07 call ${callId} ended after ${call.finalAfterMs} ms`);
+    }
+  }
+
+  /** No flow is kept for a contact that is not reached over it. */
+  #pins(): void {
+    const { w } = this.chaos;
+    let pinned = 0;
+    for (const count of w.port.pins.values()) pinned += count;
+    let reached = 0;
+    for (const aor of w.core.usrloc.all()) for (const contact of aor.contacts) if (contact.flow !== null) reached++;
+    if (pinned !== reached) this.wrong(`${pinned} flows pinned for ${reached} contacts`);
+  }
+
+  /** W-10 to W-13: no phone that stayed in reach rings on, or waits for an ACK that never comes. */
+  #phoneAtPeace(actor: Actor, call: PhoneCall): void {
+    const { chaos } = this;
+    if (actor.lastDownMs >= call.atMs || actor.phone.isAsleep || call.incoming.link !== actor.phone.link) return;
+    const { link } = call.incoming;
+    if (link.state === "closed" || link.isClosedByPeer) return;
+    // Whoever is evicted in a call is not found any more by what belongs to its dialog.
+    if (chaos.w.port.changes.some((change) => change.what === "removed" && change.atMs >= call.atMs - 1000)) return;
+    // Where its 180 was lost, nobody knows that it rings.
+    const isLossy = chaos.isInternetLossy && !link.isReliable;
+    const what = `${actor.phone.name} in call ${call.invite.callId}`;
+    if (call.state === "ringing" && !isLossy) this.wrong(`W-11 ${what} rings for ever`);
+    if (call.state === "answered" && !(isLossy || chaos.isLanLossy)) this.wrong(`W-12 ${what} never got its ACK`);
+  }
+}
+
+function story(chaos: Chaos): string {
+  const { w } = chaos;
+  const calls = w.core.silo.allRecords().map((record) => {
+    const lines = record.timeline.map(({ tMs, event, from, to, label, note, device }) =>
+      `  ${(tMs / 1000).toFixed(4).padStart(9)} ${event} ${from ?? ""}→${to ?? ""} ${label ?? ""} ${note ?? ""} ${
+        device ?? ""
+      }`
+    );
+    return `call ${record.callId} at ${(record.startedAtMs - START_MS) / 1000}: ${record.outcome}\n${lines.join("\n")}`;
+  });
+  return `${chaos.deeds.join("\n")}\n\n${w.story()}\n\n${calls.join("\n")}`;
+}
+
+const START_MS = Date.parse("2026-01-02T03:04:05Z");
