@@ -92,8 +92,9 @@ export class LocalRegistrar {
   /** True if the proven user is the user of this AoR: the name alone says nothing where another domain has it too. */
   private isSelf(who: ProvenUser, user: string, domain: string): boolean {
     if (canonicalUser(who.user) !== user) return false;
-    const realms = this.authenticator!.realms;
-    return who.realm.toLowerCase() === domain || (!realms.includes(domain) && who.realm.toLowerCase() === realms[0]);
+    const realm = who.realm.toLowerCase();
+    const realms = this.authenticator!.realms.map((ours) => ours.toLowerCase());
+    return realm === domain || (!realms.includes(domain) && realm === realms[0]);
   }
 
   private authenticate(server: ServerTransaction): ProvenUser | null {
@@ -101,7 +102,7 @@ export class LocalRegistrar {
     const isRegister = request.method === "REGISTER";
     if (this.authenticator === null) {
       this.port.count("rejected_total", "no_users");
-      server.respond(403, "No users and no trusted sources are configured");
+      server.respondOnce(403, "No users and no trusted sources are configured");
       return null;
     }
     const values = request.values(isRegister ? AUTHORIZATION : PROXY_AUTHORIZATION);
@@ -120,7 +121,8 @@ export class LocalRegistrar {
       this.port.count("rejected_total", "auth_" + verdict.reason);
       this.port.log("info", `Digest refused: ${verdict.reason}`, { aor: identity.text, flow: server.flow.key });
     }
-    server.respond(
+    // Nothing is known of who asks: no state is kept for him.
+    server.respondOnce(
       challenge.status,
       "",
       challenge.values.map((value) => challenge.header + ": " + value + "\r\n").join(""),

@@ -9,7 +9,12 @@ describe("R-17 two REGISTERs at the PBX at the same time end in the state of the
   const add: RegisterText = { callId: "one", cseq: 1, expires: 600 };
   const remove: RegisterText = { callId: "two", cseq: 1, expires: 0 };
   const wildcard: RegisterText = { callId: "two", cseq: 1, contacts: ["*"], expires: 0 };
-  const otherAdd: RegisterText = { callId: "two", cseq: 1, expires: 300, contacts: ["<sip:alice@192.0.2.7:5060>;q=0.5"] };
+  const otherAdd: RegisterText = {
+    callId: "two",
+    cseq: 1,
+    expires: 300,
+    contacts: ["<sip:alice@192.0.2.7:5060>;q=0.5"],
+  };
   const cases: [string, RegisterText, RegisterText, number][] = [
     ["add, then remove", add, remove, 0],
     ["add, then wildcard", add, wildcard, 0],

@@ -39,10 +39,12 @@ describe("R-08 the last device expires", () => {
   });
 
   test("R-08 challenged: answered with the user's credentials", () => {
-    for (const [status, challenge, header] of [
-      ["401 Unauthorized", CHALLENGE, "Authorization"],
-      ["407 Proxy Authentication Required", CHALLENGE.replace("WWW", "Proxy"), "Proxy-Authorization"],
-    ] as const) {
+    for (
+      const [status, challenge, header] of [
+        ["401 Unauthorized", CHALLENGE, "Authorization"],
+        ["407 Proxy Authentication Required", CHALLENGE.replace("WWW", "Proxy"), "Proxy-Authorization"],
+      ] as const
+    ) {
       const { rig } = aboutToExpire({ secrets: { credentials: secretOf("alice") } });
       rig.pass(1);
       const first = rig.one(rig.pbx);
@@ -105,7 +107,12 @@ describe("R-08 the last device expires", () => {
     rig.close(phone);
     const device = rig.core.usrloc.find(AOR)!.contacts[0]!.id;
     rig.pass(1000);
-    rig.core.pushResult({ uuid: "u", outcome: "dead", status: 410, reason: "gone", ms: 5 }, device, "tok", rig.clock.nowMs);
+    rig.core.pushResult(
+      { uuid: "u", outcome: "dead", status: 410, reason: "gone", ms: 5 },
+      device,
+      "tok",
+      rig.clock.nowMs,
+    );
     expect(headers(rig.one(rig.pbx), "Contact")[0]).toEndWith(";expires=0");
     expect(contactsOf(rig)).toEqual([]);
   });
