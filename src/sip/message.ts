@@ -6,9 +6,9 @@
  * Parsing never throws. A malformed message comes back with a `problem` that carries the status to answer.
  */
 import { CALL_ID, CONTENT_LENGTH, CSEQ, FROM, headerId, MAX_FORWARDS, TO, VIA } from "./header.ts";
-import { type NameAddr, parseNameAddr } from "./name_addr.ts";
+import { type NameAddr, parseNameAddr, parseNameAddrAt } from "./name_addr.ts";
 import { digits, equalsIgnoreCase, isLws, isToken, isTokenChar, skipLws, splitList, trimLwsEnd } from "./scan.ts";
-import { parseUri, type Uri } from "./uri.ts";
+import { parseUriAt, type Uri } from "./uri.ts";
 import { parseVia, type Via } from "./via.ts";
 
 /** What is wrong with a message, and what to answer if it is a request. */
@@ -55,6 +55,7 @@ export class Message {
   private fromHeader: NameAddr | null = null;
   private toHeader: NameAddr | null = null;
   private callIdText = "";
+  private hasFolds = false;
 
   constructor(raw: string) {
     this.raw = raw;
@@ -104,7 +105,8 @@ export class Message {
 
   /** Value of line `n`, trimmed, folds replaced by one space. */
   valueAt(n: number): string {
-    return unfold(this.raw.slice(this.valueStart(n), this.valueEnd(n)));
+    const value = this.raw.slice(this.valueStart(n), this.valueEnd(n));
+    return this.hasFolds ? unfold(value) : value;
   }
 
   /** Value of the first line of header `id`; undefined if there is none. */
@@ -163,7 +165,13 @@ export class Message {
 
   private nameAddr(id: number): NameAddr | null {
     const n = this.find(id);
-    return n < 0 ? null : parseNameAddr(this.valueAt(n));
+    return n < 0 ? null : this.nameAddrAt(n);
+  }
+
+  private nameAddrAt(n: number): NameAddr | null {
+    return this.hasFolds
+      ? parseNameAddr(this.valueAt(n))
+      : parseNameAddrAt(this.raw, this.valueStart(n), this.valueEnd(n));
   }
 
   /**
@@ -182,13 +190,15 @@ export class Message {
         return null;
       }
       let end = at - 1;
-      do {
+      for (;;) {
         end = raw.indexOf("\n", end + 1);
         if (end < 0) return { status: 400, text: "The header section does not end with an empty line" };
         // A bare LF would be a line end for some peers and none for others.
         if (raw.charCodeAt(end - 1) !== 13) return { status: 400, text: "A header line ends without CR" };
         // A folded line (RFC 3261 §7.3.1) goes on where the next one starts with white space.
-      } while (isFold(raw, end + 1));
+        if (!isFold(raw, end + 1)) break;
+        this.hasFolds = true;
+      }
       let nameEnd = at;
       while (isTokenChar(raw.charCodeAt(nameEnd))) nameEnd++;
       let colon = nameEnd;
@@ -207,14 +217,14 @@ export class Message {
 
   /** Checks what every message must have. For the parser below alone. */
   check(isDatagram: boolean): Problem | null {
-    let problem: Problem | null = null;
-    const fail = (text: string) => {
-      problem ??= { status: 400, text };
-    };
     const raw = this.raw;
     const index = this.index;
     let seen = 0;
     let contentLength = -1;
+    let fromLine = -1;
+    let toLine = -1;
+    /** The first thing that is wrong. */
+    let text = "";
     for (let i = 0; i < index.length; i += STRIDE) {
       const id = index[i]!;
       const start = index[i + 2]!;
@@ -223,45 +233,48 @@ export class Message {
         case VIA:
           if (seen & (1 << VIA)) continue;
           this.via = parseVia(raw, start, end);
-          if (this.via === null) fail(`Malformed Via "${excerpt(raw, start, end)}"`);
+          if (this.via === null) text ||= `Malformed Via "${excerpt(raw, start, end)}"`;
           break;
         case CALL_ID:
           if (!(seen & (1 << CALL_ID))) this.callIdText = raw.slice(start, end);
-          if (start === end) fail("Call-ID is empty");
-          else if (hasLws(raw, start, end)) fail(`Malformed Call-ID "${excerpt(raw, start, end)}"`);
+          if (start === end) text ||= "Call-ID is empty";
+          else if (hasLws(raw, start, end)) text ||= `Malformed Call-ID "${excerpt(raw, start, end)}"`;
           break;
         case CSEQ:
           this.readCseq(start, end);
           if (this.cseq < 0) {
-            fail(`Malformed CSeq "${excerpt(raw, start, end)}": expected a number below 2^31 and a method`);
+            text ||= `Malformed CSeq "${excerpt(raw, start, end)}": expected a number below 2^31 and a method`;
           }
           break;
         case CONTENT_LENGTH: {
           const length = digits(raw, start, end, 1 << 30);
-          if (length < 0) fail(`Malformed Content-Length "${excerpt(raw, start, end)}"`);
-          else if (contentLength >= 0 && contentLength !== length) fail("Two different Content-Length headers");
+          if (length < 0) text ||= `Malformed Content-Length "${excerpt(raw, start, end)}"`;
+          else if (contentLength >= 0 && contentLength !== length) text ||= "Two different Content-Length headers";
           contentLength = length;
           continue;
         }
         case MAX_FORWARDS:
-          if (digits(raw, start, end, 65535) < 0) fail(`Malformed Max-Forwards "${excerpt(raw, start, end)}"`);
+          if (digits(raw, start, end, 65535) < 0) text ||= `Malformed Max-Forwards "${excerpt(raw, start, end)}"`;
           break;
         case FROM:
+          fromLine = i / STRIDE;
+          break;
         case TO:
+          toLine = i / STRIDE;
           break;
         default:
           continue;
       }
       if (seen & (1 << id)) {
-        fail(`More than one ${raw.slice(index[i + 1]!, raw.indexOf(":", index[i + 1]!)).trim()} header`);
+        text ||= `More than one ${raw.slice(index[i + 1]!, raw.indexOf(":", index[i + 1]!)).trim()} header`;
       }
       seen |= 1 << id;
     }
     const required = (1 << VIA) | (1 << FROM) | (1 << TO) | (1 << CALL_ID) | (1 << CSEQ);
-    if ((seen & required) !== required) fail(`Missing ${missing(seen)}`);
-    if (problem !== null) return problem;
-    this.fromHeader = this.nameAddr(FROM);
-    this.toHeader = this.nameAddr(TO);
+    if ((seen & required) !== required) text ||= `Missing ${missing(seen)}`;
+    if (text !== "") return { status: 400, text };
+    this.fromHeader = this.nameAddrAt(fromLine);
+    this.toHeader = this.nameAddrAt(toLine);
     if (this.fromHeader === null) return { status: 400, text: "Malformed From" };
     if (this.toHeader === null) return { status: 400, text: "Malformed To" };
     if (this.isRequest && this.cseqMethod !== this.method) {
@@ -283,10 +296,13 @@ export class Message {
     let i = start;
     while (i < end && !isLws(raw.charCodeAt(i))) i++;
     const number = digits(raw, start, i, MAX_CSEQ);
-    const method = raw.slice(skipLws(raw, i, end), end);
-    if (number < 0 || !isToken(method)) return;
+    const methodStart = skipLws(raw, i, end);
+    const { method } = this;
+    const isOwn = method !== "" && method.length === end - methodStart && raw.startsWith(method, methodStart);
+    const cseqMethod = isOwn ? method : raw.slice(methodStart, end);
+    if (number < 0 || (!isOwn && !isToken(cseqMethod))) return;
     this.cseq = number;
-    this.cseqMethod = method;
+    this.cseqMethod = cseqMethod;
   }
 }
 
@@ -353,7 +369,7 @@ function readRequestLine(message: Message, lineEnd: number): Problem | null {
       ? { status: 505, text: `Version ${excerpt(version, 0)} is not supported` }
       : requestLineProblem(raw, lineEnd);
   }
-  const uri = parseUri(raw.slice(message.uriStart, uriEnd));
+  const uri = parseUriAt(raw, message.uriStart, uriEnd);
   if (uri === null) return { status: 400, text: `Malformed Request-URI "${excerpt(raw, message.uriStart, uriEnd)}"` };
   // RFC 3261 §19.1.1: a Request-URI has no headers part; a Route hidden in one must never become a Route.
   if (uri.headers !== "") return { status: 400, text: "The Request-URI has a headers part" };

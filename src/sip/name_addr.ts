@@ -1,6 +1,6 @@
 /** name-addr / addr-spec with parameters: From, To, Contact, Route and their kin (RFC 3261 §20.10). */
 import { paramOf, skipLws, skipQuoted, trimLwsEnd, withoutParam } from "./scan.ts";
-import { parseUri, type Uri } from "./uri.ts";
+import { parseUriAt, type Uri } from "./uri.ts";
 
 export interface NameAddr {
   /** Display name as written (quotes kept); empty if none. */
@@ -20,43 +20,74 @@ export interface NameAddr {
  * @returns null if it is malformed: open quote or bracket, unquoted display name with a comma, no URI
  */
 export function parseNameAddr(value: string): NameAddr | null {
-  const end = value.length;
-  let at = skipLws(value, 0, end);
+  return parseNameAddrAt(value, 0, value.length);
+}
+
+/** Parses the name-addr that is `[start, end)` of a longer text: a message need not cut a piece out for it. */
+export function parseNameAddrAt(source: string, start: number, end: number): NameAddr | null {
+  let at = skipLws(source, start, end);
   let display = "";
-  if (value.charCodeAt(at) === 34) {
-    const close = skipQuoted(value, at, end);
+  if (at < end && source.charCodeAt(at) === QUOTE) {
+    const close = skipQuoted(source, at, end);
     if (close < 0) return null;
-    display = value.slice(at, close);
-    at = skipLws(value, close, end);
-    if (value.charCodeAt(at) !== 60) return null;
-  } else {
-    const less = value.indexOf("<", at);
-    if (less >= 0 && !value.slice(at, less).includes(";")) {
-      display = value.slice(at, trimLwsEnd(value, at, less));
+    display = source.slice(at, close);
+    at = skipLws(source, close, end);
+    if (at >= end || source.charCodeAt(at) !== LESS) return null;
+  } else if (at < end && source.charCodeAt(at) !== LESS) {
+    const less = positionOf(source, LESS, at, end);
+    const semicolon = positionOf(source, SEMICOLON, at, end);
+    if (less < end && less < semicolon) {
+      display = source.slice(at, trimLwsEnd(source, at, less));
       // A display name that is not quoted is made of tokens; the separators that would break a list are refused.
       if (/[,"@:<>]/.test(display)) return null;
       at = less;
     }
   }
-  let uriText: string;
-  let params: string;
-  if (value.charCodeAt(at) === 60) {
-    const close = value.indexOf(">", at);
-    if (close < 0) return null;
-    uriText = value.slice(at + 1, close);
-    params = value.slice(skipLws(value, close + 1, end));
+  let uriStart = at;
+  let uriEnd: number;
+  let paramsStart: number;
+  if (at < end && source.charCodeAt(at) === LESS) {
+    uriStart = at + 1;
+    uriEnd = source.indexOf(">", uriStart);
+    if (uriEnd < 0 || uriEnd >= end) return null;
+    paramsStart = skipLws(source, uriEnd + 1, end);
   } else {
     // RFC 3261 §20.10: without brackets every parameter is a header parameter, and the URI may not hold , or ?
-    const semicolon = value.indexOf(";", at);
-    const uriEnd = semicolon < 0 ? end : semicolon;
-    uriText = value.slice(at, trimLwsEnd(value, at, uriEnd));
-    params = semicolon < 0 ? "" : value.slice(semicolon);
-    if (/[,?]/.test(uriText)) return null;
+    paramsStart = positionOf(source, SEMICOLON, at, end);
+    uriEnd = trimLwsEnd(source, at, paramsStart);
+    if (/[,?]/.test(source.slice(at, uriEnd))) return null;
   }
-  if (params !== "" && params.charCodeAt(0) !== 59) return null;
-  const uri = parseUri(uriText);
+  if (paramsStart < end && source.charCodeAt(paramsStart) !== SEMICOLON) return null;
+  const uri = parseUriAt(source, uriStart, uriEnd);
   if (uri === null) return null;
-  return { display, uriText, uri, params, tag: params === "" ? "" : paramOf(params, "tag") ?? "" };
+  const params = paramsStart < end ? source.slice(paramsStart, end) : "";
+  return { display, uriText: uri.text, uri, params, tag: params === "" ? "" : tagOf(source, paramsStart, end) };
+}
+
+const QUOTE = 34;
+const SEMICOLON = 59;
+const LESS = 60;
+
+/** Position of the first `code` in `[start, end)`; `end` if there is none. */
+function positionOf(source: string, code: number, start: number, end: number): number {
+  let at = start;
+  while (at < end && source.charCodeAt(at) !== code) at++;
+  return at;
+}
+
+function tagOf(source: string, start: number, end: number): string {
+  // Nearly always it is the only parameter.
+  if (source.startsWith(";tag=", start) && isPlain(source, start + 5, end)) return source.slice(start + 5, end);
+  return paramOf(source, "tag", start, end) ?? "";
+}
+
+/** True if `[start, end)` holds no further parameter, quote or white space. */
+function isPlain(source: string, start: number, end: number): boolean {
+  for (let i = start; i < end; i++) {
+    const code = source.charCodeAt(i);
+    if (code === SEMICOLON || code === QUOTE || code <= 32) return false;
+  }
+  return true;
 }
 
 /** The value without its `tag`: what people are shown. */

@@ -56,37 +56,53 @@ export function responseTo(
   const raw = request.raw;
   const via = request.via!;
   let out = "SIP/2.0 " + status + " " + reason + "\r\n";
+  // Lines that pass unchanged are mostly neighbours: each run of them is copied in one piece.
+  let runStart = 0;
+  let runEnd = 0;
   let isTop = true;
   for (let n = 0; n < request.count; n++) {
-    switch (request.idAt(n)) {
-      case VIA:
-        if (isTop) {
-          out += "Via: " + viaText + raw.slice(via.end, request.valueEnd(n)) + "\r\n";
-          isTop = false;
-        } else out += raw.slice(request.lineStart(n), request.lineEnd(n));
-        break;
-      case FROM:
-      case CALL_ID:
-      case CSEQ:
-        out += raw.slice(request.lineStart(n), request.lineEnd(n));
-        break;
-      case TO:
-        // A To that cannot be read is not added to: it may have a tag.
-        if (toTag === "" || request.to.tag !== "" || request.to.uri === null) {
-          out += raw.slice(request.lineStart(n), request.lineEnd(n));
-        } else out += raw.slice(request.lineStart(n), request.valueEnd(n)) + ";tag=" + toTag + "\r\n";
-        break;
-      case TIMESTAMP: // §8.2.6.1
-        if (status === 100) out += raw.slice(request.lineStart(n), request.lineEnd(n));
-        break;
-      case RECORD_ROUTE: // a dialog may be built on it (§12.1.1)
-        if (status > 100 && status < 300 && request.method !== "REGISTER") {
-          out += raw.slice(request.lineStart(n), request.lineEnd(n));
-        }
-        break;
+    const id = request.idAt(n);
+    if (!isCopied(id, status, request.method)) continue;
+    const lineStart = request.lineStart(n);
+    const isTopVia: boolean = id === VIA && isTop;
+    if (isTopVia || (id === TO && takesTag(request, toTag))) {
+      out += raw.slice(runStart, runEnd);
+      runStart = runEnd = 0;
+      if (isTopVia) out += "Via: " + viaText + raw.slice(via.end, request.valueEnd(n)) + "\r\n";
+      else out += raw.slice(lineStart, request.valueEnd(n)) + ";tag=" + toTag + "\r\n";
+      if (isTopVia) isTop = false;
+      continue;
     }
+    if (lineStart !== runEnd) {
+      out += raw.slice(runStart, runEnd);
+      runStart = lineStart;
+    }
+    runEnd = request.lineEnd(n);
   }
-  return out + lines + "Content-Length: " + body.length + "\r\n\r\n" + body;
+  return out + raw.slice(runStart, runEnd) + lines + "Content-Length: " + body.length + "\r\n\r\n" + body;
+}
+
+/** A To that cannot be read is not added to: it may have a tag. */
+function takesTag(request: Message, toTag: string): boolean {
+  return toTag !== "" && request.to.tag === "" && request.to.uri !== null;
+}
+
+/** True for the header lines a response takes over (§8.2.6.2). */
+function isCopied(id: number, status: number, method: string): boolean {
+  switch (id) {
+    case VIA:
+    case FROM:
+    case TO:
+    case CALL_ID:
+    case CSEQ:
+      return true;
+    case TIMESTAMP: // §8.2.6.1
+      return status === 100;
+    case RECORD_ROUTE: // a dialog may be built on it (§12.1.1)
+      return status > 100 && status < 300 && method !== "REGISTER";
+    default:
+      return false;
+  }
 }
 
 /**

@@ -32,11 +32,14 @@ export function trimLwsEnd(text: string, start: number, at: number): number {
   return at;
 }
 
+const TOKEN_CHARS = new Uint8Array(128);
+for (const char of "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.!%*_+`'~") {
+  TOKEN_CHARS[char.charCodeAt(0)] = 1;
+}
+
 /** RFC 3261 §25.1 `token`. */
 export function isTokenChar(code: number): boolean {
-  return (code >= 97 && code <= 122) || (code >= 65 && code <= 90) || (code >= 48 && code <= 57) ||
-    code === 45 || code === 46 || code === 33 || code === 37 || code === 42 || code === 95 || code === 43 ||
-    code === 96 || code === 39 || code === 126;
+  return code < 128 && TOKEN_CHARS[code] === 1;
 }
 
 /** True if `text` is one or more token characters. */

@@ -32,65 +32,102 @@ export function isSipScheme(uri: Uri): boolean {
  * @returns null if it is malformed: white space or control characters, no scheme, bad host or port
  */
 export function parseUri(text: string): Uri | null {
-  const colon = text.indexOf(":");
-  if (colon <= 0 || colon === text.length - 1) return null;
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    // space, controls, " < > and DEL never stand in a URI
-    if (code <= 32 || code === 34 || code === 60 || code === 62 || code === 127) return null;
+  return parseUriAt(text, 0, text.length);
+}
+
+/** Parses the URI that is `[start, end)` of a longer text: a message need not cut a piece out for it. */
+export function parseUriAt(source: string, start: number, end: number): Uri | null {
+  // One look at every character finds all the places, as this runs several times a message.
+  let colon = -1;
+  let userColon = -1;
+  let at = -1;
+  let question = -1;
+  let hasEscape = false;
+  for (let i = start; i < end; i++) {
+    switch (characterClass(source.charCodeAt(i))) {
+      case PLAIN:
+        break;
+      case COLON:
+        if (colon < 0) colon = i;
+        else if (userColon < 0) userColon = i;
+        break;
+      case AT:
+        // The user part may hold ";" and "?", so the first "@" ends it (RFC 4475 §3.1.1.9).
+        if (at >= 0 || colon < 0) break;
+        at = i;
+        question = -1;
+        break;
+      case QUESTION:
+        if (question < 0 && colon >= 0) question = i;
+        break;
+      case PERCENT:
+        hasEscape = true;
+        break;
+      default:
+        return null;
+    }
   }
-  const scheme = schemeOf(text, colon);
+  if (colon <= start || colon === end - 1) return null;
+  const scheme = schemeOf(source, start, colon);
   if (scheme === "") return null;
+  const text = source.slice(start, end);
   if (scheme !== "sip" && scheme !== "sips") {
     return { text, scheme, user: "", password: "", host: "", port: 0, params: "", headers: "" };
   }
-  // The user part may hold ";" and "?", so the first "@" ends it (RFC 4475 §3.1.1.9).
-  const at = text.indexOf("@", colon + 1);
   let user = "";
   let password = "";
   if (at >= 0) {
-    user = text.slice(colon + 1, at);
-    if (!escapesAreWhole(user)) return null;
-    const split = user.indexOf(":");
-    if (split >= 0) {
-      password = user.slice(split + 1);
-      user = user.slice(0, split);
-    }
-    if (user === "") return null;
+    const hasPassword = userColon >= 0 && userColon < at;
+    user = source.slice(colon + 1, hasPassword ? userColon : at);
+    if (hasPassword) password = source.slice(userColon + 1, at);
+    if (user === "" || (hasEscape && !escapesAreWhole(source, colon + 1, at))) return null;
   }
   const hostStart = at < 0 ? colon + 1 : at + 1;
-  let hostEnd = hostStart;
-  if (text.charCodeAt(hostStart) === 91) {
-    hostEnd = text.indexOf("]", hostStart) + 1;
-    if (hostEnd === 0 || !isIpv6Reference(text, hostStart, hostEnd)) return null;
-  } else {
-    while (hostEnd < text.length && isHostChar(text.charCodeAt(hostEnd))) hostEnd++;
-    if (hostEnd === hostStart) return null;
-  }
+  const hostEnd = endOfHost(source, hostStart, end);
+  if (hostEnd < 0) return null;
   let next = hostEnd;
   let port = 0;
-  if (text.charCodeAt(next) === 58) {
+  if (next < end && source.charCodeAt(next) === 58) {
     const portStart = ++next;
-    while (next < text.length && text.charCodeAt(next) >= 48 && text.charCodeAt(next) <= 57) {
-      port = port * 10 + text.charCodeAt(next) - 48;
+    while (next < end && source.charCodeAt(next) >= 48 && source.charCodeAt(next) <= 57) {
+      port = port * 10 + source.charCodeAt(next) - 48;
       next++;
       if (port > 65535) return null;
     }
     if (next === portStart || port === 0) return null;
   }
-  const question = text.indexOf("?", next);
-  const paramsEnd = question < 0 ? text.length : question;
-  if ((next < paramsEnd && text.charCodeAt(next) !== 59) || question === text.length - 1) return null;
+  const paramsEnd = question < 0 ? end : question;
+  if ((next < paramsEnd && source.charCodeAt(next) !== 59) || question === end - 1) return null;
   return {
     text,
     scheme,
     user,
     password,
-    host: lowerCase(text.slice(hostStart, hostEnd)),
+    host: lowerCaseAt(source, hostStart, hostEnd),
     port,
-    params: next < paramsEnd ? text.slice(next, paramsEnd) : "",
-    headers: question < 0 ? "" : text.slice(question + 1),
+    params: next < paramsEnd ? source.slice(next, paramsEnd) : "",
+    headers: question < 0 ? "" : source.slice(question + 1, end),
   };
+}
+
+const PLAIN = 0;
+const COLON = 1;
+const AT = 2;
+const QUESTION = 3;
+const PERCENT = 4;
+/** Space, controls, `"`, `<`, `>` and DEL never stand in a URI. */
+const FORBIDDEN = 5;
+
+const CHARACTER_CLASSES = new Uint8Array(128);
+CHARACTER_CLASSES.fill(FORBIDDEN, 0, 33);
+for (const code of [34, 60, 62, 127]) CHARACTER_CLASSES[code] = FORBIDDEN;
+CHARACTER_CLASSES[58] = COLON;
+CHARACTER_CLASSES[64] = AT;
+CHARACTER_CLASSES[63] = QUESTION;
+CHARACTER_CLASSES[37] = PERCENT;
+
+function characterClass(code: number): number {
+  return code < 128 ? CHARACTER_CLASSES[code]! : PLAIN;
 }
 
 /** Value of a URI parameter, `""` if it has none, undefined if it is absent. `name` in lower case. */
@@ -155,16 +192,27 @@ function headerKey(header: string): string {
   return equals < 0 ? header.toLowerCase() : header.slice(0, equals).toLowerCase() + header.slice(equals);
 }
 
-function schemeOf(text: string, colon: number): string {
-  if (equalsIgnoreCase(text, 0, colon, "sip")) return "sip";
-  if (equalsIgnoreCase(text, 0, colon, "sips")) return "sips";
-  for (let i = 0; i < colon; i++) {
-    const code = text.charCodeAt(i) | 32;
-    const raw = text.charCodeAt(i);
+function schemeOf(source: string, start: number, colon: number): string {
+  if (equalsIgnoreCase(source, start, colon, "sip")) return "sip";
+  if (equalsIgnoreCase(source, start, colon, "sips")) return "sips";
+  for (let i = start; i < colon; i++) {
+    const raw = source.charCodeAt(i);
+    const code = raw | 32;
     const isAlpha = code >= 97 && code <= 122;
-    if (!isAlpha && (i === 0 || !((raw >= 48 && raw <= 57) || raw === 43 || raw === 45 || raw === 46))) return "";
+    if (!isAlpha && (i === start || !((raw >= 48 && raw <= 57) || raw === 43 || raw === 45 || raw === 46))) return "";
   }
-  return text.slice(0, colon).toLowerCase();
+  return source.slice(start, colon).toLowerCase();
+}
+
+/** Position after the host that starts at `start`; -1 if there is none. */
+function endOfHost(source: string, start: number, end: number): number {
+  if (start < end && source.charCodeAt(start) === 91) {
+    const close = source.indexOf("]", start);
+    return close >= 0 && close < end && isIpv6Reference(source, start, close + 1) ? close + 1 : -1;
+  }
+  let at = start;
+  while (at < end && isHostChar(source.charCodeAt(at))) at++;
+  return at === start ? -1 : at;
 }
 
 function isHostChar(code: number): boolean {
@@ -184,18 +232,25 @@ function isIpv6Reference(text: string, start: number, end: number): boolean {
   return colons >= 2;
 }
 
-function escapesAreWhole(user: string): boolean {
-  for (let i = user.indexOf("%"); i >= 0; i = user.indexOf("%", i + 1)) {
-    if (!/^[0-9A-Fa-f]{2}$/.test(user.slice(i + 1, i + 3))) return false;
+function escapesAreWhole(source: string, start: number, end: number): boolean {
+  for (let i = start; i < end; i++) {
+    if (source.charCodeAt(i) === 37 && !/^[0-9A-Fa-f]{2}$/.test(source.slice(i + 1, Math.min(i + 3, end)))) {
+      return false;
+    }
   }
   return true;
 }
 
 /** `toLowerCase` that costs nothing when there is nothing to do. */
 export function lowerCase(text: string): string {
-  for (let i = 0; i < text.length; i++) {
+  return lowerCaseAt(text, 0, text.length);
+}
+
+/** The part `[start, end)` in lower case. */
+export function lowerCaseAt(text: string, start: number, end: number): string {
+  for (let i = start; i < end; i++) {
     const code = text.charCodeAt(i);
-    if (code >= 65 && code <= 90) return text.toLowerCase();
+    if (code >= 65 && code <= 90) return text.slice(start, end).toLowerCase();
   }
-  return text;
+  return text.slice(start, end);
 }

@@ -1,7 +1,7 @@
 /** One Via value (RFC 3261 §20.42, RFC 3581 rport). */
 import { digits, elementEnd, equalsIgnoreCase, isTokenChar, nextParam, skipLws, trimLwsEnd } from "./scan.ts";
 import type { Flow, Transport } from "./flow.ts";
-import { lowerCase } from "./uri.ts";
+import { lowerCaseAt } from "./uri.ts";
 
 export class Via {
   /** Positions of this value in the message; `end` is before a comma or the line end. */
@@ -48,7 +48,7 @@ export function parseVia(raw: string, start: number, lineEnd: number): Via | nul
     const hasValue = valueStart >= 0;
     if (equalsIgnoreCase(raw, nameStart, nameEnd, "branch")) {
       if (!hasValue) return null;
-      via.branch = lowerCase(raw.slice(valueStart, valueEnd));
+      via.branch = lowerCaseAt(raw, valueStart, valueEnd);
     } else if (equalsIgnoreCase(raw, nameStart, nameEnd, "rport")) {
       const port = hasValue ? digits(raw, valueStart, valueEnd, 65535) : 0;
       if (port < 0) return null;
@@ -104,7 +104,7 @@ function readSentBy(raw: string, start: number, end: number, via: Via): number {
     }
   }
   if (at === start) return -1;
-  via.host = lowerCase(raw.slice(start, at));
+  via.host = lowerCaseAt(raw, start, at);
   at = skipLws(raw, at, end);
   if (raw.charCodeAt(at) === 58 && at < end) {
     at = skipLws(raw, at + 1, end);
