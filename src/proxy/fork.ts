@@ -5,7 +5,8 @@
  *   open ─2xx→ answered                        open ─caller's CANCEL, 6xx, close()→ closing
  *   open ─all branches ended, not held→ ended  closing ─2xx→ answered   closing ─all ended or 100 ms→ ended
  */
-import { forwardedRequest, inDialogRequest } from "../sip/forward.ts";
+import { addLength, type Edit } from "../sip/edit.ts";
+import { forwardEdit, inDialogRequest } from "../sip/forward.ts";
 import { REASON } from "../sip/header.ts";
 import { type Message, parseSent } from "../sip/message.ts";
 import { reasonPhrase } from "../sip/reason.ts";
@@ -17,6 +18,7 @@ import type { Transactions } from "../transaction/table.ts";
 import { bestOutcome, otherChallenges, type Outcome } from "./best.ts";
 import { Branch, type BranchOwner, type Target } from "./branch.ts";
 import { loopSuffix } from "./loop.ts";
+import { breadthOf, setBreadth } from "./max_breadth.ts";
 import { recordRoutes } from "./record_route.ts";
 
 export type ForkState = "open" | "closing" | "answered" | "ended";
@@ -68,6 +70,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   private callerToken = "";
   private routesToDrop = 0;
   private isRecordRouting = true;
+  private readonly breadth: number;
 
   constructor(
     private readonly table: Transactions,
@@ -76,6 +79,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     private readonly options: ForkOptions,
   ) {
     server.owner = this;
+    this.breadth = breadthOf(request);
   }
 
   /** Set before the first branch. */
@@ -93,10 +97,17 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   /** Sends the request to one more target. What becomes of it comes back to the owner, also if it fails at once. */
   addBranch(target: Target, isLate: boolean): Branch {
     const branch = new Branch(this.table, this, this.branches.length + 1, target, isLate);
+    // Devices fork no further: one each. The PBX gets all there is.
+    const share = target.contactId === "" ? this.breadth : 1;
+    const hasBreadth = this.breadth - this.breadthInUse() >= Math.max(1, share);
     this.branches.push(branch);
+    if (!hasBreadth) {
+      branch.refuse(440);
+      return branch;
+    }
     const id = this.table.newBranch(loopSuffix(this.request, this.callerToken !== ""));
     const from = this.server.flow;
-    const wire = forwardedRequest(this.request, {
+    const edit = forwardEdit(this.request, {
       uri: target.uri,
       via: viaValue(target.flow, id),
       receivedVia: this.server.viaText,
@@ -104,7 +115,9 @@ export class Fork implements ServerOwner, BranchOwner, Due {
       routesToDrop: this.routesToDrop,
       route: target.route,
     });
-    branch.send(wire, this.request.method, id);
+    setBreadth(edit, this.request, share);
+    if (target.flow.isReliable) addLength(edit, this.request);
+    branch.send(edit.build(), this.request.method, id);
     return branch;
   }
 
@@ -115,6 +128,14 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     const branch = this.addBranch(target, true);
     branch.isGhost = true;
     return branch;
+  }
+
+  private breadthInUse(): number {
+    // Fewer branches than allowed: nothing to count.
+    if (this.branches.length < this.breadth) return 0;
+    let used = 0;
+    for (const branch of this.branches) if (!branch.isEnded) used++;
+    return used;
   }
 
   /** Ends a branch on somebody's order; the fork goes on without it. */
@@ -155,17 +176,23 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   }
 
   onBranchProvisional(branch: Branch, response: Message): void {
-    if (this.state === "open" && response.status > 100) this.pass(response);
+    if (this.state === "open" && response.status > 100) this.pass(response, withoutTopVia(response));
     this.owner?.onBranchResponse(branch, response.status, response);
   }
 
   onBranchAnswered(branch: Branch, response: Message, isFirst: boolean): void {
+    const edit = withoutTopVia(response);
+    if (edit === null) {
+      // §16.7 step 3: it cannot reach the caller. The phone must not wait for him, nor he for it.
+      this.hangUp(branch, response);
+      return isFirst ? branch.spoil() : undefined;
+    }
     if (this.state === "open" || this.state === "closing") {
       this.state = "answered";
       this.endLines = ELSEWHERE;
       this.winner = branch;
       this.table.schedule.deadlines.cancel(this);
-      this.pass(response);
+      this.pass(response, edit);
       for (const other of this.branches) if (other !== branch) other.cancel(ELSEWHERE);
       this.owner?.onBranchResponse(branch, response.status, response);
       this.owner?.onEnded(response.status, branch);
@@ -174,7 +201,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     // RFC 6026 §7.1 and §16.7: retransmissions, and the 2xx of another phone that answered in the same moment.
     if (
       this.server.state === "accepted" && !branch.isGhost && (branch === this.winner || !this.options.isSingleAnswer)
-    ) this.pass(response);
+    ) this.pass(response, edit);
     else this.hangUp(branch, response);
     if (isFirst) this.owner?.onBranchResponse(branch, response.status, response);
   }
@@ -234,12 +261,14 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     if (challenges !== "") edit.insert(best.response.bodyStart - 2, challenges);
     // §16.7 step 6: a 503 speaks of one phone, not of us.
     if (best.status === 503) edit.replace(8, statusLineEnd(best.response), "500 " + reasonPhrase(500));
+    if (this.server.flow.isReliable) addLength(edit, best.response);
     this.server.relay(best.status === 503 ? 500 : best.status, edit.build());
   }
 
-  private pass(response: Message): void {
-    const edit = withoutTopVia(response);
-    if (edit !== null) this.server.relay(response.status, edit.build());
+  private pass(response: Message, edit: Edit | null): void {
+    if (edit === null) return;
+    if (this.server.flow.isReliable) addLength(edit, response);
+    this.server.relay(response.status, edit.build());
   }
 
   /** W-12: a 2xx nobody waits for is acknowledged and ended by us. */

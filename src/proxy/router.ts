@@ -2,9 +2,9 @@
  * What happens to a request (RFC 3261 §16.3 to §16.6, F-06): from phones to the PBX, from the PBX to phones, inside a
  * dialog where its flow token says, and nowhere else. Registrations and calls to an AoR are handed to their owners.
  */
-import { Edit } from "../sip/edit.ts";
+import { addLength, Edit } from "../sip/edit.ts";
 import type { Flow } from "../sip/flow.ts";
-import { forwardedRequest } from "../sip/forward.ts";
+import { forwardEdit } from "../sip/forward.ts";
 import { PROXY_AUTHORIZATION, ROUTE } from "../sip/header.ts";
 import { type Message, parseMessage } from "../sip/message.ts";
 import { receivedVia } from "../sip/response.ts";
@@ -119,17 +119,16 @@ export class Router implements TransactionUser {
     const { target } = hop;
     this.user.onDialogRequest(loose, target.contactId !== "");
     const [request, routesToDrop] = this.towardsNext(loose, routes);
-    this.table.port.send(
-      target.flow,
-      forwardedRequest(request, {
-        uri: target.uri,
-        via: viaValue(target.flow, this.table.newBranch()),
-        receivedVia: receivedVia(request, flow),
-        recordRoute: [],
-        routesToDrop,
-        route: target.route,
-      }),
-    );
+    const edit = forwardEdit(request, {
+      uri: target.uri,
+      via: viaValue(target.flow, this.table.newBranch()),
+      receivedVia: receivedVia(request, flow),
+      recordRoute: [],
+      routesToDrop,
+      route: target.route,
+    });
+    if (target.flow.isReliable) addLength(edit, request);
+    this.table.port.send(target.flow, edit.build());
   }
 
   onCancel(cancel: ServerTransaction, invite: ServerTransaction | null): void {

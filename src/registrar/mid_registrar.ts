@@ -78,9 +78,12 @@ export class MidRegistrar {
       return server.respond(503, "PBX not reachable", "Retry-After: 10\r\n");
     }
     const plan = this.planFor(request, upstreamFlow);
-    const added = plan.ids.filter((_, i) => plan.asked[i]! > 0);
-    for (const id of added) this.agent.hold(request.aorKey, id);
-    const order = this.inFlight.begin(request.aorKey, added);
+    const adding = new Map<string, number>();
+    plan.ids.forEach((id, i) => {
+      if (plan.asked[i]! > 0) adding.set(id, Math.max(plan.asked[i]!, adding.get(id) ?? 0));
+    });
+    for (const id of adding.keys()) this.agent.hold(request.aorKey, id);
+    const order = this.inFlight.begin(request.aorKey, adding);
     const branch = this.table.newBranch();
     const wire = upstreamRegister(message, plan, viaValue(upstreamFlow, branch), server.viaText, routesToDrop);
     const relay = new RegisterRelay(this, server, server.flow, upstreamFlow, request, plan, order, this.clock.nowMs);

@@ -2,7 +2,7 @@
  * One REGISTER on its way to the PBX and back (R-01 to R-03): the phone's request with our Contact, the PBX's answer
  * with the phone's. Nothing is written before the 2xx.
  */
-import type { Edit } from "../sip/edit.ts";
+import { addLength, type Edit } from "../sip/edit.ts";
 import type { Flow } from "../sip/flow.ts";
 import { forwardEdit } from "../sip/forward.ts";
 import { CONTACT, EXPIRES, PATH } from "../sip/header.ts";
@@ -54,6 +54,7 @@ export class RegisterRelay implements ClientOwner {
       if (status >= 200) this.onUnusable();
       return;
     }
+    if (this.server.flow.isReliable) addLength(edit, response);
     if (status < 200) return this.server.relay(status, edit.build());
     if (status < 300) this.onAccepted(response, edit);
     else {
@@ -137,8 +138,10 @@ export function upstreamRegister(
   via: string,
   receivedVia: string,
   routesToDrop: number,
+  isStream: boolean,
 ): string {
   const edit = forwardEdit(request, { uri: null, via, receivedVia, recordRoute: [], routesToDrop, route: "" });
+  if (isStream) addLength(edit, request);
   for (let n = request.find(PATH); n >= 0; n = request.find(PATH, n + 1)) edit.removeLine(request, n);
   if (plan.contactLines === "") return edit.build();
   let isFirst = true;

@@ -1,5 +1,6 @@
 /** Changing a message in place: a list of replacements over the original text, joined once (F-02). */
 import { elementEnd, nextElement } from "./scan.ts";
+import { CONTENT_LENGTH } from "./header.ts";
 import type { Message } from "./message.ts";
 
 /** Replacements over one text. Positions are those of the original; replacements may not overlap. */
@@ -49,6 +50,12 @@ export class Edit {
     }
     return out + raw.slice(at);
   }
+}
+
+/** RFC 3261 §18.3: what goes over a stream says how long it is, also if it came in a datagram that did not. */
+export function addLength(edit: Edit, message: Message): void {
+  if (message.has(CONTENT_LENGTH)) return;
+  edit.insert(message.bodyStart - 2, "Content-Length: " + (message.raw.length - message.bodyStart) + "\r\n");
 }
 
 /** Removes the first `count` elements of a comma-list header, whole lines where nothing is left. Empty elements are none. */
