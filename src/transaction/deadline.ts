@@ -51,7 +51,10 @@ export class Deadlines {
     else this.down(slot, last);
   }
 
-  /** Calls everything that is due by `nowMs`, in order of time; what sets itself again for the past waits for the next run. */
+  /**
+   * Calls what is due by `nowMs`, in order of time: at most as many as were set when it began, so that one which sets
+   * itself for the past again and again cannot hold the loop.
+   */
   run(nowMs: number): void {
     let left = this.heap.length;
     while (left-- > 0 && this.heap.length > 0 && this.heap[0]!.dueMs <= nowMs) {

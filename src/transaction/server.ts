@@ -50,10 +50,6 @@ export class ServerTransaction implements Due, Lingering {
     this.replyFlow = flow;
   }
 
-  get isFinal(): boolean {
-    return this.status >= 200;
-  }
-
   /** True while a CANCEL or a final response can still make a difference. */
   get isPending(): boolean {
     return this.state === "trying" || this.state === "proceeding";

@@ -110,7 +110,7 @@ export class Transactions {
   replyFlow(request: Message | null, flow: Flow | null): Flow | null {
     if (flow === null || request === null) return flow;
     const via = request.via!;
-    const sentByPort = via.port === 0 ? 5060 : via.port;
+    const sentByPort = via.port === 0 ? (flow.transport === "tls" ? 5061 : 5060) : via.port;
     if (flow.isReliable) {
       if (flow.state !== "closed") return flow;
       return this.port.flowTo(flow.transport, flow.remoteAddress, sentByPort);
@@ -143,7 +143,7 @@ function clientKey(branch: string, method: string): string {
 function serverKey(request: Message, method: string): string {
   const via = request.via!;
   if (via.branch.length > MAGIC_COOKIE.length && via.branch.startsWith(MAGIC_COOKIE)) {
-    return via.branch + "|" + via.host + ":" + via.port + "|" + method;
+    return via.branch + "|" + via.sentBy + "|" + method;
   }
   // The To tag is left out: an ACK has ours, the INVITE has none.
   const toTag = method === "INVITE" ? "" : request.to.tag;

@@ -24,6 +24,7 @@ describe("F-08 a malformed message is refused in words", () => {
     ["LF alone inside a fold", invite(["X: a\n b"]), 400, /header line ends without CR/],
     ["LF alone in a reason phrase", response("200 OK\nX: y"), 400, /start line ends without CR/],
     ["a fold as the first header line", text(start, [" X: y", ...LINES]), 400, /Malformed header line/],
+    ["two From headers", invite(["f: <sip:x@y>"]), 400, /More than one f header/],
     ["white space in a Call-ID", invite(["Call-ID: a b"]), 400, /Malformed Call-ID "a b"/],
     ["a fold in a Call-ID", invite(["Call-ID: a\r\n b"]), 400, /Malformed Call-ID "a\.\. b"/],
     ["a Request-URI with an empty headers part", text("INVITE sip:a@b? SIP/2.0", LINES), 400, /Malformed Request-URI/],
