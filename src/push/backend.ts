@@ -60,6 +60,8 @@ export interface PushBackend {
   warm(): void;
   /** Reads secrets again. Returns a problem in words, or an empty text; an old secret that worked is kept. */
   reload(): string;
+  /** Takes over what it need not learn or make anew from the backend a reload replaces by it. */
+  succeed?(before: PushBackend): void;
   /**
    * Makes one attempt. The request leaves within this call, before the first await (N-06).
    *
@@ -74,6 +76,8 @@ export interface PushBackend {
 export interface PushWorld {
   /** Ms since the epoch. */
   now(): number;
+  /** The system clock, ms since the epoch: for what other machines compare with theirs. `now` may be a steady clock that never hears of a correction (a box without a battery, NTP after the start). */
+  systemNow(): number;
   /** 0 ≤ x < 1, for jitter. */
   random(): number;
   fetch: HttpFetch;

@@ -5,6 +5,7 @@
  */
 import { readFileSync } from "node:fs";
 import type { Config } from "../config/schema.ts";
+import { Apns } from "./apns.ts";
 import type { PushBackend, PushWorld } from "./backend.ts";
 import { type BackendHealth, Delivery } from "./delivery.ts";
 import { MAX_PARAM_LENGTH, MAX_PRID_LENGTH, MAX_PROVIDER_LENGTH } from "./parameters.ts";
@@ -51,13 +52,13 @@ export interface RecentPush {
 
 /** Configured, but not in this build: said at start and in refusals, never passed over. */
 const NOT_BUILT: readonly { provider: string; isSet: (push: PushConfig) => boolean }[] = [
-  { provider: "apns", isSet: (push) => push.apns.key_file !== "" },
   { provider: "fcm", isSet: (push) => push.fcm.service_account_file !== "" },
   { provider: "webpush", isSet: (push) => push.webpush.vapid_file !== "" },
 ];
 
 const realWorld: PushWorld = {
   now: Date.now,
+  systemNow: Date.now,
   random: Math.random,
   fetch: (url, init) => fetch(url, init as RequestInit),
   schedule: (delayMs, fn) => {
@@ -193,6 +194,7 @@ export class PushRelay {
     for (const backend of this.#backendsOf(push)) {
       const old = before.get(backend.provider);
       if (old === undefined || !isSame(old.backend, backend)) {
+        if (old !== undefined) backend.succeed?.(old.backend);
         this.#deliveries.set(backend.provider, new Delivery(backend, this.#world));
         if (this.#isWarm) backend.warm();
         continue;
@@ -218,7 +220,13 @@ export class PushRelay {
   }
 
   #backendsOf(push: PushConfig): PushBackend[] {
-    return Object.keys(push.webhook).map((key) => new Webhook(key.toLowerCase(), push.webhook[key]!, this.#world));
+    const backends: PushBackend[] = [];
+    if (push.apns.key_file !== "") backends.push(new Apns(push.apns, this.#world));
+    // Behind the services: whoever names a webhook apns wants it there (the config says so where both are set).
+    for (const key of Object.keys(push.webhook)) {
+      backends.push(new Webhook(key.toLowerCase(), push.webhook[key]!, this.#world));
+    }
+    return backends;
   }
 
   #deliveryOf(provider: string): Delivery | undefined {

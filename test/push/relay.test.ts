@@ -329,11 +329,11 @@ test("P-01 the backend is chosen by provider, then the star", async () => {
 
 test("P-01 a service that is configured but not built is said, not passed over", async () => {
   const config = pushConfig({});
-  config.apns.key_file = "/etc/latefork/apns.p8";
+  config.fcm.service_account_file = "/etc/latefork/fcm.json";
   const relay = new PushRelay(config, new VirtualWorld());
-  const text = "push.apns is set, but this build cannot speak to apns yet; send it through push.webhook.apns.dev";
+  const text = "push.fcm is set, but this build cannot speak to fcm yet; send it through push.webhook.fcm";
   expect(relay.problems().length).toBe(1);
-  expect((await relay.sendNow(pushRequest({ provider: "apns.dev" }))).reason).toBe(text);
+  expect((await relay.sendNow(pushRequest({ provider: "fcm" }))).reason).toBe(text);
 });
 
 test("P-07 one uuid is one push", async () => {

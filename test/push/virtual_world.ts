@@ -5,6 +5,7 @@ import type { PushRequest } from "../../src/push/types.ts";
 
 interface Timer {
   atMs: number;
+  delayMs: number;
   fn: () => void;
 }
 
@@ -20,15 +21,23 @@ export class VirtualWorld implements PushWorld {
   }
 
   now = (): number => this.nowMs;
+  systemNow = (): number => this.nowMs;
   /** No jitter: back-off is exactly 250 ms · 2^n. */
   random = (): number => 0;
 
   schedule = (delayMs: number, fn: () => void): () => void => {
-    const timer = { atMs: this.nowMs + delayMs, fn };
+    const timer = { atMs: this.nowMs + delayMs, delayMs, fn };
     this.timers.add(timer);
-    for (const watcher of this.#watchers.splice(0)) watcher();
-    return () => this.timers.delete(timer);
+    this.#wake();
+    return () => {
+      this.timers.delete(timer);
+      this.#wake();
+    };
   };
+
+  #wake(): void {
+    for (const watcher of this.#watchers.splice(0)) watcher();
+  }
 
   readSecret = (path: string): string => {
     const secret = this.secrets.get(path);
@@ -51,9 +60,16 @@ export class VirtualWorld implements PushWorld {
     await settle();
   }
 
-  /** Waits (for real sockets) until a timer that ends in exactly `delayMs` is set. */
-  async timerSet(delayMs: number): Promise<void> {
-    while (![...this.timers].some((timer) => timer.atMs === this.nowMs + delayMs)) {
+  /** Waits (for real sockets) until `count` timers that end in exactly `delayMs` are set. */
+  async timerSet(delayMs: number, count = 1): Promise<void> {
+    while ([...this.timers].filter((timer) => timer.atMs === this.nowMs + delayMs).length < count) {
+      await new Promise<void>((resolve) => this.#watchers.push(resolve));
+    }
+  }
+
+  /** Waits (for real sockets) until no timer is left that was set for `delayMs`. */
+  async timerGone(delayMs: number): Promise<void> {
+    while ([...this.timers].some((timer) => timer.delayMs === delayMs)) {
       await new Promise<void>((resolve) => this.#watchers.push(resolve));
     }
   }

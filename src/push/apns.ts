@@ -1,0 +1,263 @@
+/**
+ * Owns the APNs backend: which token, environment and provider token a push takes, and what the answer leads to (the
+ * table of `apns_errors.ts`). It must not know HTTP/2, windows or retries within them.
+ */
+import type { Config } from "../config/schema.ts";
+import { type ApnsError, apnsErrorOf } from "./apns_errors.ts";
+import { type ApnsNotification, apnsNotificationOf } from "./apns_notification.ts";
+import { type ApnsTarget, apnsTargetOf } from "./apns_target.ts";
+import { apnsKeyOf, ApnsToken } from "./apns_token.ts";
+import { type PushAnswer, type PushAttempt, type PushBackend, type PushWorld, retry } from "./backend.ts";
+import { codeOf, retryAfterMsOf } from "./http_answer.ts";
+import type { Http2Answer } from "./http2.ts";
+import { Http2Client } from "./http2_client.ts";
+import type { PushRequest } from "./types.ts";
+
+export type ApnsConfig = Config["push"]["apns"];
+
+/** Tokens of which something was learned; what was learned longest ago is forgotten first. */
+export const MAX_LEARNED = 10_000;
+const TIMEOUT_MS = 5000;
+
+type Environment = "production" | "sandbox";
+
+/** What was learned about a token, against what the phone said. Forgotten at a restart, and learned again. */
+interface Learned {
+  environment?: Environment;
+  /** APNs takes nothing but VoIP pushes for it. */
+  isVoipOnly?: boolean;
+}
+
+/** One push on its way, through all the tries of one attempt. */
+interface Try {
+  readonly notification: ApnsNotification;
+  readonly target: ApnsTarget;
+  readonly attempt: PushAttempt;
+  readonly settled: () => void;
+  environment: Environment;
+  /** What a second try was already made for. */
+  readonly tried: Set<"environment" | "token" | "connection">;
+}
+
+export class Apns implements PushBackend {
+  readonly name = "apns";
+  readonly provider = "apns";
+  readonly aliases = ["apns.dev"];
+  readonly host: string;
+  readonly settings: string;
+  readonly timeoutMs = TIMEOUT_MS;
+  readonly #config: ApnsConfig;
+  readonly #world: PushWorld;
+  readonly #learned = new Map<string, Learned>();
+  #clients: Record<Environment, Http2Client> | null = null;
+  #token: ApnsToken | null = null;
+  #keyText = "";
+  #problem = "";
+
+  /** Opens nothing. Never throws: what is wrong is said by {@link problem}. */
+  constructor(config: ApnsConfig, world: PushWorld) {
+    this.#config = config;
+    this.#world = world;
+    this.settings = JSON.stringify(config);
+    this.host = originOf(config.server);
+    this.#problem = this.#settingsProblem() || this.reload();
+  }
+
+  problem(): string {
+    return this.#problem;
+  }
+
+  /** The sandbox is opened with its first push: few have development builds. */
+  warm(): void {
+    this.#clients?.production.warm();
+  }
+
+  reload(): string {
+    let ca: string | undefined;
+    let keyText: string;
+    try {
+      keyText = this.#world.readSecret(this.#config.key_file);
+    } catch (error) {
+      return `Cannot read push.apns.key_file ${this.#config.key_file}: ${codeOf(error) || "error"}`;
+    }
+    try {
+      if (this.#config.ca_file !== "") ca = this.#world.readSecret(this.#config.ca_file);
+    } catch (error) {
+      return `Cannot read push.apns.ca_file ${this.#config.ca_file}: ${codeOf(error) || "error"}`;
+    }
+    const key = apnsKeyOf(keyText);
+    if (key === null) {
+      const file = this.#config.key_file;
+      return `push.apns.key_file ${file} is no APNs key; latefork keys apns ${file} says why`;
+    }
+    // A provider token that works is not thrown away: Apple counts the changes.
+    if (keyText !== this.#keyText) this.#token = new ApnsToken(key, this.#config.key_id, this.#config.team_id);
+    this.#keyText = keyText;
+    this.#clients ??= {
+      production: new Http2Client(this.host, this.#world),
+      sandbox: new Http2Client(originOf(this.#config.sandbox_server), this.#world),
+    };
+    this.#clients.production.trust(ca);
+    this.#clients.sandbox.trust(ca);
+    this.#problem = "";
+    return "";
+  }
+
+  /** Apple counts provider tokens by key, whatever else was configured anew. */
+  succeed(before: PushBackend): void {
+    if (!(before instanceof Apns)) return;
+    for (const [token, what] of before.#learned) this.#learned.set(token, what);
+    const { key_id, team_id } = before.#config;
+    const isSameKey = before.#keyText === this.#keyText && key_id === this.#config.key_id &&
+      team_id === this.#config.team_id;
+    if (isSameKey) this.#token = before.#token;
+  }
+
+  attempt(request: PushRequest, attempt: PushAttempt): Promise<void> {
+    const refuse = (reason: string): Promise<void> => {
+      attempt.answer({ kind: "refused", status: 0, reason, retryAfterMs: -1, isOurFault: false });
+      return Promise.resolve();
+    };
+    const target = apnsTargetOf(request.provider, request.param, request.prid);
+    if (typeof target === "string") return refuse(target);
+    const notification = apnsNotificationOf(request, target, this.#world.systemNow(), attempt.leftMs);
+    if (typeof notification === "string") return refuse(notification);
+    const learned = this.#learned.get(notification.token);
+    if (notification.isMisfit && learned?.isVoipOnly) return refuse(VOIP_ONLY);
+    const environment = learned?.environment ?? (target.isSandbox ? "sandbox" : "production");
+    return new Promise((settled) =>
+      this.#post({ notification, target, attempt, settled, environment, tried: new Set() })
+    );
+  }
+
+  stop(): void {
+    this.#clients?.production.stop();
+    this.#clients?.sandbox.stop();
+  }
+
+  #settingsProblem(): string {
+    const { key_id, team_id, server, sandbox_server } = this.#config;
+    if (key_id === "" || team_id === "") return "push.apns needs key_id and team_id beside key_file";
+    const wrong = [["server", server], ["sandbox_server", sandbox_server]].find(([, url]) => originOf(url!) === "");
+    return wrong === undefined ? "" : `push.apns.${wrong[0]} is not an https URL`;
+  }
+
+  #post(one: Try): void {
+    const token = this.#token!.text(this.#world.systemNow());
+    const client = this.#clients![one.environment];
+    client.post({
+      path: `/3/device/${one.notification.token}`,
+      headers: { ...one.notification.headers, authorization: `bearer ${token}` },
+      body: one.notification.body,
+      signal: one.attempt.signal,
+      onStatus: (answer) => one.attempt.draft(this.#answerOf(answer, apnsErrorOf(answer.status, ""), one)),
+      done: (answer, reason) => {
+        // Nobody listens any more: time was up, and the delivery has given its verdict.
+        if (one.attempt.signal.aborted) return one.settled();
+        if (answer !== null && this.#goesOn(answer, one, client, token)) return this.#post(one);
+        one.attempt.answer(answer === null ? retry(reason) : this.#verdict(answer, one));
+        one.settled();
+      },
+    });
+  }
+
+  /** Whether the push is worth another try at once, with something changed. */
+  #goesOn(answer: Http2Answer, one: Try, client: Http2Client, token: string): boolean {
+    if (answer.status === 200) return false;
+    const { action } = errorOf(answer);
+    if ((action !== "environment" && action !== "token" && action !== "connection") || one.tried.has(action)) {
+      return false;
+    }
+    one.tried.add(action);
+    if (action === "environment") one.environment = one.environment === "production" ? "sandbox" : "production";
+    if (action === "connection") client.renew();
+    return action !== "token" || this.#token!.renew(token, this.#world.systemNow());
+  }
+
+  #verdict(answer: Http2Answer, one: Try): PushAnswer {
+    const error = errorOf(answer);
+    const { token, isMisfit } = one.notification;
+    const isAboutToken = error.action === "dead" || error.action === "environment";
+    if (isMisfit && (isAboutToken || error.reason === "DeviceTokenNotForTopic")) {
+      this.#learn(token, { isVoipOnly: true });
+      return { ...this.#answerOf(answer, error, one), kind: "refused", reason: VOIP_ONLY, isOurFault: false };
+    }
+    // Only what worked, or was at least known there, is remembered.
+    if (one.tried.has("environment") && error.action !== "environment") {
+      this.#learn(token, { environment: one.environment });
+    }
+    return this.#answerOf(answer, error, one);
+  }
+
+  /** What an answer means when nothing more is tried. */
+  #answerOf(answer: Http2Answer, error: ApnsError, one: Try): PushAnswer {
+    const { status } = answer;
+    const host = one.environment === "production" ? this.host : originOf(this.#config.sandbox_server);
+    const said = `${[status, error.reason].join(" ").trim()} from ${host}`;
+    if (status === 200) return { kind: "accepted", status, reason: said, retryAfterMs: -1, isOurFault: false };
+    const reason = [said, error.words, this.#hint(error, answer, one)].filter((part) => part !== "").join("; ");
+    if (error.action === "retry") {
+      return retry(reason, status, retryAfterMsOf(answer.headers["retry-after"], this.#world.systemNow()));
+    }
+    // Neither environment knows the token: it can never be used.
+    const isDead = error.action === "dead" || (error.action === "environment" && one.tried.has("environment"));
+    const isOurFault = error.action === "config" || error.action === "token" || error.action === "connection";
+    const plain: PushAnswer = { kind: isDead ? "dead" : "refused", status, reason, retryAfterMs: -1, isOurFault };
+    const deadSinceMs = error.action === "dead" ? timestampOf(answer.body) : undefined;
+    return deadSinceMs === undefined ? plain : { ...plain, deadSinceMs };
+  }
+
+  /** What else is known that may help. */
+  #hint(error: ApnsError, answer: Http2Answer, one: Try): string {
+    const { team, bundle } = one.target;
+    if (/Topic|BadDeviceToken/.test(error.reason) && team !== "" && team !== this.#config.team_id) {
+      return `the phone's app ${bundle} is of team ${team}, push.apns.team_id is ${this.#config.team_id}`;
+    }
+    if (!/ProviderToken$/.test(error.reason)) return "";
+    const theirMs = Date.parse(answer.headers.date ?? "");
+    const minutes = Math.round((this.#world.systemNow() - theirMs) / 60_000);
+    if (Number.isNaN(minutes) || minutes === 0) return "";
+    return `this machine's clock is ${Math.abs(minutes)} min ${minutes > 0 ? "ahead of" : "behind"} Apple's`;
+  }
+
+  #learn(token: string, what: Learned): void {
+    const known = { ...this.#learned.get(token), ...what };
+    this.#learned.delete(token);
+    this.#learned.set(token, known);
+    if (this.#learned.size <= MAX_LEARNED) return;
+    const oldest = this.#learned.keys().next();
+    if (!oldest.done) this.#learned.delete(oldest.value);
+  }
+}
+
+const VOIP_ONLY = "the phone registered only a VoIP token, which takes calls alone; an app that registers " +
+  "TOKEN:remote&TOKEN:voip can be reached for the rest";
+
+function errorOf(answer: Http2Answer): ApnsError {
+  return apnsErrorOf(answer.status, textOf(bodyOf(answer.body).reason));
+}
+
+/** When APNs last saw the token dead, ms since the epoch; undefined if it does not say. */
+function timestampOf(body: string): number | undefined {
+  const { timestamp } = bodyOf(body);
+  return typeof timestamp === "number" && Number.isFinite(timestamp) ? timestamp : undefined;
+}
+
+function bodyOf(body: string): { reason?: unknown; timestamp?: unknown } {
+  try {
+    const value: unknown = JSON.parse(body);
+    return typeof value === "object" && value !== null ? value : {};
+  } catch {
+    return {};
+  }
+}
+
+/** A word of APNs; anything else in its place is not shown. */
+function textOf(reason: unknown): string {
+  return typeof reason === "string" && /^\w{1,64}$/.test(reason) ? reason : "";
+}
+
+/** Empty if the URL is not https. */
+function originOf(url: string): string {
+  return URL.canParse(url) && new URL(url).protocol === "https:" ? new URL(url).origin : "";
+}
