@@ -6,16 +6,23 @@ import { join, resolve } from "node:path";
 const main = resolve(import.meta.dir, "../../src/main.ts");
 /** The demo's own temporary folder goes in here, so that what it leaves behind can be seen. */
 const temp = mkdtempSync(join(tmpdir(), "latefork-demo-test-"));
-afterAll(() => rmSync(temp, { recursive: true, force: true }));
+const children: { kill(): void }[] = [];
+afterAll(() => {
+  // A failed test leaves its demo running; SIGKILL to one that has ended does nothing.
+  for (const child of children) child.kill();
+  rmSync(temp, { recursive: true, force: true });
+});
 
 function demo(...options: string[]) {
-  return Bun.spawn([process.execPath, main, "demo", ...options], {
+  const child = Bun.spawn([process.execPath, main, "demo", ...options], {
     cwd: temp,
     env: { ...process.env, TMPDIR: temp },
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",
   });
+  children.push({ kill: () => child.kill("SIGKILL") });
+  return child;
 }
 
 /** What a stream says, as it comes. */
