@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { Edit, removeListHeads } from "../../src/sip/edit.ts";
+import { addLength, Edit, removeListHeads } from "../../src/sip/edit.ts";
 import { ROUTE } from "../../src/sip/header.ts";
 import { invite, parsed } from "./sample.ts";
 
@@ -75,4 +75,22 @@ describe("F-02 elements at the head of a list", () => {
       expect(edit.build()).toBe(invite(["X: y", ...left, "Z: z"]));
     });
   }
+});
+
+describe("T-02 what goes over a stream says how long it is", () => {
+  const withLength = (raw: string) => {
+    const message = parsed(raw);
+    const edit = new Edit(message.raw);
+    addLength(edit, message);
+    return edit.build();
+  };
+
+  test("also if it came in a datagram that did not", () => {
+    expect(withLength(invite(["X: y"], "\xe4\0\r\n"))).toBe(invite(["X: y", "Content-Length: 4"], "\xe4\0\r\n"));
+    expect(withLength(invite())).toBe(invite(["Content-Length: 0"]));
+  });
+
+  test("and nothing is said twice", () => {
+    for (const line of ["Content-Length: 1", "l:1"]) expect(withLength(invite([line], "x"))).toBe(invite([line], "x"));
+  });
 });
