@@ -422,6 +422,15 @@ describe("F-03 strict routers (RFC 3261 §16.4, §16.6 step 6)", () => {
     }
   }
 
+  test("F-03 a strictly routed BYE of a phone that moved and has two Record-Routes reaches the PBX", () => {
+    const { rig, phone } = start(LAYOUTS[1]!);
+    const { phoneSide } = pbxCalls(rig, phone);
+    rig.receive(rig.flow("203.0.113.70", 5), inDialog("BYE", strict(phoneSide)));
+    const atPbx = rig.pbx.one();
+    expect(requestUri(atPbx)).toBe(phoneSide.target);
+    expect(values(atPbx, "Route")).toEqual([]);
+  });
+
   test("F-03 Route elements in one line or in several are turned round alike", () => {
     const { rig, phone } = start(LAYOUTS[1]!);
     const { pbxSide } = pbxCalls(rig, phone);
@@ -462,6 +471,62 @@ describe("F-03 strict routers (RFC 3261 §16.4, §16.6 step 6)", () => {
       expect(values(atPbx, "Route")).toEqual(["<sip:next.example;lr>", `<${phoneSide.target}>`]);
     });
   }
+});
+
+describe("F-03 odds and ends", () => {
+  test("F-03 an ACK that may go no further is dropped", () => {
+    const { rig, phone } = start(LAYOUTS[0]!);
+    const { pbxSide } = pbxCalls(rig, phone);
+    rig.receive(rig.pbx, inDialog("ACK", pbxSide, { maxForwards: "0" }));
+    expect(rig.untaken).toEqual([]);
+    expect(rig.count("rejected_total", "stray_ack")).toBe(1);
+  });
+
+  test("F-03 inside a dialog a Route that names the domain is the PBX's and stays", () => {
+    const { rig, phone } = start(LAYOUTS[0]!, { config: (config) => config.domain = ["pbx.example.org"] });
+    const { phoneSide } = pbxCalls(rig, phone);
+    rig.receive(phone, inDialog("BYE", { ...phoneSide, route: [...phoneSide.route, "<sip:pbx.example.org;lr>"] }));
+    expect(values(rig.pbx.one(), "Route")).toEqual(["<sip:pbx.example.org;lr>"]);
+  });
+
+  test("F-03 tokens outlive a restart; that of an address whose listener is gone leads nowhere: 480", () => {
+    const { rig, phone } = start(LAYOUTS[1]!);
+    rig.close(phone);
+    const { pbxSide } = phoneCalls(rig, rig.flow("192.0.2.9", 33334, TCP));
+    for (const [listeners, status] of [[[UDP, TCP], 0], [[UDP], 480]] as const) {
+      const restarted = new Rig({ listeners: [...listeners] });
+      restarted.receive(restarted.pbx, inDialog("BYE", pbxSide));
+      const sent = restarted.flows.flatMap((flow) => flow.all());
+      expect(sent.map(statusOf)).toEqual([status]);
+    }
+  });
+
+  test("F-06 a new request of a phone goes to the PBX's address, not to others that are trusted as the PBX", () => {
+    const { rig, phone } = start(LAYOUTS[0]!, { config: (config) => config.pbx!.trust = [cidrOf("10.0.0.0/24")] });
+    for (const options of [{}, { route: ["<sip:10.0.0.77:22;transport=tcp;lr>"] }]) {
+      rig.receive(
+        phone,
+        request("INVITE", "sip:x@10.0.0.77:22;transport=tcp", {
+          from: "<sip:alice@pbx.example.org>;tag=1",
+          ...options,
+        }),
+      );
+      expect(methodOf(rig.pbx.one())).toBe("INVITE");
+    }
+    expect(rig.opened).toEqual([rig.pbx]);
+  });
+
+  test("R-07 contact_id user: the id is found in any case", () => {
+    const { rig, phone } = start(LAYOUTS[0]!, {
+      config: (config) => {
+        config.pbx!.mode = "contact";
+        config.pbx!.contact_id = "user";
+      },
+    });
+    const { id } = rig.contactOf("alice", CONTACT);
+    rig.receive(rig.pbx, request("INVITE", `sip:${id.toUpperCase()}@10.0.0.5:5060`));
+    expect(requestUri(phone.one())).toBe(CONTACT);
+  });
 });
 
 describe("F-03 PBXs with habits", () => {
