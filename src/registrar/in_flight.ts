@@ -7,9 +7,12 @@
 /** In place of a device id: all devices of the AoR (`Contact: *`). */
 export const EVERY_DEVICE = "*";
 
+/** Ids of the upstream Contacts a REGISTER adds or refreshes → seconds the PBX is asked for. */
+export type Adding = ReadonlyMap<string, number>;
+
 interface AorInFlight {
-  /** Order of arrival → ids of the upstream Contacts it adds. */
-  readonly pending: Map<number, readonly string[]>;
+  /** Order of arrival → the upstream Contacts it adds. */
+  readonly pending: Map<number, Adding>;
   /** Device id → order of the latest accepted REGISTER about it. */
   readonly settled: Map<string, number>;
   /** Order of the latest accepted REGISTER that told the upstream expiry. */
@@ -27,10 +30,9 @@ export class InFlight {
 
   /**
    * A REGISTER goes to the PBX.
-   * @param adds ids of the upstream Contacts it adds or refreshes
    * @returns its order, from 1, higher than that of all before it
    */
-  begin(aorKey: string, adds: readonly string[]): number {
+  begin(aorKey: string, adds: Adding): number {
     const order = ++this.count;
     let ofAor = this.byAor.get(aorKey);
     if (ofAor === undefined) {
@@ -50,10 +52,11 @@ export class InFlight {
     for (const [device, settled] of ofAor.settled) if (settled < oldest) ofAor.settled.delete(device);
   }
 
-  /** True if a REGISTER at the PBX adds or refreshes this upstream Contact. */
-  isAdding(aorKey: string, id: string): boolean {
-    for (const adds of this.byAor.get(aorKey)?.pending.values() ?? []) if (adds.includes(id)) return true;
-    return false;
+  /** The longest that REGISTERs at the PBX ask for this upstream Contact, seconds; 0: none adds it. */
+  askedFor(aorKey: string, id: string): number {
+    let longest = 0;
+    for (const adds of this.byAor.get(aorKey)?.pending.values() ?? []) longest = Math.max(longest, adds.get(id) ?? 0);
+    return longest;
   }
 
   /** The PBX accepted a REGISTER about this device, or about {@link EVERY_DEVICE}. */

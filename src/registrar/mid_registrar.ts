@@ -85,7 +85,8 @@ export class MidRegistrar {
     for (const id of adding.keys()) this.agent.hold(request.aorKey, id);
     const order = this.inFlight.begin(request.aorKey, adding);
     const branch = this.table.newBranch();
-    const wire = upstreamRegister(message, plan, viaValue(upstreamFlow, branch), server.viaText, routesToDrop);
+    const via = viaValue(upstreamFlow, branch);
+    const wire = upstreamRegister(message, plan, via, server.viaText, routesToDrop, upstreamFlow.isReliable);
     const relay = new RegisterRelay(this, server, server.flow, upstreamFlow, request, plan, order, this.clock.nowMs);
     this.table.send(wire, "REGISTER", branch, upstreamFlow, relay);
   }
@@ -118,14 +119,12 @@ export class MidRegistrar {
     for (const wanted of request.contacts) {
       if (wanted.expires !== 0) expires = Math.max(expires, this.asked(wanted), this.settings.upstreamExpires);
     }
-    let contradicted: number | null = null;
+    // No device may take from another what it was granted, or asks for right now: the PBX's binding is one for all.
+    let needed = this.inFlight.askedFor(request.aorKey, id);
+    for (const contact of staying) needed = Math.max(needed, this.secondsLeft(contact));
     // digest covers neither Contact nor Expires, so the PBX can judge a removal that leaves the AoR registered.
-    if (expires === 0 && (staying.length > 0 || this.inFlight.isAdding(request.aorKey, id))) {
-      contradicted = expires = this.settings.upstreamExpires;
-    }
-    // No device may take from another what it was granted: the PBX's binding is one for all of them.
-    if (expires > 0) { for (const contact of staying) expires = Math.max(expires, this.secondsLeft(contact)); }
-    if (contradicted !== null) contradicted = expires;
+    const contradicted = expires === 0 && needed > 0 ? Math.max(needed, this.settings.upstreamExpires) : null;
+    expires = contradicted ?? (expires > 0 ? Math.max(expires, needed) : 0);
     return {
       contactLines: this.upstreamLine(request.user, id, flow, expires),
       ids: request.contacts.map(() => id),

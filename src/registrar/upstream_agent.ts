@@ -29,7 +29,7 @@ export class UpstreamAgent {
   /** Takes our Contact with this id off the PBX. */
   end(aor: Aor, id: string): void {
     if (!this.isHeld(aor)) return this.over(aor);
-    if (this.registrar.inFlight.isAdding(aor.key, id)) return this.decideLater(aor.key, id);
+    if (this.registrar.inFlight.askedFor(aor.key, id) > 0) return this.decideLater(aor.key, id);
     if (this.removals.has(id)) return;
     const removal = new Removal(this, aor, id);
     this.removals.set(id, removal);

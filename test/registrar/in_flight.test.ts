@@ -97,6 +97,17 @@ describe("R-17 two REGISTERs at the PBX at the same time end in the state of the
     }
   });
 
+  test("R-17 a short expiry or a removal does not cut what another device asks for right now", () => {
+    for (const [text, asked] of [[{ expires: 60 }, 600], [{ expires: 0 }, 600], [{ expires: 900 }, 900]] as const) {
+      const rig = new Rig({ pbx: { expires: 60_000 } });
+      const [one, two] = [rig.phone("192.0.2.7"), rig.phone("192.0.2.8")];
+      rig.receive(one, register(one, { expires: 600 }));
+      rig.one(rig.pbx);
+      rig.receive(two, register(two, text));
+      expect(headers(rig.one(rig.pbx), "Contact")[0]).toEndWith(`;expires=${asked}`);
+    }
+  });
+
   test("R-17 an overtaken REGISTER brings no call to the phone", () => {
     const rig = new Rig();
     const phone = rig.phone("192.0.2.7");
@@ -126,7 +137,7 @@ describe("R-17 two REGISTERs at the PBX at the same time end in the state of the
 describe("R-17 InFlight", () => {
   test("R-17 an order is overtaken by a later one of the same device, or of all of them", () => {
     const inFlight = new InFlight();
-    const [first, second, third] = [1, 2, 3].map(() => inFlight.begin("a", ["x"]));
+    const [first, second, third] = [1, 2, 3].map(() => inFlight.begin("a", new Map([["x", 60]])));
     inFlight.settle("a", "d1", second!);
     expect(inFlight.isOvertaken("a", "d1", first!)).toBe(true);
     expect(inFlight.isOvertaken("a", "d2", first!)).toBe(false);
@@ -139,17 +150,23 @@ describe("R-17 InFlight", () => {
 
   test("R-17 what it adds is known until it is answered", () => {
     const inFlight = new InFlight();
-    const order = inFlight.begin("a", ["x", "y"]);
-    expect([inFlight.isAdding("a", "y"), inFlight.isAdding("a", "z"), inFlight.isAdding("b", "x")])
-      .toEqual([true, false, false]);
+    const order = inFlight.begin("a", new Map([["x", 60], ["y", 600]]));
+    const other = inFlight.begin("a", new Map([["y", 70]]));
+    expect([inFlight.askedFor("a", "y"), inFlight.askedFor("a", "z"), inFlight.askedFor("b", "x")]).toEqual([
+      600,
+      0,
+      0,
+    ]);
     inFlight.end("a", order);
-    expect(inFlight.isAdding("a", "y")).toBe(false);
+    expect(inFlight.askedFor("a", "y")).toBe(70);
+    inFlight.end("a", other);
+    expect(inFlight.askedFor("a", "y")).toBe(0);
     expect(inFlight.size).toBe(0);
   });
 
   test("R-17 the upstream expiry is that of the latest", () => {
     const inFlight = new InFlight();
-    const [first, second] = [inFlight.begin("a", []), inFlight.begin("a", [])];
+    const [first, second] = [inFlight.begin("a", new Map()), inFlight.begin("a", new Map())];
     expect(inFlight.takesUpstream("a", second)).toBe(true);
     expect(inFlight.takesUpstream("a", first)).toBe(false);
     inFlight.end("a", second);
