@@ -122,6 +122,14 @@ export const VERBS: readonly VerbHelp[] = [
     words: ["add", "rm", "ls"],
   },
   {
+    name: "keys",
+    usage: "apns FILE [--json]",
+    what: "look at a key for a push service, and say what to put where",
+    more: ["apns FILE: the .p8 file Apple gave for push. Exit code 1 if it is none. Nothing of the key is printed."],
+    options: ["--json  as JSON"],
+    words: ["apns"],
+  },
+  {
     name: "config",
     usage: "show",
     what: "the effective config without secrets",
@@ -141,7 +149,7 @@ export const VERBS: readonly VerbHelp[] = [
 ];
 
 /** Verbs the product will have and this version does not. */
-export const NOT_BUILT: readonly string[] = ["explain", "keys", "service", "restore"];
+export const NOT_BUILT: readonly string[] = ["explain", "service", "restore"];
 
 const GLOBAL = `Options of every verb:
   -c, --config FILE    config file (default: $LATEFORK_CONFIG, ./latefork.yaml, /etc/latefork.yaml)
@@ -192,7 +200,7 @@ export function bashCompletion(): string {
   return `_latefork() {
   local word="\${COMP_WORDS[COMP_CWORD]}" words
   case "\${COMP_WORDS[COMP_CWORD-1]}" in
-    -c|--config|--token-file|backup) COMPREPLY=($(compgen -f -- "$word")); return ;;
+    -c|--config|--token-file|backup|apns) COMPREPLY=($(compgen -f -- "$word")); return ;;
   esac
   case "\${COMP_WORDS[1]}" in
 ${cases.join("\n")}

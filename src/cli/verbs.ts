@@ -93,6 +93,11 @@ const OWN_VERBS: Readonly<Record<string, (call: Call) => Promise<number> | numbe
     return await runUser(rest, io, rest.some((arg) => /^--file(=|$)/.test(arg)) ? "" : await usersFile(options, io));
   },
 
+  keys: async ({ rest, io }) => {
+    const { runKeys } = await import("./keys.ts");
+    return runKeys(rest, io);
+  },
+
   config: async ({ rest, options, io }) => {
     const { flags, words } = readVerbArgs(rest, { json: { type: "boolean" } }, [1, 1]);
     if (words[0] !== "show") throw new VerbError(USAGE, "expected: show");

@@ -1,9 +1,10 @@
 /**
- * The files a config needs: the config itself, and those it names. Opens, reads sizes and modes; must not know what
- * stands in certificates, users files or keys.
+ * The files a config needs: the config itself, and those it names. Opens, reads sizes and modes; asks others what
+ * stands in keys, and must not know what stands in certificates or users files.
  */
 import { accessSync, closeSync, constants, fstatSync, openSync, readFileSync, type Stats, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
+import { apnsKeyProblem, MAX_KEY_FILE } from "./apns_key.ts";
 import { MAX_CONFIG_SIZE } from "./document.ts";
 import { loadConfig, type Loaded } from "./load.ts";
 import type { Place, Problem } from "./problem.ts";
@@ -61,6 +62,14 @@ export function readToken(file: string): { token: string } | { reason: string } 
   return { token };
 }
 
+/** A `.p8` file: its text, or what is wrong with it. The reason never holds a part of the key. */
+export function readApnsKey(file: string): { text: string } | { reason: string } {
+  const read = readBounded(file, MAX_KEY_FILE);
+  if ("reason" in read) return read;
+  const reason = apnsKeyProblem(read.text);
+  return reason === "" ? read : { reason };
+}
+
 type ReportFile = (severity: Problem["severity"], message: string, hint: string) => void;
 
 function checkReadable(file: string, path: string, isSecret: boolean, report: ReportFile): void {
@@ -69,6 +78,10 @@ function checkReadable(file: string, path: string, isSecret: boolean, report: Re
   if (reason !== "") return report("error", `cannot read ${file}: ${reason}`, "");
   if (path.endsWith("token_file")) {
     const read = readToken(file);
+    if ("reason" in read) report("error", `cannot use ${file}: ${read.reason}`, "");
+  }
+  if (path === "push.apns.key_file") {
+    const read = readApnsKey(file);
     if ("reason" in read) report("error", `cannot use ${file}: ${read.reason}`, "");
   }
   if (isSecret && (stat!.mode & 0o004) !== 0) {

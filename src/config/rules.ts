@@ -122,6 +122,7 @@ const RULES: readonly Rule[] = [
       });
     },
   },
+  { reads: ["push.apns", "push.webhook"], check: checkApns },
   {
     reads: ["devices"],
     check({ devices }, report) {
@@ -135,6 +136,28 @@ const RULES: readonly Rule[] = [
     },
   },
 ];
+
+function checkApns({ push: { apns, webhook } }: Config, report: Report): void {
+  for (const key of ["key_id", "team_id"] as const) {
+    const path = `push.apns.${key}`;
+    if (apns.key_file === "") {
+      if (apns[key] !== "") report("warning", path, "has no effect without push.apns.key_file", "");
+    } else if (apns[key] === "") {
+      report("error", path, "is missing", "push.apns.key_file needs it; see `latefork keys apns FILE`");
+    } else if (!/^[A-Z0-9]{10}$/.test(apns[key])) {
+      report("warning", path, `"${apns[key]}" does not look like one of Apple's`, "10 capital letters and digits");
+    }
+  }
+  if (apns.key_file === "") return;
+  for (const key of ["server", "sandbox_server"] as const) {
+    if (!apns[key].startsWith("https:")) report("error", `push.apns.${key}`, "must be an https URL", "");
+  }
+  for (const name of ["apns", "apns.dev"]) {
+    if (Object.hasOwn(webhook, name)) {
+      report("warning", `push.webhook.${name}`, "takes the pushes that push.apns would send", "remove one of them");
+    }
+  }
+}
 
 /** TCP, TLS, WebSocket and the control port share one space of ports, UDP has its own; a port of 0 is never the same. */
 function checkListeners(config: Config, report: Report): void {

@@ -12,7 +12,7 @@ export const MIN_RENEWAL_MS = 20 * 60_000;
 /** The key of a `.p8` file; null if it is none (`latefork keys apns FILE` says why). */
 export function apnsKeyOf(text: string): KeyObject | null {
   try {
-    const key = createPrivateKey(text);
+    const key = createPrivateKey(text.replace(/^\ufeff/, ""));
     return key.asymmetricKeyType === "ec" && key.asymmetricKeyDetails?.namedCurve === "prime256v1" ? key : null;
   } catch {
     return null;

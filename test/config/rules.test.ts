@@ -82,6 +82,36 @@ const BROKEN: [name: string, text: string, problem: string][] = [
     `${QUIET}devices: [{ user_agent: x }]`,
     "error 2:11 devices[0]: says nothing about the phone (set kind or push)",
   ],
+  [
+    "an APNs key without its id",
+    `${QUIET}push: { apns: { key_file: a.p8, team_id: DEF123GHIJ } }`,
+    "error 2:9 push.apns.key_id: is missing (push.apns.key_file needs it; see `latefork keys apns FILE`)",
+  ],
+  [
+    "an APNs key without its team",
+    `${QUIET}push: { apns: { key_file: a.p8, key_id: ABC123DEFG, team_id: "" } }`,
+    "error 2:62 push.apns.team_id: is missing (push.apns.key_file needs it; see `latefork keys apns FILE`)",
+  ],
+  [
+    "a key id that is none",
+    `${QUIET}push: { apns: { key_file: a.p8, key_id: abc, team_id: 0123456789 } }`,
+    'warning 2:41 push.apns.key_id: "abc" does not look like one of Apple\'s (10 capital letters and digits)',
+  ],
+  [
+    "a key id without a key",
+    `${QUIET}push: { apns: { key_id: ABC123DEFG } }`,
+    "warning 2:25 push.apns.key_id: has no effect without push.apns.key_file",
+  ],
+  [
+    "an APNs server without TLS",
+    `${QUIET}push: { apns: { key_file: a.p8, key_id: ABC123DEFG, team_id: DEF123GHIJ, server: "http://127.0.0.1" } }`,
+    "error 2:82 push.apns.server: must be an https URL",
+  ],
+  [
+    "a webhook in the place of push.apns",
+    `${QUIET}push: { apns: { key_file: a.p8, key_id: ABC123DEFG, team_id: DEF123GHIJ }, webhook: { apns: { url: "http://a" } } }`,
+    "warning 2:87 push.webhook.apns: takes the pushes that push.apns would send (remove one of them)",
+  ],
 ];
 
 test.each(BROKEN)("O-02 %s is told", (_name, text, problem) => {
@@ -118,7 +148,6 @@ const MISSING: [row: string, text: string, place: string][] = [
   ["wake.methods", "wake: { methods: [INVITE, message] }", "2:27 wake.methods[1]"],
   ["wake.early_media", "wake: { early_media: first }", "2:22 wake.early_media"],
   ["wake.serial", "wake: { serial: true }", "2:17 wake.serial"],
-  ["push.apns.*", "push: { apns: { key_file: a.p8 } }", "2:27 push.apns.key_file"],
   ["push.fcm.*", "push: { fcm: { service_account_file: a.json } }", "2:38 push.fcm.service_account_file"],
   ["push.webpush.*", "push: { webpush: { vapid_file: v } }", "2:32 push.webpush.vapid_file"],
   ["store.cluster", "store: { cluster: 'redis://x' }", "2:19 store.cluster"],
@@ -140,6 +169,7 @@ test("O-02 every line of the table of missing things is tried above, and names a
 });
 
 test("O-02 the default value of a missing thing may be written down", () => {
-  const text = "wake: { serial: false, early_media: all }\npush: { apns: { key_file: '' } }\nstore: { cluster: '' }\n";
+  const text =
+    "wake: { serial: false, early_media: all }\npush: { fcm: { service_account_file: '' } }\nstore: { cluster: '' }\n";
   expect(told(QUIET + text)).toEqual([]);
 });

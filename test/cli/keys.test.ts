@@ -1,0 +1,71 @@
+/** `latefork keys apns FILE` on real files. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { generateKeyPairSync } from "node:crypto";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { loadConfig } from "../../src/config/load.ts";
+import { latefork } from "./recorded-io.ts";
+
+const p8 = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export({ type: "pkcs8", format: "pem" });
+let folder = "";
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "latefork-keys-"));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function write(name: string, text: string, mode = 0o600): string {
+  const file = join(folder, name);
+  writeFileSync(file, text);
+  chmodSync(file, mode);
+  return file;
+}
+
+test("O-02 keys apns says what to put where, in lines the config takes", async () => {
+  const file = write("AuthKey_ABC123DEFG.p8", String(p8));
+  const { code, out, err } = await latefork(["keys", "apns", file]);
+  expect([code, err]).toEqual([0, ""]);
+  const yaml = out.slice(out.indexOf("  push:"), out.indexOf("Whether")).replaceAll("\n  ", "\n").trimStart();
+  const { config, problems } = loadConfig(`users_file: u\n${yaml.replace('team_id: ""', "team_id: DEF123GHIJ")}`);
+  expect(problems).toEqual([]);
+  expect(config!.push.apns).toMatchObject({ key_file: file, key_id: "ABC123DEFG", team_id: "DEF123GHIJ" });
+  expect(out).toContain("latefork push test AOR");
+  expect(out).not.toContain(String(p8).split("\n")[1]!.slice(0, 12));
+});
+
+test("O-02 keys apns --json", async () => {
+  const file = write("key.p8", String(p8), 0o644);
+  const { code, out } = await latefork(["keys", "apns", file, "--json"]);
+  expect(code).toBe(0);
+  expect(JSON.parse(out)).toEqual({
+    file,
+    ok: true,
+    algorithm: "ES256",
+    curve: "P-256",
+    key_id: "",
+    world_readable: true,
+  });
+  expect((await latefork(["keys", "apns", file])).err).toBe(
+    `warning: everyone on this machine can read ${file} (chmod o-r ${file})\n`,
+  );
+});
+
+test("O-02 keys apns says why a file is none, and fails", async () => {
+  const file = write("cert.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
+  const { code, out, err } = await latefork(["keys", "apns", file]);
+  expect([code, out]).toEqual([1, ""]);
+  expect(err).toBe(`${file} is no APNs key: it is a certificate; what is needed is a key, made under Keys as .p8\n`);
+  expect((await latefork(["keys", "apns", join(folder, "none")])).err).toContain("there is no such file");
+  expect(JSON.parse((await latefork(["keys", "apns", file, "--json"])).out)).toMatchObject({ ok: false });
+});
+
+test.each([
+  [["keys"], 64, "an argument is missing"],
+  [["keys", "apns"], 64, "the file is missing"],
+  [["keys", "fcm", "x"], 64, "expected: apns FILE"],
+  [["keys", "vapid"], 1, "vapid is not in this version"],
+])("%j is told", async (argv, expected, words) => {
+  const { code, err } = await latefork(argv);
+  expect(code).toBe(expected);
+  expect(err).toContain(words);
+});
