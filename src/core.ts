@@ -358,6 +358,7 @@ function registrarSettings(config: Config, secrets: CoreSecrets): RegistrarSetti
     repliesWithAll: registration.reply_contacts === "all",
     maxBindings: config.limits.bindings,
     idleMs: config.wake.idle,
+    hasDeviceRules: config.devices.length > 0,
     idSecret: secrets.installation,
     credentials: (user) => secrets.credentials.get(user) ?? null,
   };

@@ -7,7 +7,7 @@ import type { Aor, Contact } from "../usrloc/model.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import { stableId } from "./ids.ts";
 import { EVERY_DEVICE, InFlight } from "./in_flight.ts";
-import type { RegisterRequest, WantedContact } from "./register.ts";
+import type { KnownAors, RegisterRequest, WantedContact } from "./register.ts";
 import type { RegistrarSettings } from "./settings.ts";
 
 /** What came of one REGISTER. */
@@ -40,7 +40,17 @@ export class Bindings {
 
   /** The contact of the AoR that is this device. */
   known(aor: Aor | undefined, wanted: WantedContact): Binding | null {
-    return aor === undefined ? null : findDevice(aor.contacts as Binding[], wanted);
+    if (aor === undefined) return null;
+    const { repeats } = wanted;
+    // The PBX may have taken its time, and the contact gone or changed meanwhile.
+    const isStill = repeats !== null && repeats.isRegistered && repeats.aor === aor && repeats.isAsSent &&
+      repeats.uri === wanted.uriText && repeats.params === wanted.params;
+    return isStill ? repeats : findDevice(aor.contacts as Binding[], wanted);
+  }
+
+  /** Where contacts that are only repeated may be found; null: what is known of them may be out of date. */
+  get repeatable(): KnownAors | null {
+    return this.settings.hasDeviceRules ? null : this.usrloc;
   }
 
   /** Id of the device behind a wanted contact, known or new. */
@@ -188,6 +198,7 @@ export class Bindings {
       flowKey: flow.key,
       // The connection may have gone while the PBX was thinking.
     }, flow.state === "closed" ? null : flow);
+    binding.isAsSent = !wanted.isByRule;
     // After the save: an AoR whose only contact is evicted first would be forgotten, and its PBX binding ended.
     while (known === null && aor.contacts.length > this.settings.maxContacts && this.evict(aor, binding));
     return binding;

@@ -135,7 +135,7 @@ export class LocalRegistrar {
     const required = message.has(REQUIRE) ? message.list(REQUIRE) ?? [] : [];
     const unknown = required.filter((tag) => !KNOWN_EXTENSIONS.has(tag.toLowerCase()));
     if (unknown.length > 0) return this.refused(420, "", message, flow, "Unsupported: " + unknown.join(", ") + "\r\n");
-    const request = readRegister(message, this.hints);
+    const request = readRegister(message, this.hints, this.bindings.repeatable);
     if (isProblem(request)) return this.refused(request.status, request.reason, message, flow);
     if (!this.isOurDomain(request.domain)) {
       return this.refused(404, `Domain ${request.domain} is not served here`, message, flow);
@@ -195,8 +195,12 @@ export class LocalRegistrar {
 
 /** The same To tag for the same request, though nothing is remembered of it (§8.2.7 asks that of a stateless UAS). */
 function stableTag(message: Message): string {
-  let hash = 0x811c9dc5;
-  const text = message.via!.branch + message.callId;
+  return "r" + (hashed(message.callId, hashed(message.via!.branch, 0x811c9dc5)) >>> 0).toString(36);
+}
+
+/** FNV-1a. */
+function hashed(text: string, start: number): number {
+  let hash = start;
   for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  return "r" + (hash >>> 0).toString(36);
+  return hash;
 }

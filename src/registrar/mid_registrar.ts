@@ -63,7 +63,7 @@ export class MidRegistrar {
   onRegister(server: ServerTransaction, routesToDrop: number): void {
     const message = server.request;
     if (this.isOwn(message)) return this.refuse(server, 482, "");
-    const request = readRegister(message, this.hints);
+    const request = readRegister(message, this.hints, this.bindings.repeatable);
     if (isProblem(request)) return this.refuse(server, request.status, request.reason);
     const { minExpires } = this.settings;
     if (

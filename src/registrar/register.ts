@@ -8,19 +8,24 @@ import type { Message } from "../sip/message.ts";
 import { parseNameAddr } from "../sip/name_addr.ts";
 import { detached, digits, paramOf, unquote, withoutParam } from "../sip/scan.ts";
 import { aorOf, canonicalUser, isSipScheme, uriParam } from "../sip/uri.ts";
+import type { Binding } from "../usrloc/binding.ts";
 import type { DeviceIdentity } from "../usrloc/identity.ts";
-import type { DeviceKind } from "../usrloc/model.ts";
+import type { Aor, DeviceKind } from "../usrloc/model.ts";
+import { repeatedContact } from "./repeated.ts";
 import type { DeviceHint, DeviceHints } from "./settings.ts";
 
 /** One Contact of a REGISTER. */
 export interface WantedContact extends DeviceIdentity {
-  uriText: string;
   /** Header parameters without `expires`. */
   params: string;
   q: number;
   /** Seconds asked for; null: nothing said. 0 removes. */
   expires: number | null;
   kind: DeviceKind;
+  /** The contact it repeats to the byte; null: it was read from the message. */
+  repeats: Binding | null;
+  /** True if a `devices:` rule had a say. */
+  isByRule: boolean;
 }
 
 /** A REGISTER, read. */
@@ -41,6 +46,11 @@ export interface RegisterRequest {
 /** Asks the `devices:` rules about a REGISTER (R-20); null: no rule fits. */
 export type DeviceHintReader = DeviceHints;
 
+/** Where an AoR is looked up. */
+export interface KnownAors {
+  find(key: string): Aor | undefined;
+}
+
 /** Why it cannot be processed. */
 export interface RegisterProblem {
   status: number;
@@ -56,28 +66,42 @@ const MAX_PATH = 4096;
 const MAX_USER_AGENT = 255;
 const MAX_TOKEN = 4096;
 
-/** Reads a REGISTER; every text in the result is a copy that does not keep the message alive. */
-export function readRegister(request: Message, hints: DeviceHintReader): RegisterRequest | RegisterProblem {
+/**
+ * Reads a REGISTER; every text in the result is a copy that does not keep the message alive.
+ * @param aors where a contact that is only repeated may be found; null where it must be read again
+ */
+export function readRegister(
+  request: Message,
+  hints: DeviceHintReader,
+  aors: KnownAors | null,
+): RegisterRequest | RegisterProblem {
   const to = request.to.uri!;
   if (!isSipScheme(to)) return { status: 400, reason: `To has scheme ${to.scheme}, expected sip or sips` };
   if (to.user === "") return { status: 400, reason: "To has no user" };
-  const elements = request.list(CONTACT);
+  const header = expiresOf(request.value(EXPIRES));
+  const key = aorOf(to);
+  const aor = aors?.find(key);
+  const repeated = aor === undefined ? null : repeatedContact(request, aor.contacts);
+  const elements = repeated !== null ? [] : request.list(CONTACT);
   if (elements === null) return { status: 400, reason: "Malformed Contact" };
   if (elements.length > MAX_CONTACTS) return { status: 403, reason: `More than ${MAX_CONTACTS} Contacts` };
-  const header = expiresOf(request.value(EXPIRES));
   const path = (request.list(PATH) ?? []).join(", ");
   if (path.length > MAX_PATH || hasControl(path)) return { status: 400, reason: "Malformed Path" };
   const result: RegisterRequest = {
-    aorKey: detached(aorOf(to)),
-    user: detached(canonicalUser(to.user)),
-    domain: detached(to.host),
+    aorKey: aor?.key ?? detached(key),
+    user: aor?.user ?? detached(canonicalUser(to.user)),
+    domain: aor?.domain ?? detached(to.host),
     isWildcard: false,
     contacts: [],
     path: detached(path),
-    userAgent: detached((request.value(USER_AGENT) ?? "").slice(0, MAX_USER_AGENT)),
-    callId: detached(request.callId),
+    userAgent: kept((request.value(USER_AGENT) ?? "").slice(0, MAX_USER_AGENT), repeated?.binding.userAgent),
+    callId: kept(request.callId, repeated?.binding.callId),
     cseq: request.cseq,
   };
+  if (repeated !== null) {
+    result.contacts.push(wantedAgain(repeated.binding, repeated.expires ?? header));
+    return result;
+  }
   for (const element of elements) {
     if (element === "*") {
       // §10.2.2: alone, and only with Expires: 0
@@ -93,6 +117,30 @@ export function readRegister(request: Message, hints: DeviceHintReader): Registe
     else result.contacts.push(contact);
   }
   return result;
+}
+
+/** What was read from the contact when it came first. */
+function wantedAgain(binding: Binding, expires: number | null): WantedContact {
+  const { uri, params, instance, regId, q, kind, push } = binding;
+  return {
+    uriText: uri,
+    params,
+    instance,
+    regId,
+    q,
+    expires,
+    kind,
+    provider: push === null ? "" : push.provider,
+    param: push === null ? "" : push.param,
+    prid: push === null ? "" : push.prid,
+    repeats: binding,
+    isByRule: false,
+  };
+}
+
+/** The text that is there already, if it is the same; else a copy. */
+function kept(text: string, known: string | undefined): string {
+  return text === known ? known : detached(text);
 }
 
 function readContact(
@@ -114,7 +162,6 @@ function readContact(
     (isTokenOf(hint) ? { provider: hint.provider, param: "", prid: hint.prid } : null);
   const kind = hint === null || hint.kind === "" ? (push === null ? "desk" : "mobile") : hint.kind;
   return {
-    uri,
     uriText: address.uriText,
     params: withoutParam(address.params, "expires"),
     instance: detached(instance),
@@ -126,6 +173,8 @@ function readContact(
     provider: push === null ? "" : detached(push.provider),
     param: push === null ? "" : detached(push.param),
     prid: push === null ? "" : detached(push.prid),
+    repeats: null,
+    isByRule: hint !== null,
   };
 }
 

@@ -23,6 +23,8 @@ export interface RegistrarSettings {
   /** Bindings in all (`limits.bindings`). */
   readonly maxBindings: number;
   readonly idleMs: number;
+  /** True if there are `devices:` rules: what they say of a phone must be asked with every REGISTER. */
+  readonly hasDeviceRules: boolean;
   /** Secret of the installation: ids of AoRs and devices are made from it, so that they stay the same and cannot be guessed. */
   readonly idSecret: string;
   /** Credentials of an AoR towards the PBX; null if there are none (R-09). */

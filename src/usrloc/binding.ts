@@ -44,6 +44,8 @@ export class Binding implements Contact, Expiring {
   flow: Flow | null = null;
   /** False once it is out of usrloc: whoever still holds it must not use it. */
   isRegistered = true;
+  /** True if every field that a Contact gives is as the last REGISTER gave it, and nothing but the Contact was asked. */
+  isAsSent = false;
   /** `uri` as a Request-URI, made on first use. */
   requestUri = "";
   /** Flow token of Record-Route for this device, made on first use; see proxy/record_route.ts. */

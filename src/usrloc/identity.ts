@@ -9,7 +9,8 @@ export interface DeviceIdentity {
   provider: string;
   param: string;
   prid: string;
-  uri: Uri;
+  /** A URI that can be parsed. */
+  uriText: string;
 }
 
 /** The contact of `contacts` that is this device, or null. Comparison of URIs is RFC 3261 §19.1.4 (R-12). */
@@ -32,11 +33,13 @@ export function findDevice<C extends Contact>(contacts: readonly C[], identity: 
       }
     }
   }
+  let wanted: Uri | null = null;
   for (const contact of contacts) {
     if (contact.instance !== "" && identity.instance !== "") continue;
-    if (contact.uri === identity.uri.text) return contact;
+    if (contact.uri === identity.uriText) return contact;
+    wanted ??= parseUri(identity.uriText);
     const uri = parseUri(contact.uri);
-    if (uri !== null && urisEqual(uri, identity.uri)) return contact;
+    if (uri !== null && wanted !== null && urisEqual(uri, wanted)) return contact;
   }
   return null;
 }
@@ -45,5 +48,5 @@ export function findDevice<C extends Contact>(contacts: readonly C[], identity: 
 export function identityText(identity: DeviceIdentity): string {
   if (identity.instance !== "") return "i:" + identity.instance + ";" + identity.regId;
   if (identity.prid !== "") return "p:" + identity.provider + ";" + identity.param + ";" + identity.prid;
-  return "u:" + identity.uri.text;
+  return "u:" + identity.uriText;
 }

@@ -118,6 +118,7 @@ export class Usrloc implements ExpiryOwner {
       this.dropLapse(aor);
       this.changes.contactSaved(binding, false);
     } else {
+      binding.isAsSent = false;
       const isRefresh = isOnlyRefreshed(binding, fields);
       binding.callId = fields.callId;
       binding.cseq = fields.cseq;
