@@ -60,7 +60,8 @@ export class Pbx {
 
   /**
    * Where an in-dialog request to the PBX side goes: to the very address its URI names if that is one of the PBX's (a
-   * cluster answers from any of its nodes), else to the PBX. Never to a third party (F-06).
+   * cluster answers from any of its nodes), else to the PBX. Never to a third party (F-06). A connection is opened to
+   * ports of the config alone: whoever is in a call may write the URI, and other services of those hosts read text too.
    */
   flowTowards(uri: Uri): Flow | null {
     const main = this.flow();
@@ -71,6 +72,7 @@ export class Pbx {
     if (
       main !== null && main.remotePort === port && main.transport === transport && hostKey(main.remoteAddress) === host
     ) return main;
+    if (transport !== "udp" && !this.addresses.some((own) => own.port === port)) return main;
     return this.port.flowTo(transport, host, port) ?? main;
   }
 

@@ -261,8 +261,17 @@ export class Router implements TransactionUser {
     if (!request.has(ROUTE)) return NO_ROUTES;
     return ownRoutes(
       request,
-      (uri) => this.own.isUs(uri) || (!isInDialog && this.location.isOutboundProxy(uri)),
+      (uri) => isInDialog ? this.own.isUs(uri) || this.isOurToken(uri, request) : this.isOurRoute(uri),
     );
+  }
+
+  private isOurRoute(uri: Uri): boolean {
+    return this.own.isUs(uri) || this.location.isOutboundProxy(uri);
+  }
+
+  /** Ours under another address: some PBXs put the source address of a request into its Record-Route. */
+  private isOurToken(uri: Uri, request: Message): boolean {
+    return uri.user !== "" && isLoose(uri) && this.dialogs.isToken(uri.user, request.callId);
   }
 
   private callerToken(caller: Contact | null, flow: Flow, request: Message): string {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { FlowTokens } from "../../src/proxy/record_route.ts";
+import { FlowTokens, recordRouteValue } from "../../src/proxy/record_route.ts";
 import { stableId } from "../../src/registrar/ids.ts";
 import type { Listener, Transport } from "../../src/sip/flow.ts";
 import { cidr as cidrOf, Rig, type RigOptions, TCP, type TestFlow, UDP, UDP6 } from "./rig.ts";
@@ -20,6 +20,12 @@ import {
 } from "./sip_text.ts";
 
 const CONTACT = "sip:alice@192.168.9.9:5060";
+
+/** The PBX's own Contact. */
+function pbxContact({ pbx }: Rig): string {
+  const host = pbx.remoteAddress.includes(":") ? `[${pbx.remoteAddress}]` : pbx.remoteAddress;
+  return `<sip:bob@${host}${pbx.transport === "udp" ? "" : ";transport=tcp"}>`;
+}
 const LAN: Listener = { transport: "udp", address: "192.168.1.1", port: 5062, advertised: "192.168.1.1:5062" };
 
 /** A call that was answered: both ends, as they know the dialog. */
@@ -34,11 +40,11 @@ interface Answered {
 
 function pbxCalls(rig: Rig, phone: TestFlow): Answered {
   const { pbx } = rig;
-  const invite = request("INVITE", rig.upstreamUri("alice", UDP.advertised), {
+  const invite = request("INVITE", rig.upstreamUri("alice", pbx.listener.advertised), {
     from: "<sip:bob@pbx.example.org>;tag=b",
     sentBy: "10.0.0.10",
     transport: pbx.transport.toUpperCase(),
-    contact: pbx.transport === "udp" ? "<sip:bob@10.0.0.10>" : "<sip:bob@10.0.0.10;transport=tcp>",
+    contact: pbxContact(rig),
   });
   rig.receive(pbx, invite);
   const atPhone = phone.one();
@@ -61,7 +67,7 @@ function phoneCalls(rig: Rig, phone: TestFlow): Answered {
   rig.receive(phone, invite);
   const atPbx = pbx.one();
   const ok = answer(atPbx, 200, {
-    contact: pbx.transport === "udp" ? "<sip:bob@10.0.0.10>" : "<sip:bob@10.0.0.10;transport=tcp>",
+    contact: pbxContact(rig),
   });
   rig.receive(pbx, ok);
   const [, atPhone] = phone.all();
@@ -76,6 +82,7 @@ interface Layout {
   phoneListener: Listener;
   /** Record-Route URIs we add, from the top, on the way to the phone; T stands for a token. */
   expected: string[];
+  pbxAddress?: string;
 }
 
 const LAYOUTS: Layout[] = [
@@ -117,12 +124,28 @@ const LAYOUTS: Layout[] = [
     phoneListener: UDP6,
     expected: ["sip:T@[2001:db8::5]:5060;lr", "sip:10.0.0.5:5060;lr"],
   },
+  {
+    name: "IPv4 TCP phone, IPv6 PBX",
+    phone: "tcp",
+    pbx: "udp",
+    pbxAddress: "2001:db8::10",
+    phoneListener: TCP,
+    expected: ["sip:T@10.0.0.5:5060;transport=tcp;lr", "sip:[2001:db8::5]:5060;lr"],
+  },
+  {
+    name: "IPv6 phone, IPv6 PBX",
+    phone: "udp",
+    pbx: "udp",
+    pbxAddress: "2001:db8::10",
+    phoneListener: UDP6,
+    expected: ["sip:T@[2001:db8::5]:5060;lr"],
+  },
 ];
 
 function start(layout: Layout, options: RigOptions = {}): { rig: Rig; phone: TestFlow } {
   const rig = new Rig({
     listeners: layout.listeners,
-    pbx: { address: "10.0.0.10", port: 5060, transport: layout.pbx },
+    pbx: { address: layout.pbxAddress ?? "10.0.0.10", port: 5060, transport: layout.pbx },
     ...options,
   });
   const address = layout.phoneListener === UDP6 ? "2001:db8::99" : "192.0.2.9";
@@ -473,6 +496,22 @@ describe("F-03 strict routers (RFC 3261 §16.4, §16.6 step 6)", () => {
   }
 });
 
+describe("F-03 Record-Route over the other transports", () => {
+  const listenerOf = (transport: Transport): Listener => ({ ...UDP, transport, advertised: "sip.example.org:443" });
+  for (
+    const [transport, param] of [["udp", ""], ["tcp", ";transport=tcp"], ["tls", ";transport=tls"], [
+      "ws",
+      ";transport=ws",
+    ], ["wss", ";transport=ws"]] as const
+  ) {
+    test(`F-03 ${transport} is written ${param || "without a parameter"}`, () => {
+      const flow = new Rig().flow("192.0.2.9", 1, listenerOf(transport));
+      expect(recordRouteValue(flow, "")).toBe(`<sip:sip.example.org:443${param};lr>`);
+      expect(recordRouteValue(flow, "t.1")).toBe(`<sip:t.1@sip.example.org:443${param};lr>`);
+    });
+  }
+});
+
 describe("F-03 odds and ends", () => {
   test("F-03 an ACK that may go no further is dropped", () => {
     const { rig, phone } = start(LAYOUTS[0]!);
@@ -538,6 +577,33 @@ describe("F-03 PBXs with habits", () => {
     rig.receive(phone, inDialog("BYE", { ...phoneSide, target: "sip:bob@10.0.0.11:5080" }));
     expect(methodOf(rig.flow("10.0.0.11", 5080).one())).toBe("BYE");
     expect(rig.pbx.sent).toEqual([]);
+  });
+
+  test("F-03 a phone in a call cannot make us connect to other services of the PBX's hosts", () => {
+    const { rig, phone } = start(LAYOUTS[2]!, { config: (config) => config.pbx!.trust = [cidrOf("10.0.0.0/24")] });
+    const { phoneSide } = phoneCalls(rig, phone);
+    for (const host of ["10.0.0.10:6379", "10.0.0.77:6379"]) {
+      rig.receive(phone, inDialog("INFO", { ...phoneSide, target: `sip:bob@${host};transport=tcp` }));
+      expect(methodOf(rig.pbx.one())).toBe("INFO");
+    }
+    rig.receive(phone, inDialog("INFO", { ...phoneSide, target: "sip:bob@10.0.0.77:5060;transport=tcp" }));
+    expect(methodOf(rig.flow("10.0.0.77", 5060, TCP).one())).toBe("INFO");
+  });
+
+  test("F-03 a PBX that writes another address of ours into our Record-Route is understood", () => {
+    const { rig, phone } = start(LAYOUTS[0]!);
+    const { pbxSide, phoneSide } = pbxCalls(rig, phone);
+    const natted = (side: DialogSide) => ({
+      ...side,
+      route: side.route.map((route) => route.replace("10.0.0.5:5060", "172.17.0.1:32768")),
+    });
+    rig.receive(rig.pbx, inDialog("INFO", natted(pbxSide)));
+    const atPhone = phone.one();
+    expect([startLine(atPhone), values(atPhone, "Route")]).toEqual([`INFO ${CONTACT} SIP/2.0`, []]);
+    rig.receive(phone, inDialog("BYE", natted(phoneSide)));
+    expect(methodOf(rig.pbx.one())).toBe("BYE");
+    rig.receive(rig.pbx, inDialog("INFO", { ...natted(pbxSide), callId: "another" }));
+    expect(statusOf(rig.pbx.one())).toBe(481);
   });
 
   test("F-03 a PBX that drops our Record-Route reaches the device by the Contact we registered", () => {
