@@ -50,17 +50,30 @@ peerTest(
   },
 );
 
+peerTest("F-06 a stranger is no phone: its call through us is refused and never reaches the PBX", [], async (rig) => {
+  const pbx = rig.pbx();
+  await rig.appliance(rig.config());
+  const stranger = rig.phone("stranger", { user: "mallory" });
+  expect((await stranger.call("sip:+4912345@example.net").response("final")).status).toBe(403);
+  expect((await stranger.call("sip:alice@example.com").response("final")).status).toBe(403);
+  expect(pbx.requests).toEqual([]);
+});
+
 peerTest(
-  "F-06 a stranger is no phone: its call through us is refused and never reaches the PBX",
-  ["kamailio"],
+  "R-07 F-03 SIPp's own uac calls as a PBX that knows no Record-Route, SIPp's own uas is the phone",
+  ["sipp"],
   async (rig) => {
-    const kamailio = await rig.kamailio(["alice"]);
-    await rig.appliance(rig.config());
-    const stranger = rig.phone("stranger", { user: "mallory" });
-    const before = JSON.stringify(await kamailio.rpc("stats.fetch", ["tmx.UAS_transactions"]).catch(() => null));
-    const final = await stranger.call("sip:+4912345@example.net").response("final");
-    expect(final.status).toBe(403);
-    expect(JSON.stringify(await kamailio.rpc("stats.fetch", ["tmx.UAS_transactions"]).catch(() => null))).toBe(before);
+    const pbx = rig.pbx();
+    const appliance = await rig.appliance(rig.config());
+    const phone = rig.phone("phoneA", { user: "service" });
+    expect((await phone.register()).status).toBe(200);
+    // SIPp takes their places.
+    pbx.end();
+    phone.end();
+    const callee = rig.sipp({ from: "phoneA", builtIn: "uas", calls: 20 });
+    await rig.sipp({ from: "pbx", to: "us", builtIn: "uac", user: "service", calls: 20, rate: 20 }).done();
+    await callee.done();
+    expect(await appliance.metric("calls_total", 'result="answered"')).toBe(20);
   },
 );
 

@@ -54,6 +54,7 @@ export class Peer {
   /** The callee's side of its dialogs, by Call-ID. */
   private readonly answered = new Map<string, { request: SipRequest; tag: string }>();
   readonly errors: string[] = [];
+  private isOver = false;
 
   constructor(readonly options: PeerOptions) {
     this.address = options.address;
@@ -180,6 +181,8 @@ export class Peer {
   }
 
   end(): void {
+    if (this.isOver) return;
+    this.isOver = true;
     this.stack.destroy();
   }
 

@@ -34,8 +34,8 @@ export class Rig {
   readonly folder = mkdtempSync(join(tmpdir(), "latefork-peers-"));
   /** 127/8 is all loopback: two random bytes keep runs beside each other apart. */
   private readonly net = `127.${10 + Math.floor(Math.random() * 240)}.${Math.floor(Math.random() * 250)}`;
-  /** The SIP port of everybody: not 5060, which another program may hold on every address. Below the ephemeral ports. */
-  readonly port = 10_000 + Math.floor(Math.random() * 20_000);
+  /** The SIP port of everybody: not 5060, which another program may hold on every address. sipsak reads four digits. */
+  readonly port = 6100 + Math.floor(Math.random() * 1900) * 2;
   private readonly ends: (() => void | Promise<void>)[] = [];
   private readonly reports: (() => string | Promise<string>)[] = [];
   private count = 0;

@@ -5,7 +5,9 @@ import { Program, within } from "./program.ts";
 
 export interface SippOptions {
   /** File of `scenarios/`, without `.xml`. */
-  scenario: string;
+  scenario?: string;
+  /** Instead: a scenario that SIPp brings along. */
+  builtIn?: "uac" | "uas";
   address: string;
   port: number;
   /** `host:port` it sends to; none for a scenario that only receives. */
@@ -37,7 +39,9 @@ export class Sipp {
   constructor(folder: string, options: SippOptions) {
     this.folder = folder;
     const seconds = Math.ceil((options.deadlineMs ?? 20_000) / 1000);
-    const args = ["-sf", join(scenarios, `${options.scenario}.xml`), "-i", options.address];
+    const { builtIn, scenario } = options;
+    const args = builtIn === undefined ? ["-sf", join(scenarios, `${scenario}.xml`)] : ["-sn", builtIn];
+    args.push("-i", options.address);
     args.push("-p", String(options.port), "-t", options.transport === "tcp" ? "t1" : "u1");
     args.push("-m", String(options.calls ?? 1), "-r", String(options.rate ?? 1), "-l", String(options.limit ?? 500));
     args.push("-nostdin", "-timeout", `${seconds}s`, "-timeout_error", "-trace_err", "-trace_msg", "-trace_screen");
@@ -50,7 +54,7 @@ export class Sipp {
     }
     for (const [name, value] of Object.entries(options.keys ?? {})) args.push("-key", name, value);
     if (options.remote !== undefined) args.push(options.remote);
-    this.program = new Program(`sipp ${options.scenario}`, "sipp", args, { cwd: folder, env: { TERM: "dumb" } });
+    this.program = new Program(`sipp ${builtIn ?? scenario}`, "sipp", args, { cwd: folder, env: { TERM: "dumb" } });
   }
 
   /** Resolves if the scenario was met, else rejects with what SIPp saw. */

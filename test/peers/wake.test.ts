@@ -1,5 +1,7 @@
 /** Sleeping phones: the call is held, the push leaves, the phone registers through Kamailio, the late branch finds it. */
 import { expect } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Appliance } from "./appliance.ts";
 import { eventually } from "./program.ts";
 import type { PushReceiver } from "./push_receiver.ts";
@@ -67,7 +69,6 @@ peerTest(
     expect(push.call_id).toBe(invite.headers["call-id"]);
     const cancel = await awake.next("CANCEL");
     expect(cancel.headers.reason).toMatch(/SIP\s*;\s*cause=200\s*;\s*text="Call completed elsewhere"/);
-    await awake.next("ACK").catch(() => null);
     await caller.done();
 
     const call = await appliance.callOf("alice@example.com", "is over", ({ state }) => state === "ended");
@@ -229,7 +230,31 @@ peerTest(
     };
     await rig.sipp({ from: "caller", to: "pbx", scenario: "caller", user: "alice", pauseMs: 200 }).done();
     const call = await appliance.callOf("alice@example.com", "is over", ({ state }) => state === "ended");
+    expect(receiver.pushes.filter(({ event }) => event === "call")).toHaveLength(1);
     expect(call.branches.filter(({ late }) => late)).toHaveLength(1);
     expect(silent.messages()).toContain("INVITE sip:alice@");
+  },
+);
+
+peerTest(
+  "R-19 R-08 the PBX's OPTIONS to a phone that sleeps is answered 200; a phone forgotten here leaves the PBX too",
+  both,
+  async (rig) => {
+    const receiver = rig.receiver();
+    const kamailio = await rig.kamailio(["alice"]);
+    const credentials = join(rig.folder, "credentials");
+    writeFileSync(credentials, "alice:secret\n", { mode: 0o600 });
+    const appliance = await rig.appliance(rig.config({
+      push: rig.pushTo(receiver),
+      pbx: { uri: `sip:${rig.at("pbx")}`, qualify: "0", credentials_file: credentials },
+    }));
+    await putToSleep(rig, appliance, "phoneB", "alice");
+    const trunk = rig.phone("caller", { user: "trunk", route: `sip:${rig.at("pbx")};lr` });
+    expect((await trunk.request("OPTIONS", "sip:alice@example.com")).status).toBe(200);
+    expect(receiver.pushes).toEqual([]);
+
+    await fetch(`${appliance.control}/v1/locations/alice%40example.com`, { method: "DELETE" });
+    await eventually("Kamailio holds no Contact of alice", 3000, async () => (await kamailio.contacts()).length === 0);
+    expect((await trunk.request("OPTIONS", "sip:alice@example.com")).status).toBe(404);
   },
 );
