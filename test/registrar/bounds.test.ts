@@ -50,7 +50,8 @@ describe("R-10 bounds", () => {
     const rig = new Rig();
     const phone = rig.phone("192.0.2.7");
     let cseq = 1;
-    const refresh = (expires: number) => registered(rig, phone, { cseq: cseq++, expires });
+    // A new Call-ID: the PBX is asked each time.
+    const refresh = (expires: number) => registered(rig, phone, { cseq, callId: `c${cseq++}`, expires });
     refresh(600);
     rig.pass(599_999);
     refresh(600);

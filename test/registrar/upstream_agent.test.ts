@@ -158,7 +158,8 @@ describe("R-08 the last device expires", () => {
     const rig = new Rig({ pbx: { mode: "mirror" } });
     registered(rig, rig.phone("192.0.2.7"), { expires: 60 });
     registered(rig, rig.phone("192.0.2.8"), { expires: 600 });
-    rig.pass(600_000);
+    registered(rig, rig.phone("192.0.2.8"), { cseq: 2, expires: 0 });
+    rig.pass(60_000);
     expect(rig.sent).toEqual([]);
     expect(rig.core.usrloc.aorCount).toBe(0);
   });
@@ -248,7 +249,7 @@ describe("R-08 a phone that comes while its binding is being ended", () => {
     for (const mode of ["aor", "contact"] as const) {
       const { rig } = aboutToExpire({ pbx: { mode } });
       const phone = rig.phone("192.0.2.7");
-      rig.receive(phone, register(phone, { cseq: 2, expires: 600 }));
+      rig.receive(phone, register(phone, { cseq: 2, callId: "again", expires: 600 }));
       const upstream = rig.one(rig.pbx);
       rig.pass(20);
       expect(contactsOf(rig)).toEqual([]);
@@ -265,7 +266,7 @@ describe("R-08 a phone that comes while its binding is being ended", () => {
     for (const mode of ["aor", "contact"] as const) {
       const { rig } = aboutToExpire({ pbx: { mode } });
       const phone = rig.phone("192.0.2.7");
-      rig.receive(phone, register(phone, { cseq: 2, expires: 600 }));
+      rig.receive(phone, register(phone, { cseq: 2, callId: "again", expires: 600 }));
       const upstream = rig.one(rig.pbx);
       rig.pass(20);
       rig.fromPbx(answer(upstream, "403 Forbidden"));
