@@ -60,6 +60,7 @@ test.each(best)("W-15 of %p the caller gets %i", (statuses, expected) => {
   const call = w.pbx.call("alice");
   w.advance(5000);
   expect(call.finals.map((final) => final.status)).toEqual([expected]);
+  expect(w.core.silo.allRecords()[0]!.status).toBe(expected);
 });
 
 test("W-15 a 408 or 503 made here never beats a phone's own word", () => {

@@ -132,6 +132,42 @@ test.each(["fail", "mute", "lost"] as const)("W-07 a push that is %s holds the c
   expect(call.finals.map((final) => final.status)).toEqual([480]);
 });
 
+test("W-07 a device that leaves usrloc while it is woken is waited for no longer", () => {
+  const w = new World();
+  w.asleep("alice", { wakeMs: null });
+  const call = w.pbx.call("alice");
+  w.advance(1000);
+  const [contact] = w.core.usrloc.find(`alice@${DOMAIN}`)!.contacts;
+  w.turn(() => w.core.usrloc.remove(contact!, "control"));
+  w.advance(10);
+  expect(call.finals.map((final) => final.status)).toEqual([480]);
+});
+
+test("P-04 a push that is still being tried is taken back when its device registers or the call ends", () => {
+  const w = new World();
+  w.push.fate = "fail";
+  const b = w.asleep("alice");
+  w.asleep("alice");
+  const call = w.pbx.call("alice");
+  w.advance(1000);
+  const [ofB, ofOther] = w.push.of("call");
+  b.wake();
+  w.advance(100);
+  expect(w.push.cancelled).toEqual([ofB!.uuid]);
+  call.cancel();
+  w.advance(200);
+  expect(w.push.cancelled).toEqual([ofB!.uuid, ofOther!.uuid]);
+});
+
+test("W-07 a verdict that never comes leaves nothing behind", () => {
+  const w = new World();
+  w.push.fate = "mute";
+  w.asleep("alice");
+  w.pbx.call("alice");
+  w.advance(200_000);
+  expect(Object.values(w.dust()).every((left) => left === 0)).toBe(true);
+});
+
 test("W-07 the refusal of one wake does not end the other", () => {
   const w = new World();
   const a = w.asleep("alice");

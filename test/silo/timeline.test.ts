@@ -127,6 +127,19 @@ test("W-22 a refused push, a device without a way to it and an expired wake are 
   expect(text).toContain("alice/3 did not wake up");
 });
 
+test("W-22 what a phone says after the end is in the record too, also when nobody looked in between", () => {
+  const w = new World();
+  const a = w.awake("alice");
+  const call = w.pbx.call("alice");
+  w.advance(1000);
+  a.path.latencyMs = [200, 200]; // its 487 comes after the caller's
+  call.cancel();
+  w.advance(100_000);
+  const record = w.core.silo.allRecords()[0]!;
+  expect(record.branches.map(({ state, status }) => [state, status])).toEqual([["cancelled", 487]]);
+  expect(lines(record).at(-1)).toBe("response alice/1→latefork 487");
+});
+
 test("W-22 trace.calls ended calls are kept, the newest first", () => {
   const w = new World({ config: (config) => config.trace.calls = 3 });
   w.awake("alice", { decline: { afterMs: 10, status: 486 } });
