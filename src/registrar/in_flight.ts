@@ -28,6 +28,11 @@ export class InFlight {
     return this.byAor.size;
   }
 
+  /** True if a REGISTER of this AoR is at the PBX. */
+  isBusy(aorKey: string): boolean {
+    return this.byAor.has(aorKey);
+  }
+
   /**
    * A REGISTER goes to the PBX.
    * @returns its order, from 1, higher than that of all before it

@@ -12,7 +12,7 @@ import type { Transactions } from "../transaction/table.ts";
 import type { Binding } from "../usrloc/binding.ts";
 import type { Aor, Contact } from "../usrloc/model.ts";
 import type { RemovalCause, Usrloc } from "../usrloc/usrloc.ts";
-import { type Applied, type Bindings, contactLines } from "./apply.ts";
+import { type Applied, type Bindings, contactLines, NO_ORDER } from "./apply.ts";
 import type { InFlight } from "./in_flight.ts";
 import {
   type DeviceHintReader,
@@ -23,6 +23,7 @@ import {
 } from "./register.ts";
 import { type Grants, RegisterRelay, type UpstreamPlan, upstreamRegister } from "./relay.ts";
 import type { RegistrarMode, RegistrarSettings, RegistrarUser } from "./settings.ts";
+import { Challenged, isAbsorbable } from "./throttle.ts";
 import { UpstreamAgent } from "./upstream_agent.ts";
 import { upstreamUri } from "./upstream_contact.ts";
 
@@ -33,6 +34,7 @@ export interface UpstreamSide {
 
 export class MidRegistrar {
   private readonly agent: UpstreamAgent;
+  private readonly challenged = new Challenged();
 
   constructor(
     readonly port: Port,
@@ -72,6 +74,7 @@ export class MidRegistrar {
       return this.refuse(server, 423, "", `Min-Expires: ${minExpires}\r\n`);
     }
     if (this.bindings.isFull(request)) return this.refuse(server, 403, "Too many devices");
+    if (this.absorb(server, request)) return;
     const upstreamFlow = this.pbx.flow();
     if (upstreamFlow === null) {
       this.count("pbx_unreachable", request, 503);
@@ -89,6 +92,41 @@ export class MidRegistrar {
     const wire = upstreamRegister(message, plan, via, server.viaText, routesToDrop, upstreamFlow.isReliable);
     const relay = new RegisterRelay(this, server, server.flow, upstreamFlow, request, plan, order, this.clock.nowMs);
     this.table.send(wire, "REGISTER", branch, upstreamFlow, relay);
+  }
+
+  /** Answers a refresh here if the PBX need not hear of it (R-05, R-06). */
+  private absorb(server: ServerTransaction, request: RegisterRequest): boolean {
+    const isAnswer = this.challenged.take(request.callId);
+    if (isAnswer || this.mode === "mirror" || this.inFlight.isBusy(request.aorKey)) return false;
+    const aor = this.usrloc.find(request.aorKey);
+    if (aor === undefined) return false;
+    const nowMs = this.clock.nowMs;
+    const asked = request.contacts.map((wanted) => this.asked(wanted));
+    const isAbsorbed = isAbsorbable(request, {
+      nowMs,
+      flow: server.flow,
+      known: request.contacts.map((wanted) => this.bindings.known(aor, wanted)),
+      asked,
+      upstreamEndsMs: (contact) => this.upstreamEndsMs(contact),
+    });
+    if (!isAbsorbed) return false;
+    const applied = this.bindings.apply(request, asked, server.flow, NO_ORDER);
+    this.count("absorbed", request, 200);
+    server.respond(200, "", this.replyLines(request, applied.listed), true);
+    this.resume(applied, nowMs, Math.round((aor.upstream.expiresAtMs - nowMs) / 1000));
+    return true;
+  }
+
+  /** When the PBX's binding that a contact depends on ends, ms; 0: none that we know of. */
+  upstreamEndsMs(contact: Binding): number {
+    if (this.mode !== "aor") return contact.upstreamEndsMs;
+    const { upstream } = contact.aor;
+    return upstream.state === "registered" ? upstream.expiresAtMs : 0;
+  }
+
+  /** A challenge was relayed: its answer must reach the PBX. */
+  onChallenged(request: RegisterRequest): void {
+    this.challenged.add(request.callId);
   }
 
   /** REGISTERs go one way: one that we sent and that comes back, changed or not, goes round in circles. */
@@ -170,12 +208,22 @@ export class MidRegistrar {
   /** The PBX accepted: usrloc is written. */
   accept(request: RegisterRequest, grants: Grants, flow: Flow, order: number, arrivedAtMs: number): Applied {
     const applied = this.bindings.apply(request, grants.phone, flow, order);
+    if (this.mode !== "aor") this.noteDeviceGrants(request, grants, arrivedAtMs);
     if (request.isWildcard || request.contacts.length > 0) {
       const isOurs = this.mode === "aor" || request.isWildcard || grants.upstream === 0 || applied.saved.length > 0;
       if (isOurs) this.writeUpstream(request, grants.upstream, order, arrivedAtMs);
     }
     this.count(applied.listed.length > 0 ? "accepted" : applied.removed > 0 ? "removed" : "fetched", request, 200);
     return applied;
+  }
+
+  /** How long the PBX holds the Contact of each device; not stored: after a restart the next refresh tells it anew. */
+  private noteDeviceGrants(request: RegisterRequest, grants: Grants, arrivedAtMs: number): void {
+    const aor = this.usrloc.find(request.aorKey);
+    request.contacts.forEach((wanted, i) => {
+      const binding = this.bindings.known(aor, wanted);
+      if (binding !== null && grants.each[i]! > 0) binding.upstreamEndsMs = arrivedAtMs + grants.each[i]! * 1000;
+    });
   }
 
   /** The PBX accepted what we cannot keep: it is taken off the PBX again where it is not another device's too. */

@@ -30,6 +30,8 @@ export interface UpstreamPlan {
 export interface Grants {
   /** To each of the phone's contacts; 0: it is not registered. */
   phone: number[];
+  /** To our Contact for each of them. */
+  each: number[];
   /** To us; 0: the PBX holds nothing of what was asked. */
   upstream: number;
 }
@@ -58,7 +60,9 @@ export class RegisterRelay implements ClientOwner {
     if (status < 200) return this.server.relay(status, edit.build());
     if (status < 300) this.onAccepted(response, edit);
     else {
-      this.registrar.count(status === 401 || status === 407 ? "challenged" : "rejected", this.request, status);
+      const isChallenge = status === 401 || status === 407;
+      if (isChallenge) this.registrar.onChallenged(this.request);
+      this.registrar.count(isChallenge ? "challenged" : "rejected", this.request, status);
       this.server.relay(status, edit.build());
     }
     this.registrar.over(this.request, this.order);
@@ -97,6 +101,7 @@ export class RegisterRelay implements ClientOwner {
   private grants(response: Message): Grants {
     const { request, plan } = this;
     const grantFor = (i: number) => grantOf(response, request.user, plan.ids[i]!, this.upstreamFlow);
+    const each = request.contacts.map(() => 0);
     let upstream = 0;
     let isListed = true;
     const phone = request.contacts.map((wanted, i) => {
@@ -104,13 +109,14 @@ export class RegisterRelay implements ClientOwner {
       const grant = grantFor(i);
       isListed &&= grant.isListed;
       const granted = grant.expires ?? plan.asked[i]!;
+      each[i] = granted;
       upstream = Math.max(upstream, granted);
       return this.registrar.mode === "mirror" ? granted : Math.min(this.registrar.asked(wanted), granted);
     });
     // One device of several went: the PBX extended our Contact for the others.
     if (plan.contradicted !== null) upstream = grantFor(0).expires ?? plan.contradicted;
     if (!isListed) this.registrar.onContactMissing(request);
-    return { phone, upstream };
+    return { phone, each, upstream };
   }
 
   private replaceContacts(edit: Edit, response: Message, lines: string): void {

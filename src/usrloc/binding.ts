@@ -46,6 +46,8 @@ export class Binding implements Contact, Expiring {
   isRegistered = true;
   /** True if every field that a Contact gives is as the last REGISTER gave it, and nothing but the Contact was asked. */
   isAsSent = false;
+  /** When the PBX's Contact for this device ends, ms; 0: not known. For the modes with one Contact per device. */
+  upstreamEndsMs = 0;
   /** `uri` as a Request-URI, made on first use. */
   requestUri = "";
   /** Flow token of Record-Route for this device, made on first use; see proxy/record_route.ts. */
