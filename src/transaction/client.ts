@@ -142,7 +142,6 @@ export class ClientTransaction implements Due, Lingering {
 
   /** Timers A, B, E, F. */
   onDue(nowMs: number): void {
-    if (!this.isPending) return;
     if (nowMs >= this.timeoutAtMs) return this.isInvite && !this.isLapsed ? this.lapse() : this.fail("timeout");
     const { deadlines } = this.table.schedule;
     if (this.flow.isReliable || this.isQuiet) return deadlines.set(this, this.timeoutAtMs);

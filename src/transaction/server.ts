@@ -86,10 +86,7 @@ export class ServerTransaction implements Due, Lingering {
    * after the first one (RFC 6026 §7.1); nothing else passes after a final response.
    */
   relay(status: number, wire: string, isDurable = false): void {
-    if (this.state === "accepted" && status >= 200 && status < 300) {
-      this.send(wire, isDurable);
-      return;
-    }
+    if (this.state === "accepted" && status >= 200 && status < 300) return this.send(wire, isDurable);
     if (!this.isPending) return;
     this.status = status;
     this.send(wire, isDurable);
@@ -101,6 +98,7 @@ export class ServerTransaction implements Due, Lingering {
     const now = this.table.schedule.clock.nowMs;
     if (this.isInvite && status < 300) {
       this.state = "accepted";
+      this.lastResponse = "";
       this.table.schedule.longLinger.add(this, now);
       return;
     }
@@ -120,9 +118,7 @@ export class ServerTransaction implements Due, Lingering {
 
   /** The request came again: the last response goes out again; 2xx are the phone's to repeat (RFC 6026). */
   onRetransmission(): void {
-    if (this.lastResponse !== "" && this.state !== "confirmed" && this.state !== "accepted") {
-      this.send(this.lastResponse, false);
-    }
+    if (this.lastResponse !== "") this.send(this.lastResponse, false);
   }
 
   /** ACK for our non-2xx final. */
@@ -139,7 +135,6 @@ export class ServerTransaction implements Due, Lingering {
 
   /** Timers G and H. */
   onDue(nowMs: number): void {
-    if (this.state !== "completed") return;
     if (nowMs >= this.timeoutAtMs) return this.terminate();
     this.send(this.lastResponse, false);
     this.intervalMs = Math.min(this.intervalMs * 2, T2_MS);
@@ -155,7 +150,6 @@ export class ServerTransaction implements Due, Lingering {
     this.state = "terminated";
     this.owner = null;
     this.lastResponse = "";
-    this.table.schedule.deadlines.cancel(this);
     this.table.removeServer(this);
   }
 

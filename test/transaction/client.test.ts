@@ -48,9 +48,11 @@ describe("F-05 client transactions (RFC 3261 §17.1, RFC 6026 §7.2)", () => {
     ["accepted", 180, "accepted", false, []],
     ["accepted", 200, "accepted", true, []],
     ["accepted", 202, "accepted", true, []],
+    ["accepted", 300, "accepted", false, []],
     ["accepted", 486, "accepted", false, []],
     ["completed", 180, "completed", false, []],
     ["completed", 200, "completed", false, []],
+    ["completed", 300, "completed", false, ["ACK"]],
     ["completed", 486, "completed", false, ["ACK"]],
     ["completed", 603, "completed", false, ["ACK"]],
     ["trying", 100, "proceeding", true, []],
@@ -72,6 +74,8 @@ describe("F-05 client transactions (RFC 3261 §17.1, RFC 6026 §7.2)", () => {
       expect({ state: transaction.state, sent: rig.take(), heard: owner.heard })
         .toEqual({ state, sent, heard: isHeard ? [`${status} at 0`] : [] });
       expect(transaction.hasProvisional).toBe(hadProvisional || (isHeard && status < 200));
+      // What waits out its time, or rings, is repeated no more.
+      expect(rig.schedule.deadlines.size).toBe(["trying", "proceeding"].includes(state) && method !== "INVITE" ? 1 : 0);
       transaction.abandon();
       rig.settle();
       expect(transaction.state).toBe("terminated");
@@ -153,6 +157,10 @@ describe("F-05 client timers", () => {
     });
   }
 
+  test("nothing came before anything came", () => {
+    expect(start("INVITE").transaction.hasProvisional).toBe(false);
+  });
+
   test("a call that rings has no timer of its own: Timer C is the branch's", () => {
     for (const transport of ["udp", "tcp"] as const) {
       const { rig, transaction } = start("INVITE", transport, [180]);
@@ -196,7 +204,9 @@ describe("F-05 a flow that fails", () => {
     expect(pending.map(({ owner, transaction }) => [owner.heard.at(-1), transaction.state]))
       .toEqual(pending.map(() => ["transport at 100", "terminated"]));
     expect(done.map(({ transaction }) => transaction.state)).toEqual(before);
+    expect(rig.table["byFlow"].has(flow)).toBe(false);
     rig.table.flowClosed(flow);
+    for (const { transaction } of pending) expect(transaction.owner).toBeNull();
     for (const { owner } of pending) expect(owner.heard.filter((text) => text.startsWith("transport")).length).toBe(1);
     rig.settle();
   });
@@ -357,11 +367,10 @@ describe("F-05 what is abandoned", () => {
     }
   });
 
-  test("does nothing when it falls due or its flow closes afterwards", () => {
+  test("does nothing when its flow closes afterwards", () => {
     const { rig, owner, transaction } = start("INVITE");
     transaction.abandon();
     rig.take();
-    transaction.onDue(rig.clock.nowMs + 40_000);
     transaction.onFlowClosed();
     expect([transaction.state, owner.heard, rig.take()]).toEqual(["terminated", [], []]);
   });

@@ -71,6 +71,15 @@ describe("F-05 deadlines", () => {
     expect([ran, deadlines.nextMs, deadlines.size]).toEqual([["a", "d at 10"], 50, 1]);
   });
 
+  test("the last one cancelled from within a run", () => {
+    const deadlines = new Deadlines();
+    const other = new Item(2, () => {});
+    deadlines.set(new Item(1, () => deadlines.cancel(other)), 1);
+    deadlines.set(other, 2);
+    deadlines.run(10);
+    expect(deadlines.size).toBe(0);
+  });
+
   test("what sets itself for the past again and again does not hold a run up", () => {
     const deadlines = new Deadlines();
     let count = 0;

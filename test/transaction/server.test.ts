@@ -45,7 +45,7 @@ describe("F-05 server transactions (RFC 3261 §17.2, RFC 6026 §7.1)", () => {
     ["new", "100", "proceeding", ["100"]],
     ["new", "180", "proceeding", ["180"]],
     ["new", "200", "accepted", ["200"]],
-    ["new", "302", "completed", ["302"]],
+    ["new", "300", "completed", ["300"]],
     ["new", "699", "completed", ["699"]],
     ["new", "ACK", "proceeding", [], ["ack"]],
     ["proceeding", "again", "proceeding", ["180"]],
@@ -108,7 +108,6 @@ describe("F-05 server transactions (RFC 3261 §17.2, RFC 6026 §7.1)", () => {
     transaction.relay(200, "SIP/2.0 200 OK\r\n\r\n");
     transaction.onRetransmission();
     transaction.onAck();
-    transaction.onDue(rig.clock.nowMs);
     expect(rig.take()).toEqual([]);
     expect(rig.receive(requestText("OPTIONS"), flow)).not.toBe(transaction);
   });
@@ -151,7 +150,8 @@ describe("F-05 server timers", () => {
     const { rig, flow, transaction } = reach("completed");
     rig.runTo(700).receive(requestText("ACK"), flow);
     expect(transaction.state).toBe("confirmed");
-    expect(rig.takeTimes()).toEqual([[500, "486"]]);
+    expect([rig.takeTimes(), rig.schedule.deadlines.size]).toEqual([[[500, "486"]], 0]);
+    rig.runTo(3000).receive(requestText("ACK"), flow);
     expect(rig.settle()).toBe(5700);
     expect(rig.take()).toEqual([]);
   });
@@ -160,6 +160,7 @@ describe("F-05 server timers", () => {
     const { rig } = reach("completed");
     rig.clock.nowMs += 3000;
     rig.schedule.run();
+    expect(rig.sent.map(({ isDurable }) => isDurable)).toEqual([false]);
     expect(rig.takeTimes()).toEqual([[3000, "486"]]);
     rig.runTo(4000);
     expect(rig.takeTimes()).toEqual([[4000, "486"]]);
@@ -170,7 +171,10 @@ describe("F-01 responses of a server transaction", () => {
   test("all carry the same To tag, 100 none; the Via says where the request came from", () => {
     const rig = new Rig();
     const transaction = rig.receive(requestText("INVITE", { sentBy: "10.0.0.1", viaParams: ";rport" }), rig.flow())!;
-    for (const status of [100, 180, 486]) transaction.respond(status);
+    transaction.respond(100);
+    expect(transaction.toTag).toBe("");
+    for (const status of [101, 486]) transaction.respond(status);
+    expect(transaction.toTag.length).toBe(10);
     const lines = rig.sent.map(({ wire }) => wire.split("\r\n"));
     expect(lines.map((of) => of.find((line) => line.startsWith("To:")))).toEqual([
       "To: <sip:alice@us>",
@@ -180,7 +184,7 @@ describe("F-01 responses of a server transaction", () => {
     expect(new Set(lines.map((of) => of[1]))).toEqual(
       new Set(["Via: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bKa;rport=5070;received=192.0.2.1"]),
     );
-    expect(lines.map((of) => of[0])).toEqual(["SIP/2.0 100 Trying", "SIP/2.0 180 Ringing", "SIP/2.0 486 Busy Here"]);
+    expect(lines.map((of) => of[0])).toEqual(["SIP/2.0 100 Trying", "SIP/2.0 101 Trying", "SIP/2.0 486 Busy Here"]);
   });
 
   test("carry words and lines of their owner", () => {
@@ -200,9 +204,10 @@ describe("F-01 responses of a server transaction", () => {
       false,
     ]]);
     const call = reach("new");
+    call.transaction.relay(183, "SIP/2.0 183 Words\r\n\r\n");
     call.transaction.relay(200, "SIP/2.0 200 OK\r\n\r\n", true);
     call.transaction.relay(200, "SIP/2.0 200 OK\r\n\r\n", true);
-    expect(call.rig.sent.map(({ isDurable }) => isDurable)).toEqual([true, true]);
+    expect(call.rig.sent.map(({ isDurable }) => isDurable)).toEqual([false, true, true]);
   });
 
   test("of a branch pass as they are built; a 2xx again and another one too, after it nothing else", () => {
@@ -229,7 +234,7 @@ describe("F-01 responses of a server transaction", () => {
       transaction.respondOnce(500);
     }
     const wires = rig.sent.map(({ wire }) => wire);
-    expect(wires.length).toBe(3);
+    expect(rig.sent.map(({ isDurable }) => isDurable)).toEqual([false, false, false]);
     expect(wires[2]).toBe(wires[0]!);
     expect(wires[0]).toMatch(/^SIP\/2.0 403 Forbidden\r\n[^]*;tag=s[0-9a-z]+\r\n[^]*\r\nX: y\r\n/);
     expect(wires[1]).toStartWith("SIP/2.0 403 Go away\r\n");
@@ -242,9 +247,16 @@ describe("F-01 responses of a server transaction", () => {
 
   test("the request is let go when its answer is out, the call's when it is acknowledged", () => {
     expect(reach("finished").transaction.request).toBeUndefined();
-    const { transaction } = reach("completed");
-    transaction.owner = { onCancel: () => {} };
-    transaction.onAck();
+    const owner = { onCancel: () => {} };
+    for (const [way, end] of [["completed", "ACK"], ["trying", "200"]] as const) {
+      const reached = reach(way);
+      reached.transaction.owner = owner;
+      give(end, reached);
+      expect(reached.transaction.owner).toBeNull();
+    }
+    const { transaction, rig } = reach("accepted");
+    transaction.owner = owner;
+    rig.settle();
     expect(transaction.owner).toBeNull();
   });
 });

@@ -168,6 +168,7 @@ describe("F-01 branches", () => {
     expect(new Set(branches).size).toBe(1000);
     expect(table.branchStart).toMatch(/^z9hG4bK.{12}$/);
     for (const branch of branches) expect(branch).toMatch(new RegExp(`^${table.branchStart}[0-9a-z]+.{10}$`));
+    expect(branches[0]!.length).toBe(table.branchStart.length + 1 + 10);
     // The counter alone would tell the next one.
     expect(branches[1]!.slice(-10)).not.toBe(branches[0]!.slice(-10));
     expect(table.newBranch(".loop")).toEndWith(".loop");
