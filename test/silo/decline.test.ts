@@ -1,6 +1,5 @@
 /** W-14 to W-16: who may end a call by declining, and which response the caller gets. */
 import { expect, test } from "bun:test";
-import { Fork } from "../../src/proxy/fork.ts";
 import { bestOutcome } from "../../src/proxy/best.ts";
 import { World } from "../sim/world.ts";
 
@@ -125,17 +124,20 @@ test("RFC 3261 §16.8 a phone that rings beyond Timer C is cancelled, and a stra
   w.advance(186_000);
   expect(a.call.state).toBe("cancelled");
   expect(call.finals.map((final) => final.status)).toEqual([408]);
+});
 
-  const b = w.awake("carol", { push: null });
-  w.awake("carol", { ringMs: null, tries: true, push: null }).habits.ringMs = null;
-  const second = w.pbx.call("carol");
-  w.advance(20);
-  b.isAsleep = true; // neither CANCEL nor 487 get through
-  w.advance(185_100);
-  b.isAsleep = false;
-  b.call.incoming.respond(180);
+test("RFC 3261 §16.8 after Timer C a straggling 1xx does not bring the branch back: the call ends with the others", () => {
+  const w = new World({ config: (config) => config.wake.ring_timeout = 600_000 });
+  const deaf = w.awake("alice", { push: null });
+  const other = w.awake("alice", { push: null });
+  const call = w.pbx.call("alice");
   w.advance(100_000);
-  expect(second.finals.map((final) => final.status)).toEqual([408]);
-  expect(w.dust()).toMatchObject({ openCalls: 0, clients: 0, servers: 0 });
-  expect(Fork.name).toBe("Fork");
+  other.call.incoming.respond(180); // its Timer C begins anew
+  deaf.isAsleep = true; // the CANCEL does not get through
+  w.advance(86_000);
+  expect(w.openCalls("alice")[0]!.fork.branches.map((branch) => branch.state)).toEqual(["failed", "ringing"]);
+  deaf.isAsleep = false;
+  deaf.call.incoming.respond(180);
+  w.advance(100_000);
+  expect(call.finals.map((final) => final.status)).toEqual([408]);
 });
