@@ -34,14 +34,19 @@ export function findDevice<C extends Contact>(contacts: readonly C[], identity: 
     }
   }
   let wanted: Uri | null = null;
+  let withInstance: C | null = null;
   for (const contact of contacts) {
     if (contact.instance !== "" && identity.instance !== "") continue;
-    if (contact.uri === identity.uriText) return contact;
-    wanted ??= parseUri(identity.uriText);
-    const uri = parseUri(contact.uri);
-    if (uri !== null && wanted !== null && urisEqual(uri, wanted)) return contact;
+    if (contact.uri !== identity.uriText) {
+      wanted ??= parseUri(identity.uriText);
+      const uri = parseUri(contact.uri);
+      if (uri === null || wanted === null || !urisEqual(uri, wanted)) continue;
+    }
+    // An instance may have moved to the URI of a device that has none: who comes without one then is that device.
+    if (contact.instance === "") return contact;
+    withInstance ??= contact;
   }
-  return null;
+  return withInstance;
 }
 
 /** Text that stays the same as long as the device does; the device id is made from it. */

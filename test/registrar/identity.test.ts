@@ -153,6 +153,16 @@ describe("R-11 one device, one binding", () => {
     for (const contact of contacts) expect(rig.core.usrloc.contact(contact.id)).toBe(contact as never);
   });
 
+  test("R-11 an instance that moves to the URI of a device without one: both are told apart", () => {
+    const rig = new Rig({ pbx: { mode: "mirror" } });
+    const phone = rig.phone("192.0.2.7");
+    registered(rig, phone, { contacts: [`<sip:alice@192.0.2.9>${INSTANCE}`] });
+    registered(rig, phone, { contacts: ["<sip:alice@192.0.2.7>"], cseq: 2 });
+    registered(rig, phone, { contacts: [`<sip:alice@192.0.2.7>${INSTANCE}`], cseq: 3 });
+    registered(rig, phone, { contacts: ["<sip:alice@192.0.2.7>;q=0.5"], cseq: 4 });
+    expect(rig.core.usrloc.find(AOR)!.contacts.map(({ params }) => params)).toEqual([INSTANCE, ";q=0.5"]);
+  });
+
   test("R-11 a lower CSeq with the same Call-ID changes nothing, also for instances; and brings no call", () => {
     for (const params of ["", INSTANCE]) {
       const rig = new Rig();
