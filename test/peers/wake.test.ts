@@ -162,6 +162,8 @@ peerTest("W-21 two callers wait for one sleeping phone: one REGISTER brings both
   const invites = await Promise.all(
     calls.map(({ callId }) => phone.next("INVITE", 5000, ({ headers }) => headers["call-id"] === callId)),
   );
+  // P-02: the token is no business of the call.
+  expect(invites.filter(({ uri }) => uri.includes("pn-"))).toEqual([]);
   phone.respond(invites[0]!, 200, "OK");
   phone.respond(invites[1]!, 486, "Busy Here");
   await calls[0]!.answered();
