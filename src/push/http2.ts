@@ -6,6 +6,7 @@
  *        └── error, time over, PING without answer (any state) ──────────────▶ closed
  */
 import type { ClientHttp2Session, ClientHttp2Stream } from "node:http2";
+import type { LookupFunction } from "node:net";
 import type { PushWorld } from "./backend.ts";
 import { unreachable } from "./http_answer.ts";
 
@@ -37,13 +38,23 @@ export interface Http2Post {
   readonly path: string;
   /** Lower-case names. */
   readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
+  readonly body: string | Uint8Array;
   /** Fires when nobody waits for the answer any more. */
   readonly signal: AbortSignal;
   /** Status and headers are there, the body is not yet. */
   onStatus(answer: Http2Answer): void;
   /** Comes once. `answer` is null if there is none: `reason` says why, in words. */
   done(answer: Http2Answer | null, reason: string): void;
+}
+
+/** How the peer is reached. */
+export interface Http2Peer {
+  /** Scheme, host and port. */
+  readonly origin: string;
+  /** Certificates (PEM) to trust instead of the system's. */
+  readonly ca?: string | undefined;
+  /** Instead of the system's way from a name to addresses. */
+  readonly lookup?: LookupFunction | undefined;
 }
 
 export type Http2World = Pick<PushWorld, "now" | "random" | "schedule">;
@@ -73,6 +84,8 @@ export class Http2Connection {
   state: "connecting" | "open" | "retiring" | "closed" = "connecting";
   /** It answered a request or a PING. */
   isProven = false;
+  /** The peer speaks something else; known once it is closed. */
+  isForeign = false;
   /** Last answer to a request. */
   answeredAtMs = 0;
   #heardAtMs = 0;
@@ -88,14 +101,18 @@ export class Http2Connection {
   #cancelWatch: (() => void) | null = null;
   #cancelIdle = (): void => {};
 
-  constructor(origin: string, ca: string | undefined, world: Http2World, events: ConnectionEvents) {
+  constructor({ origin, ca, lookup }: Http2Peer, world: Http2World, events: ConnectionEvents) {
     this.#origin = origin;
     this.#world = world;
     this.#events = events;
     // Loaded when the first connection is opened: 6 to 9 MB that an appliance without APNs does not pay.
     const http2 = process.getBuiltinModule("node:http2");
     // Asked for explicitly: NODE_TLS_REJECT_UNAUTHORIZED=0 would switch the check off.
-    this.#session = http2.connect(origin, { ...(ca === undefined ? {} : { ca }), rejectUnauthorized: true });
+    this.#session = http2.connect(origin, {
+      ...(ca === undefined ? {} : { ca }),
+      ...(lookup === undefined ? {} : { lookup }),
+      rejectUnauthorized: true,
+    });
     this.#session.on("remoteSettings", () => this.#settings());
     this.#session.on("goaway", () => events.leaving());
     this.#session.on("error", (error) => this.#error ??= error);
@@ -234,6 +251,7 @@ export class Http2Connection {
     if (this.#error === null) return `${this.#origin} closed the connection`;
     const { code } = this.#error as { code?: unknown };
     if (code === "ERR_HTTP2_ERROR" || String(code).endsWith("NO_APPLICATION_PROTOCOL")) {
+      this.isForeign = this.#heardAtMs === 0;
       return `${this.#origin} does not speak HTTP/2`;
     }
     if (code === "ERR_HTTP2_SESSION_ERROR") return `${this.#origin} closed the connection`;

@@ -3,7 +3,14 @@
  * when the old one says goodbye, dies or falls silent. It must not know what is sent, and sends nothing a second time
  * that the peer may have seen: that is for the caller to decide.
  */
-import { Exchange, type Http2Answer, Http2Connection, type Http2Post, type Http2World } from "./http2.ts";
+import {
+  Exchange,
+  type Http2Answer,
+  Http2Connection,
+  type Http2Peer,
+  type Http2Post,
+  type Http2World,
+} from "./http2.ts";
 
 /** A warm connection is opened again at once, after n failures in a row in `RECONNECT_MS · 2^(n-1)`, less a random quarter. */
 export const RECONNECT_MS = 1000;
@@ -14,6 +21,8 @@ const MAX_RESENDS = 3;
 export class Http2Client {
   readonly #origin: string;
   #ca: string | undefined;
+  readonly #lookup: Http2Peer["lookup"];
+  readonly #onForeign: () => void;
   readonly #world: Http2World;
   #current: Http2Connection | null = null;
   readonly #retiring = new Set<Http2Connection>();
@@ -23,10 +32,19 @@ export class Http2Client {
   #isStopped = false;
   #cancelReconnect = (): void => {};
 
-  /** @param origin scheme, host and port. */
-  constructor(origin: string, world: Http2World) {
+  /**
+   * @param origin scheme, host and port
+   * @param options `lookup`: see {@link Http2Peer}; `onForeign`: the peer does not speak HTTP/2, told before the requests hear of it
+   */
+  constructor(
+    origin: string,
+    world: Http2World,
+    options: { lookup?: Http2Peer["lookup"]; onForeign?: () => void } = {},
+  ) {
     this.#origin = origin;
     this.#world = world;
+    this.#lookup = options.lookup;
+    this.#onForeign = options.onForeign ?? (() => {});
   }
 
   /** @param ca certificates (PEM) to trust instead of the system's, on new connections; one that changes makes a new one. */
@@ -75,13 +93,21 @@ export class Http2Client {
   #connect(): void {
     if (this.#current !== null || this.#isStopped) return;
     this.#cancelReconnect();
-    const connection: Http2Connection = new Http2Connection(this.#origin, this.#ca, this.#world, {
-      roomy: () => this.#fill(),
-      leaving: () => this.#retire(connection),
-      answered: () => this.#failures = 0,
-      finished: (exchange, answer, reason) => this.#finished(exchange, answer, reason),
-      closed: (reason) => this.#closed(connection, reason),
-    });
+    const connection: Http2Connection = new Http2Connection(
+      {
+        origin: this.#origin,
+        ca: this.#ca,
+        lookup: this.#lookup,
+      },
+      this.#world,
+      {
+        roomy: () => this.#fill(),
+        leaving: () => this.#retire(connection),
+        answered: () => this.#failures = 0,
+        finished: (exchange, answer, reason) => this.#finished(exchange, answer, reason),
+        closed: (reason) => this.#closed(connection, reason),
+      },
+    );
     this.#current = connection;
   }
 
@@ -106,6 +132,7 @@ export class Http2Client {
     this.#retiring.delete(connection);
     if (this.#current !== connection) return;
     this.#current = null;
+    if (connection.isForeign) this.#onForeign();
     this.#replace(connection, reason);
   }
 
