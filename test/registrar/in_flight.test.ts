@@ -97,6 +97,22 @@ describe("R-17 two REGISTERs at the PBX at the same time end in the state of the
     }
   });
 
+  test("R-17 the last answer leaves nobody: the binding is ended, though a later one had told its expiry", () => {
+    const rig = new Rig();
+    const pbx = new PbxModel();
+    const [one, two] = [rig.phone("192.0.2.7"), rig.phone("192.0.2.8")];
+    const answers = [register(one), register(one, { cseq: 2, expires: 0 }), register(two, { expires: 0 })].map(
+      (wire, i) => {
+        rig.receive(i < 2 ? one : two, wire);
+        return pbx.take(rig.one(rig.pbx), rig.clock.nowMs);
+      },
+    );
+    for (const n of [2, 0, 1]) rig.fromPbx(answers[n]!);
+    for (const wire of rig.take(rig.pbx)) rig.fromPbx(pbx.take(wire, rig.clock.nowMs));
+    expect(pbx.live(AOR, rig.clock.nowMs)).toEqual([]);
+    expect(rig.core.usrloc.aorCount).toBe(0);
+  });
+
   test("R-17 a short expiry or a removal does not cut what another device asks for right now", () => {
     for (const [text, asked] of [[{ expires: 60 }, 600], [{ expires: 0 }, 600], [{ expires: 900 }, 900]] as const) {
       const rig = new Rig({ pbx: { expires: 60_000 } });
