@@ -1,17 +1,18 @@
 /**
  * `npm run bench`: measures latefork, and Kamailio beside it in the same minutes where it is installed, and prints the
- * numbers that have a target (N-01 to N-05, N-07). Figures, not claims: it fails only if something could not be measured.
+ * numbers that have a target (N-01 to N-07). Figures, not claims: it fails only if something could not be measured.
  *
- *   npm run bench -- [--only reg,call,late,memory,start,scale] [--rounds N] [--binary PATH] [--json]
+ *   npm run bench -- [--only reg,call,late,memory,start,scale,push] [--rounds N] [--binary PATH] [--json]
  */
 import { parseArgs } from "node:util";
 import { resolve } from "node:path";
 import type { Job, Outcome } from "./load.ts";
 import { cpuSeconds, residentMib } from "./process_cost.ts";
 import { type Figure, tableOf } from "./figures.ts";
+import { pushFigures } from "./push.ts";
 import { type LateforkOptions, type Server, startKamailio, startLatefork, whyNoKamailio } from "./server.ts";
 
-const parts = { reg, call, late, memory, start, scale };
+const parts = { reg, call, late, memory, start, scale, push };
 type Part = keyof typeof parts;
 
 const { values: options } = parseArgs({
@@ -161,6 +162,11 @@ function startOurs(rest: Omit<LateforkOptions, "binary">): Promise<Server> {
 }
 
 const kamailio = startKamailio;
+
+/** N-06: the relay alone. */
+function push(): Promise<Figure[]> {
+  return pushFigures(rounds);
+}
 
 /** Runs the job on every server in turn, `rounds` times, each round in the other order; Kamailio only where there is one. */
 async function compare(

@@ -509,6 +509,20 @@ test("P-05 many pushes go in parallel over one connection, within its stream lim
   expect(server.sessions.length).toBe(1);
 });
 
+test("P-05 a stream limit that is raised later is used, as APNs allows one stream until it knows the provider token", async () => {
+  const { server, send } = await warmSetup({ maxStreams: 1 });
+  server.isHolding = true;
+  const sent = Array.from({ length: 10 }, () => send(VOIP));
+  await server.until(() => server.received.length === 1);
+  server.sessions[0]!.settings({ maxConcurrentStreams: 10 });
+  await server.until(() => server.received.length === 10);
+  server.release();
+  expect((await Promise.all(sent)).every(({ outcome, attempts }) => outcome === "accepted" && attempts === 1)).toBe(
+    true,
+  );
+  expect(server.sessions.length).toBe(1);
+});
+
 test("P-05 no more than so many are in flight, the rest waits", async () => {
   const { server, send, relay } = await warmSetup({ maxStreams: 1000 });
   server.isHolding = true;
@@ -588,6 +602,16 @@ test("P-04 a request that stalls is given up and tried again elsewhere", async (
   expect(await sent).toMatchObject({ outcome: "accepted", attempts: 2, ms: 5250 });
   expect(server.pings).toBeGreaterThan(0);
   expect(server.received.map(({ connection }) => connection)).toEqual([0, 1]);
+});
+
+test("P-04 a push that is not answered before its window ends says so", async () => {
+  const { server, send, world } = await warmSetup();
+  server.orders.push("stall");
+  const sent = send({ ...VOIP, ttlMs: 500 });
+  await server.until(() => server.received.length === 1);
+  await world.pass(500);
+  expect(await sent).toMatchObject({ outcome: "failed", attempts: 1 });
+  expect((await sent).reason).toStartWith(`${server.url} did not answer within 0.5 s; `);
 });
 
 test("P-04 a connection that died without a word is found out by PING, before the attempt's time is over", async () => {
