@@ -14,10 +14,11 @@ import type { Transactions } from "../transaction/table.ts";
 import type { Aor, Contact } from "../usrloc/model.ts";
 import type { Reachability, Usrloc } from "../usrloc/usrloc.ts";
 import { DeviceLeg } from "./device_leg.ts";
-import type { CallRecord, TimelineEntry } from "./record.ts";
+import type { CallRecord } from "./record.ts";
 import { MAX_DEVICES, type PushOrder, type PushResult, type SiloPort, type SiloSettings } from "./settings.ts";
+import { HUB, Story } from "./story.ts";
 import { Wake, type WakeOwner } from "./wake.ts";
-import { ago, callerName, callerText, resultOf, seconds } from "./words.ts";
+import { ago, callerName, outcomeWords, resultOf, seconds } from "./words.ts";
 
 /** What a call needs of its silo. */
 export interface CallHome {
@@ -30,8 +31,6 @@ export interface CallHome {
   onWakeStarted(wake: Wake, call: Call): void;
 }
 
-const HUB = "latefork";
-const MAX_TIMELINE = 400;
 /** Devices and branches a call remembers, those that failed included. */
 const MAX_LEGS = 8 * MAX_DEVICES;
 
@@ -39,7 +38,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
   dueMs = 0;
   heapSlot = -1;
   readonly fork: Fork;
-  readonly record: CallRecord;
+  private readonly story: Story;
   private readonly legs = new Map<string, DeviceLeg>();
   /** Devices that registered between the caller's CANCEL (or a 6xx) and the final response. */
   private readonly latecomers = new Set<string>();
@@ -50,7 +49,6 @@ export class Call implements ForkOwner, WakeOwner, Due {
   private endReason = "";
   private readonly fromUri: string;
   private readonly fromName: string;
-  private readonly toUri: string;
 
   constructor(
     private readonly home: CallHome,
@@ -74,25 +72,12 @@ export class Call implements ForkOwner, WakeOwner, Due {
     this.fork.isHeld = true;
     this.fromUri = detached(request.from.uriText);
     this.fromName = callerName(request);
-    this.toUri = detached(request.to.uriText);
-    this.record = {
-      id,
-      callId: detached(request.callId),
-      aor: aor.key,
-      from: callerText(request),
-      to: this.toUri,
-      state: "open",
-      result: "",
-      outcome: "",
-      status: 0,
-      startedAtMs: this.nowMs,
-      endedAtMs: 0,
-      parties: [settings.callerParty, HUB],
-      branches: [],
-      wakes: [],
-      timeline: [],
-    };
-    this.note({ event: "invite", from: settings.callerParty, to: HUB, label: "INVITE" });
+    this.story = new Story(id, request, aor, settings.callerParty, home.table.schedule.clock);
+  }
+
+  /** The record, with branches and wakes as they were when it was last written; see {@link snapshot}. */
+  get record(): CallRecord {
+    return this.story.record;
   }
 
   get isOpen(): boolean {
@@ -111,7 +96,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
   /** 100 is sent and the call is in the silo: now everybody is asked at once (W-02). */
   begin(contacts: readonly Contact[]): void {
     this.home.table.schedule.deadlines.set(this, this.nowMs + this.home.settings.ringTimeoutMs);
-    this.note({ event: "response", from: HUB, to: this.home.settings.callerParty, label: "100", status: 100 });
+    this.story.note({ event: "response", from: HUB, to: this.home.settings.callerParty, label: "100", status: 100 });
     this.isAsking = true;
     for (const contact of contacts) {
       if (this.hasPlace()) this.ask(contact);
@@ -128,7 +113,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
     if (reach !== "lost") this.addBranch(leg, contact, contact.flow!, false);
     if (!isPushable) {
       if (reach === "lost") {
-        this.note({ event: "skip", device: leg.id, note: `${leg.party}: no connection and no push token` });
+        this.story.note({ event: "skip", device: leg.id, note: `${leg.party}: no connection and no push token` });
       }
       return;
     }
@@ -154,11 +139,11 @@ export class Call implements ForkOwner, WakeOwner, Due {
     wake.sentAtMs = this.nowMs;
     this.home.table.schedule.deadlines.set(wake, this.nowMs + this.home.settings.windowMs);
     this.home.onWakeStarted(wake, this);
-    this.note({
+    this.story.note({
       event: "push",
       device: leg.id,
       from: HUB,
-      to: this.pushParty(push.provider),
+      to: this.story.pushParty(push.provider),
       label: "push call",
       note: why,
     });
@@ -179,7 +164,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
       callId: this.record.callId,
       fromUri: this.fromUri,
       fromName: this.fromName,
-      toUri: this.toUri,
+      toUri: this.record.to,
       ttlMs: this.home.settings.windowMs,
       reason,
     };
@@ -190,7 +175,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
     const { progress, callerParty } = this.home.settings;
     if (progress === "none" || !this.isOpen || this.server.status > 100) return;
     this.server.respond(Number(progress));
-    this.note({
+    this.story.note({
       event: "response",
       from: HUB,
       to: callerParty,
@@ -204,7 +189,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
     const label = isLate ? "INVITE (late)" : "INVITE";
     // Over the flow of its REGISTER it surely gets it; over one from before it has to be heard of first.
     if (isLate) leg.hasTakenPart = true;
-    this.note({ event: "branch", device: leg.id, from: HUB, to: leg.party, label });
+    this.story.note({ event: "branch", device: leg.id, from: HUB, to: leg.party, label });
     const branchTarget = this.home.router.targetOf(contact, flow, this.record.callId);
     leg.branch = this.fork.addBranch(branchTarget, isLate);
   }
@@ -235,7 +220,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
     }
     const decision = leg.onRegistered(contact);
     const why = decision.action === "none" ? decision.why : "";
-    this.note({
+    this.story.note({
       event: "register",
       device: leg.id,
       from: leg.party,
@@ -255,7 +240,11 @@ export class Call implements ForkOwner, WakeOwner, Due {
       this.home.port.measure("late_branch_seconds", (this.nowMs - registeredAtMs) / 1000);
       // The old way to this device leads nowhere it could still ring from.
       if (old !== null) {
-        this.note({ event: "cancel", device: leg.id, note: `${leg.party}: gave up the branch over its old flow` });
+        this.story.note({
+          event: "cancel",
+          device: leg.id,
+          note: `${leg.party}: gave up the branch over its old flow`,
+        });
         old.cancel("");
       }
       this.isAsking = false;
@@ -268,14 +257,14 @@ export class Call implements ForkOwner, WakeOwner, Due {
     const leg = this.legs.get(wake.contactId);
     if (leg === undefined) return;
     wake.pushMs = result.ms;
-    const party = this.pushParty(this.home.usrloc.contact(wake.contactId)?.push?.provider ?? "");
+    const party = this.story.pushParty(this.home.usrloc.contact(wake.contactId)?.push?.provider ?? "");
     const label = result.outcome === "accepted"
       ? "accepted"
       : result.status === 0
       ? result.outcome
       : `${result.outcome} ${result.status}`;
     const note = result.outcome === "accepted" ? `${Math.round(result.ms)} ms` : result.reason;
-    this.note({ event: "push_result", device: leg.id, from: party, to: HUB, label, note, status: result.status });
+    this.story.note({ event: "push_result", device: leg.id, from: party, to: HUB, label, note, status: result.status });
     if (result.outcome === "accepted") wake.isAccepted = true;
     else if (wake.isPending && result.outcome !== "failed") {
       this.endWake(wake, "refused", result.reason);
@@ -314,7 +303,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
     const leg = this.legOf(uri);
     if (leg.branch !== null && (leg.branch.isLive || leg.branch.state === "answered")) return false;
     leg.hasTakenPart = true;
-    this.note({
+    this.story.note({
       event: "branch",
       device: leg.id,
       from: HUB,
@@ -331,7 +320,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
   removeBranch(number: number): boolean {
     const branch = this.fork.branches[number - 1];
     if (branch === undefined || !branch.isLive) return false;
-    this.note({
+    this.story.note({
       event: "cancel",
       from: HUB,
       to: this.legs.get(branch.target.contactId)?.party,
@@ -359,7 +348,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
       this.dropHedge(leg);
       const isPassed = status > 100 && status < 300 && !branch.isGhost && !branch.isHungUp &&
         (this.fork.state === "open" || this.fork.state === "answered");
-      this.note({
+      this.story.note({
         event: "response",
         device: leg.id,
         from: leg.party,
@@ -369,11 +358,23 @@ export class Call implements ForkOwner, WakeOwner, Due {
         status,
       });
       if (isPassed) {
-        this.note({ event: "response", from: HUB, to: this.home.settings.callerParty, label: String(status), status });
+        this.story.note({
+          event: "response",
+          from: HUB,
+          to: this.home.settings.callerParty,
+          label: String(status),
+          status,
+        });
       }
     } else if (status !== 0 && branch.state === "failed") {
       const why = status === 408 ? "no answer from the phone" : "its connection is gone";
-      this.note({ event: "response", device: leg.id, label: String(status), note: `${leg.party}: ${why}`, status });
+      this.story.note({
+        event: "response",
+        device: leg.id,
+        label: String(status),
+        note: `${leg.party}: ${why}`,
+        status,
+      });
     }
     if (status < 200 || !this.isOpen) return;
     if (branch.state === "declined") {
@@ -405,7 +406,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
   onWindowOver(wake: Wake): void {
     this.endWake(wake, "expired", `did not register within ${seconds(this.home.settings.windowMs)}`);
     const party = this.legs.get(wake.contactId)?.party ?? "";
-    this.note({ event: "wake_end", device: wake.contactId, note: `${party} did not wake up` });
+    this.story.note({ event: "wake_end", device: wake.contactId, note: `${party} did not wake up` });
     this.settle();
   }
 
@@ -422,7 +423,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
 
   onCancelled(): void {
     this.isCancelled = true;
-    this.note({
+    this.story.note({
       event: "cancel",
       from: this.home.settings.callerParty,
       to: HUB,
@@ -442,10 +443,10 @@ export class Call implements ForkOwner, WakeOwner, Due {
     record.endedAtMs = this.nowMs;
     if (answeredBy !== null) {
       record.result = "answered";
-      record.outcome = `answered by ${this.partyOf(answeredBy)} after ${seconds(elapsed)}`;
+      record.outcome = `answered by ${this.story.partyOf(answeredBy, this.legs)} after ${seconds(elapsed)}`;
       for (const leg of this.legs.values()) {
         if (leg.branch !== null && leg.branch !== answeredBy && leg.branch.state === "cancelled") {
-          this.note({
+          this.story.note({
             event: "cancel",
             device: leg.id,
             from: HUB,
@@ -457,21 +458,24 @@ export class Call implements ForkOwner, WakeOwner, Due {
       }
     } else {
       record.result = this.isTimedOut && !this.isCancelled ? "timeout" : resultOf(status, this.isCancelled);
-      record.outcome = this.outcomeWords(status, elapsed);
+      record.outcome = outcomeWords([...this.legs.values()], record, elapsed, {
+        isCancelled: this.isCancelled,
+        reason: this.endReason,
+      });
       for (const leg of this.legs.values()) {
         if (leg.branch?.state === "cancelled") {
-          this.note({ event: "cancel", device: leg.id, from: HUB, to: leg.party, label: "CANCEL" });
+          this.story.note({ event: "cancel", device: leg.id, from: HUB, to: leg.party, label: "CANCEL" });
         }
       }
-      this.note({ event: "response", from: HUB, to: callerParty, label: String(status), status });
+      this.story.note({ event: "response", from: HUB, to: callerParty, label: String(status), status });
     }
-    this.note({ event: "end", note: record.outcome, status });
+    this.story.note({ event: "end", note: record.outcome, status });
     for (const leg of this.legs.values()) this.endLeg(leg, answeredBy !== null);
     for (const id of this.latecomers) {
       const contact = this.home.usrloc.contact(id);
       if (contact !== undefined) this.deviceRegisteredLate(contact);
     }
-    this.writeRecord();
+    this.snapshot();
     this.home.onCallEnded(this);
   }
 
@@ -492,11 +496,11 @@ export class Call implements ForkOwner, WakeOwner, Due {
       : this.record.result === "declined"
       ? "declined"
       : "timeout";
-    this.note({
+    this.story.note({
       event: "push",
       device: leg.id,
       from: HUB,
-      to: this.pushParty(contact.push.provider),
+      to: this.story.pushParty(contact.push.provider),
       label: "push cancel",
       note: reason.replaceAll("_", " "),
     });
@@ -517,7 +521,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
     const branch = this.fork.addGhost(this.home.router.targetOf(contact, contact.flow, this.record.callId));
     leg.branch = branch;
     branch.cancel(this.fork.endLines);
-    this.note({
+    this.story.note({
       event: "branch",
       device: leg.id,
       from: HUB,
@@ -527,69 +531,22 @@ export class Call implements ForkOwner, WakeOwner, Due {
     });
   }
 
+  /** The record with branches and wakes as they are now. */
+  snapshot(): CallRecord {
+    this.story.write(this.fork.branches, this.legs);
+    return this.record;
+  }
+
   /** ACK, BYE and the like of the dialog, for the ladder. */
   dialogRequest(method: string, isFromCaller: boolean): void {
     const answered = [...this.legs.values()].find((leg) => leg.branch?.state === "answered");
-    if (answered === undefined) return;
-    const { callerParty } = this.home.settings;
-    const event = method === "ACK" ? "ack" : method === "BYE" ? "bye" : null;
-    if (event === null) return;
-    const [from, to] = isFromCaller ? [callerParty, answered.party] : [answered.party, callerParty];
-    this.note({ event, from, to: HUB, label: method });
-    this.note({ event, from: HUB, to, label: method });
-  }
-
-  /** The record with branches and wakes as they are now. */
-  snapshot(): CallRecord {
-    this.writeRecord();
-    return this.record;
+    if (answered !== undefined) this.story.noteDialog(method, answered.party, isFromCaller);
   }
 
   /** Lets go of a push whose verdict never came. */
   forgetWake(device: string, forget: (uuid: string) => void): void {
     const wake = this.legs.get(device)?.wake;
     if (wake !== undefined && wake !== null) forget(wake.uuid);
-  }
-
-  private writeRecord(): void {
-    this.record.branches = this.fork.branches.map((branch) => ({
-      id: String(branch.number),
-      device: branch.target.contactId,
-      party: this.partyOf(branch),
-      state: branch.state,
-      status: branch.status,
-      late: branch.isLate,
-    }));
-    this.record.wakes = [];
-    for (const leg of this.legs.values()) {
-      const wake = leg.wake;
-      if (wake === null || wake.state === "hedged") continue;
-      this.record.wakes.push({
-        device: leg.id,
-        party: leg.party,
-        state: wake.state,
-        pushMs: wake.pushMs,
-        wakeMs: wake.wakeMs,
-        reason: wake.reason,
-      });
-    }
-  }
-
-  private outcomeWords(status: number, elapsed: number): string {
-    const after = ` after ${seconds(elapsed)}`;
-    if (this.endReason !== "") return `${this.endReason} (${status})`;
-    if (this.isCancelled) return "caller gave up" + after;
-    if (this.legs.size === 0) return `no device is registered (${status})`;
-    const legs = [...this.legs.values()];
-    if (legs.every((leg) => leg.branch === null && leg.wake === null)) {
-      return `no device could be reached or woken (${status})`;
-    }
-    if (legs.every((leg) => !leg.hasTakenPart && leg.wake !== null)) return `nobody woke up (${status})` + after;
-    const decliners = legs.filter((leg) => leg.branch?.state === "declined").map((leg) => leg.party);
-    if (this.record.result === "declined" && decliners.length > 0) {
-      return `declined by ${decliners.join(", ")} (${status})` + after;
-    }
-    return `not answered (${status})` + after;
   }
 
   private endWake(wake: Wake, state: "registered" | "refused" | "expired" | "cancelled", reason: string): void {
@@ -623,7 +580,7 @@ export class Call implements ForkOwner, WakeOwner, Due {
   }
 
   private noteNoPlace(device: string): void {
-    this.note({ event: "skip", device, note: `more than ${MAX_DEVICES} devices` });
+    this.story.note({ event: "skip", device, note: `more than ${MAX_DEVICES} devices` });
   }
 
   private legOf(id: string): DeviceLeg {
@@ -631,28 +588,9 @@ export class Call implements ForkOwner, WakeOwner, Due {
     if (leg === undefined) {
       leg = new DeviceLeg(id, `${this.aor.user}/${this.legs.size + 1}`);
       this.legs.set(id, leg);
-      // Devices stand left of the push services.
-      const pushAt = this.record.parties.findIndex((party) => party.startsWith("push "));
-      if (pushAt < 0) this.record.parties.push(leg.party);
-      else this.record.parties.splice(pushAt, 0, leg.party);
+      this.story.addDevice(leg.party);
     }
     return leg;
-  }
-
-  private partyOf(branch: Branch): string {
-    return this.legs.get(branch.target.contactId)?.party ?? branch.target.contactId;
-  }
-
-  private pushParty(provider: string): string {
-    const party = "push " + provider;
-    if (!this.record.parties.includes(party)) this.record.parties.push(party);
-    return party;
-  }
-
-  private note(entry: Omit<TimelineEntry, "tMs">): void {
-    // A phone that never stops sending 1xx fills no memory.
-    if (this.record.timeline.length >= MAX_TIMELINE && entry.event !== "end") return;
-    this.record.timeline.push({ tMs: this.nowMs - this.record.startedAtMs, ...entry });
   }
 }
 
@@ -669,8 +607,10 @@ function whyWoken(contact: Contact, reach: Reachability, nowMs: number): string 
   return flow.lastHeardMs === 0 ? "not heard of since the restart" : `silent for ${ago(nowMs - flow.lastHeardMs)}`;
 }
 
-/** An APNs token that makes iOS show a call for each push. */
+/** An APNs token that makes iOS show a call for each push: as RFC 8599 says it, or with a token of each kind. */
 function isVoipToken(contact: Contact): boolean {
   const push = contact.push;
-  return push !== null && push.provider.startsWith("apns") && push.param.endsWith(".voip");
+  if (push === null || !push.provider.startsWith("apns")) return false;
+  if (push.prid.includes(":")) return push.prid.split("&").some((token) => token.endsWith(":voip"));
+  return /\.(?:voip|voip&remote|remote&voip)(?:\.(?:dev|prod))?$/.test(push.param);
 }

@@ -25,10 +25,10 @@ export interface SiloSettings {
 /** Devices a call forks to at most (W-20). */
 export const MAX_DEVICES = 32;
 
-/** A push the silo wants sent; the relay's request, field by field. */
+/** A push to be sent; the relay's request, field by field. The silo's own are `call` and `cancel`. */
 export interface PushOrder {
   readonly uuid: string;
-  readonly event: "call" | "cancel";
+  readonly event: "call" | "cancel" | "refresh";
   readonly provider: string;
   readonly param: string;
   readonly prid: string;

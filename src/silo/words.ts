@@ -2,7 +2,8 @@
 import type { Message } from "../sip/message.ts";
 import { detached, unquote } from "../sip/scan.ts";
 import { withoutTag } from "../sip/name_addr.ts";
-import type { CallResult } from "./record.ts";
+import type { DeviceLeg } from "./device_leg.ts";
+import type { CallRecord, CallResult } from "./record.ts";
 
 /** From of the INVITE, without tag, not keeping the message alive. */
 export function callerText(request: Message): string {
@@ -35,4 +36,24 @@ export function resultOf(status: number, isCancelled: boolean): CallResult {
   if (status === 404 || status === 480) return "unreachable";
   if (status === 408) return "timeout";
   return "failed";
+}
+
+/** How a call without an answer ended, with its final status. `reason`: somebody's own words for it, or empty. */
+export function outcomeWords(
+  legs: readonly DeviceLeg[],
+  { status, result }: CallRecord,
+  elapsedMs: number,
+  { isCancelled, reason }: { isCancelled: boolean; reason: string },
+): string {
+  const after = ` after ${seconds(elapsedMs)}`;
+  if (reason !== "") return `${reason} (${status})`;
+  if (isCancelled) return "caller gave up" + after;
+  if (legs.length === 0) return `no device is registered (${status})`;
+  if (legs.every((leg) => leg.branch === null && leg.wake === null)) {
+    return `no device could be reached or woken (${status})`;
+  }
+  if (legs.every((leg) => !leg.hasTakenPart && leg.wake !== null)) return `nobody woke up (${status})` + after;
+  const decliners = legs.filter((leg) => leg.branch?.state === "declined").map((leg) => leg.party);
+  if (result === "declined" && decliners.length > 0) return `declined by ${decliners.join(", ")} (${status})` + after;
+  return `not answered (${status})` + after;
 }

@@ -168,6 +168,10 @@ test("P-06 a device whose INVITE went into the void gets the cancel push too", (
 
 const policies: ["auto" | "true" | "false", PhoneOptions["push"], number][] = [
   ["auto", { ...VOIP, prid: "voip" }, 1],
+  ["auto", { ...VOIP, param: VOIP.param + "&remote", prid: "aa:remote&bb:voip" }, 1],
+  ["auto", { provider: "apns.dev", param: "org.example.app.voip.dev", prid: "voip" }, 1],
+  ["auto", { provider: "apns", param: "TEAM123456.org.example.app", prid: "alert" }, 0],
+  ["auto", { ...VOIP, prid: "aa:remote" }, 0],
   ["auto", undefined, 0],
   ["true", undefined, 1],
   ["false", { ...VOIP, prid: "voip" }, 0],
@@ -182,7 +186,9 @@ test.each(policies)(
     call.cancel("Reason: Q.850;cause=16\r\n");
     w.advance(10_000);
     expect(b.calls.length).toBe(n);
-    expect(w.push.of("cancel").length).toBe(push === undefined ? 1 : 0);
+    // P-06: every device but one with a VoIP token is told by push.
+    const isVoip = (push?.param ?? "").includes(".voip") && push!.prid !== "aa:remote";
+    expect(w.push.of("cancel").length).toBe(isVoip ? 0 : 1);
     if (n === 0) return;
     expect(b.call.state).toBe("cancelled");
     expect(b.call.invite.callId).toBe(call.callId);
