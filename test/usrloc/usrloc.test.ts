@@ -99,8 +99,11 @@ class Home {
       },
     });
     this.usrloc.listener = {
+      ...this.usrloc.listener,
       onContactRemoved: (contact, cause) => void this.removed.push([contact.id, cause]),
       onAorLeft: (aor) => void this.left.push(aor.key),
+      refreshAtMs: () => Infinity,
+      onRefreshDue() {},
     };
   }
 
