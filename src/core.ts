@@ -14,6 +14,7 @@ import { Bindings } from "./registrar/apply.ts";
 import { Authenticator } from "./registrar/authenticator.ts";
 import { LocalRegistrar } from "./registrar/local_registrar.ts";
 import { MidRegistrar } from "./registrar/mid_registrar.ts";
+import { RefreshPush, type RefreshSettings } from "./registrar/refresh_push.ts";
 import type { DeviceHints, RegistrarSettings, RegistrarUser } from "./registrar/settings.ts";
 import type { UserDirectory } from "./registrar/users.ts";
 import { Silo } from "./silo/silo.ts";
@@ -62,6 +63,7 @@ export class Core implements RouterUser, RegistrarUser {
   private readonly bindings: Bindings;
   private readonly mid: MidRegistrar | null = null;
   private readonly local: LocalRegistrar | null = null;
+  private readonly refreshPush: RefreshPush;
   private hints: DeviceHints;
   /** When draining, new calls are refused (O-04). */
   isDraining = false;
@@ -97,9 +99,18 @@ export class Core implements RouterUser, RegistrarUser {
         hints,
       );
     }
+    this.refreshPush = new RefreshPush(
+      port,
+      clock,
+      this.usrloc,
+      refreshSettings(config),
+      (contact) => this.mid?.endsMs(contact) ?? contact.expiresAtMs,
+    );
     this.usrloc.listener = {
       onContactRemoved: (contact, cause) => this.onContactRemoved(contact, cause),
       onAorLeft: (aor) => this.mid?.onAorLeft(aor),
+      refreshAtMs: (contact) => this.refreshPush.firstMs(contact),
+      onRefreshDue: (contact) => this.refreshPush.onDue(contact),
     };
   }
 
@@ -121,6 +132,8 @@ export class Core implements RouterUser, RegistrarUser {
     if (config.pbx !== null) this.qualify?.start(config.pbx.qualify);
     this.silo.settings = siloSettings(config);
     this.bindings.settings = registrarSettings(config, secrets);
+    this.refreshPush.settings = refreshSettings(config);
+    this.mid?.onRestored();
     this.local?.setUsers(secrets.users, () => this.authenticator());
   }
 
@@ -149,6 +162,7 @@ export class Core implements RouterUser, RegistrarUser {
   /** Puts back what was stored (R-18). */
   restore(aors: readonly StoredAor[], contacts: readonly StoredContact[], flowOf: (key: string) => Flow | null): void {
     this.usrloc.restore(aors, contacts, flowOf);
+    this.mid?.onRestored();
   }
 
   /** Id of an AoR, also of one that is not registered yet. */
@@ -359,9 +373,15 @@ function registrarSettings(config: Config, secrets: CoreSecrets): RegistrarSetti
     maxBindings: config.limits.bindings,
     idleMs: config.wake.idle,
     hasDeviceRules: config.devices.length > 0,
+    trustsUs: pbx?.trusts_us ?? false,
+    refreshLeadMs: config.push.refresh_before,
     idSecret: secrets.installation,
     credentials: (user) => secrets.credentials.get(user) ?? null,
   };
+}
+
+function refreshSettings(config: Config): RefreshSettings {
+  return { leadMs: config.push.refresh_before, idleMs: config.wake.idle };
 }
 
 /** The `devices:` rules as a function; the first that fits wins (R-20). */

@@ -25,6 +25,7 @@ import { type Grants, RegisterRelay, type UpstreamPlan, upstreamRegister } from 
 import type { RegistrarMode, RegistrarSettings, RegistrarUser } from "./settings.ts";
 import { Challenged, isAbsorbable } from "./throttle.ts";
 import { UpstreamAgent } from "./upstream_agent.ts";
+import { UpstreamKeeper } from "./upstream_keeper.ts";
 import { upstreamUri } from "./upstream_contact.ts";
 
 /** The PBX, as the registrar sees it. */
@@ -35,6 +36,7 @@ export interface UpstreamSide {
 export class MidRegistrar {
   private readonly agent: UpstreamAgent;
   private readonly challenged = new Challenged();
+  readonly keeper: UpstreamKeeper;
 
   constructor(
     readonly port: Port,
@@ -47,6 +49,7 @@ export class MidRegistrar {
     private readonly hints: DeviceHintReader,
   ) {
     this.agent = new UpstreamAgent(this, usrloc, clock);
+    this.keeper = new UpstreamKeeper(this, usrloc, clock);
   }
 
   get settings(): RegistrarSettings {
@@ -223,8 +226,58 @@ export class MidRegistrar {
     const aor = this.usrloc.find(request.aorKey);
     request.contacts.forEach((wanted, i) => {
       const binding = this.bindings.known(aor, wanted);
-      if (binding !== null && grants.each[i]! > 0) binding.upstreamEndsMs = arrivedAtMs + grants.each[i]! * 1000;
+      if (binding === null || grants.each[i]! === 0) return;
+      binding.upstreamEndsMs = arrivedAtMs + grants.each[i]! * 1000;
+      this.keeper.granted(binding.aor, binding.id);
     });
+  }
+
+  /** When our Contact with this id ends at the PBX, ms; 0: it holds none that we know of. */
+  contactEndsMs(aorKey: string, id: string): number {
+    const aor = this.usrloc.find(aorKey);
+    if (aor === undefined) return 0;
+    if (this.mode !== "aor") return this.usrloc.contact(id)?.upstreamEndsMs ?? 0;
+    return aor.upstream.state === "registered" ? aor.upstream.expiresAtMs : 0;
+  }
+
+  /** The PBX granted a REGISTER of our own. */
+  writeOwnGrant(
+    aor: Aor,
+    id: string,
+    granted: number,
+    order: number,
+    sentAtMs: number,
+    callId: string,
+    cseq: number,
+  ): void {
+    const expiresAtMs = sentAtMs + granted * 1000;
+    const device = this.mode === "aor" ? null : this.usrloc.contact(id) ?? null;
+    if (device !== null) device.upstreamEndsMs = expiresAtMs;
+    if (this.mode === "aor" && !this.inFlight.takesUpstream(aor.key, order)) return;
+    const longest = this.mode === "aor" ? expiresAtMs : Math.max(expiresAtMs, aor.upstream.expiresAtMs);
+    this.usrloc.setUpstream(aor, { state: "registered", expiresAtMs: longest, callId, cseq });
+  }
+
+  /** A REGISTER of our own was answered or failed. */
+  answered(aorKey: string, order: number): void {
+    this.inFlight.end(aorKey, order);
+    this.agent.answered(aorKey);
+  }
+
+  /** What was stored is there again: our own refreshes begin where they were (R-18). */
+  onRestored(): void {
+    for (const aor of this.usrloc.all()) {
+      if (this.mode === "aor") {
+        if (aor.contacts.length > 0) this.keeper.granted(aor, aor.id);
+      } else for (const contact of aor.contacts) this.keeper.granted(aor, contact.id);
+    }
+  }
+
+  /** When what a phone depends on ends: with our own refreshes its binding here, else the earlier of both (R-09). */
+  endsMs(contact: Binding): number {
+    const upstreamMs = this.upstreamEndsMs(contact);
+    if (upstreamMs === 0 || this.keeper.canKeep(contact.aor.user)) return contact.expiresAtMs;
+    return Math.min(contact.expiresAtMs, upstreamMs);
   }
 
   /** The PBX accepted what we cannot keep: it is taken off the PBX again where it is not another device's too. */
@@ -255,6 +308,8 @@ export class MidRegistrar {
       expiresAtMs = Math.max(expiresAtMs, aor.upstream.expiresAtMs);
     }
     this.usrloc.setUpstream(aor, { state: "registered", expiresAtMs, callId, cseq });
+    if (isOneForAll) this.keeper.granted(aor, aor.id);
+    this.warnOfShortGrant(aor, upstream);
   }
 
   /** The devices a binding was asked for may have left while the PBX was thinking. */
@@ -263,10 +318,21 @@ export class MidRegistrar {
     if (aor !== undefined && aor.contacts.length === 0) this.agent.end(aor, aor.id);
   }
 
+  /** R-09: less than a refresh push needs, and nobody to refresh in the phone's place. */
+  private warnOfShortGrant(aor: Aor, granted: number): void {
+    if (granted * 1000 > this.settings.refreshLeadMs || this.keeper.canKeep(aor.user)) return;
+    if (!aor.contacts.some((contact) => contact.push !== null)) return;
+    const lead = Math.round(this.settings.refreshLeadMs / 1000);
+    this.port.log(
+      "warn",
+      `The PBX grants only ${granted} s, a sleeping phone needs more than ${lead} s: raise the PBX's maximum registration time or set pbx.credentials_file`,
+      { aor: aor.key },
+    );
+  }
+
   /** The REGISTER was answered or failed, and what came of it is written. */
   over(request: RegisterRequest, order: number): void {
-    this.inFlight.end(request.aorKey, order);
-    this.agent.answered(request.aorKey);
+    this.answered(request.aorKey, order);
   }
 
   /** Lines of the 2xx to the phone: Contacts (R-03, R-14), and the Path we kept from the PBX (RFC 3327 §5.3). */

@@ -111,7 +111,10 @@ export class RegisterRelay implements ClientOwner {
       const granted = grant.expires ?? plan.asked[i]!;
       each[i] = granted;
       upstream = Math.max(upstream, granted);
-      return this.registrar.mode === "mirror" ? granted : Math.min(this.registrar.asked(wanted), granted);
+      if (this.registrar.mode === "mirror") return granted;
+      const asked = this.registrar.asked(wanted);
+      // where we refresh the PBX's binding ourselves the phone may sleep as long as it asks to.
+      return granted > 0 && this.registrar.keeper.canKeep(request.user) ? asked : Math.min(asked, granted);
     });
     // One device of several went: the PBX extended our Contact for the others.
     if (plan.contradicted !== null) upstream = grantFor(0).expires ?? plan.contradicted;

@@ -25,6 +25,10 @@ export interface RegistrarSettings {
   readonly idleMs: number;
   /** True if there are `devices:` rules: what they say of a phone must be asked with every REGISTER. */
   readonly hasDeviceRules: boolean;
+  /** The PBX takes our REGISTERs without a challenge (`pbx.trusts_us`). */
+  readonly trustsUs: boolean;
+  /** How long before a binding ends its phone is pushed (`push.refresh_before`). */
+  readonly refreshLeadMs: number;
   /** Secret of the installation: ids of AoRs and devices are made from it, so that they stay the same and cannot be guessed. */
   readonly idSecret: string;
   /** Credentials of an AoR towards the PBX; null if there are none (R-09). */

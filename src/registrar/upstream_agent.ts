@@ -7,12 +7,12 @@ import type { Clock } from "../sip/clock.ts";
 import { answerChallenge, parseChallenges } from "../sip/digest.ts";
 import { PROXY_AUTHENTICATE, WWW_AUTHENTICATE } from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";
-import { viaValue } from "../sip/via.ts";
 import type { ClientOwner, ClientTransaction } from "../transaction/client.ts";
 import type { Due } from "../transaction/deadline.ts";
 import type { Aor } from "../usrloc/model.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import type { MidRegistrar } from "./mid_registrar.ts";
+import { ownRegister } from "./own_register.ts";
 
 /** Between tries while the PBX does not answer; doubles up to the second. */
 const RETRY_MS = 5000;
@@ -109,15 +109,16 @@ class Removal implements ClientOwner, Due {
     const flow = registrar.pbx.flow();
     if (flow === null) return this.again("the PBX is not reachable");
     this.hasAnswered = authorization !== null;
-    const branch = registrar.table.newBranch();
-    const address = "<sip:" + this.aor.key + ">";
-    const wire = "REGISTER sip:" + this.aor.domain + " SIP/2.0\r\n" +
-      "Via: " + viaValue(flow, branch) + "\r\nMax-Forwards: 70\r\n" +
-      "From: " + address + ";tag=" + this.tag + "\r\nTo: " + address + "\r\n" +
-      "Call-ID: " + this.callId + "\r\nCSeq: " + ++this.cseq + " REGISTER\r\n" +
-      registrar.upstreamLine(this.aor.user, this.id, flow, 0) +
-      (authorization ?? "") + "Expires: 0\r\nContent-Length: 0\r\n\r\n";
-    const client = registrar.table.send(wire, "REGISTER", branch, flow, this);
+    const client = ownRegister(registrar, this, {
+      aor: this.aor,
+      id: this.id,
+      flow,
+      callId: this.callId,
+      tag: this.tag,
+      cseq: ++this.cseq,
+      expires: 0,
+      lines: authorization ?? "",
+    });
     if (client.isPending) this.client = client;
   }
 

@@ -48,6 +48,10 @@ export class Binding implements Contact, Expiring {
   isAsSent = false;
   /** When the PBX's Contact for this device ends, ms; 0: not known. For the modes with one Contact per device. */
   upstreamEndsMs = 0;
+  /** When the device is to be pushed to refresh, ms; Infinity: never. Not stored. */
+  refreshAtMs = Infinity;
+  /** Refresh pushes since its last REGISTER. */
+  refreshTries = 0;
   /** `uri` as a Request-URI, made on first use. */
   requestUri = "";
   /** Flow token of Record-Route for this device, made on first use; see proxy/record_route.ts. */

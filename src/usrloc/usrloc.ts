@@ -13,6 +13,10 @@ export type RemovalCause = "expired" | "unregistered" | "evicted" | "token_dead"
 /** Told after the fact, within the turn. */
 export interface UsrlocListener {
   onContactRemoved(contact: Contact, cause: RemovalCause): void;
+  /** When a contact that was just saved or put back wants to be looked at before it expires, ms; Infinity: never. */
+  refreshAtMs(contact: Binding): number;
+  /** That time has come; sets `refreshAtMs` of the contact anew. */
+  onRefreshDue(contact: Binding): void;
   /** Found at start (R-18): the AoR's contacts ran out while we were away, and the PBX still holds ours. */
   onAorLeft(aor: Aor): void;
 }
@@ -35,7 +39,7 @@ export class Usrloc implements ExpiryOwner {
   private readonly domainCounts = new Map<string, number>();
   /** AoRs that are kept for the sake of their upstream binding alone. */
   private readonly lapses = new Map<Aor, Lapse>();
-  listener: UsrlocListener = { onContactRemoved() {}, onAorLeft() {} };
+  listener: UsrlocListener = { onContactRemoved() {}, onAorLeft() {}, refreshAtMs: () => Infinity, onRefreshDue() {} };
 
   constructor(
     private readonly clock: Clock,
@@ -142,7 +146,7 @@ export class Usrloc implements ExpiryOwner {
     }
     this.bind(binding, flow);
     // Later than the deadline already set: it will be looked at then and set anew, which spares the heap a move per refresh.
-    if (binding.heapSlot < 0 || binding.expiresAtMs < binding.dueMs) this.expiries.set(binding, binding.expiresAtMs);
+    this.schedule(binding);
     return binding;
   }
 
@@ -199,7 +203,7 @@ export class Usrloc implements ExpiryOwner {
       aor.contacts.push(binding);
       this.contactsById.set(binding.id, binding);
       this.bind(binding, flowOf(binding.flowKey));
-      this.expiries.set(binding, binding.expiresAtMs);
+      this.schedule(binding);
     }
     for (const aor of [...this.aors.values()]) {
       if (aor.contacts.length > 0) continue;
@@ -210,8 +214,16 @@ export class Usrloc implements ExpiryOwner {
 
   onExpiryDue(binding: Binding, nowMs: number): void {
     if (!binding.isRegistered) return;
-    if (binding.expiresAtMs > nowMs) this.expiries.set(binding, binding.expiresAtMs);
-    else this.remove(binding, "expired");
+    if (binding.expiresAtMs <= nowMs) return this.remove(binding, "expired");
+    if (binding.refreshAtMs <= nowMs) this.listener.onRefreshDue(binding);
+    if (binding.isRegistered) this.expiries.set(binding, Math.min(binding.expiresAtMs, binding.refreshAtMs));
+  }
+
+  private schedule(binding: Binding): void {
+    binding.refreshTries = 0;
+    binding.refreshAtMs = this.listener.refreshAtMs(binding);
+    const dueMs = Math.min(binding.expiresAtMs, binding.refreshAtMs);
+    if (binding.heapSlot < 0 || dueMs < binding.dueMs) this.expiries.set(binding, dueMs);
   }
 
   private index(aor: Aor): void {
