@@ -81,7 +81,7 @@ const WORDS: Readonly<Record<PushEvent, string>> = {
   cancel: "",
 };
 
-/** The fields of the webhook but for what the phone knows (its token), and the keys Linphone's SDK reads. */
+/** The fields of the webhook but for what the phone knows (its token), and three keys under the names Flexisip uses. */
 function payload(fields: PushFields, type: PushType, title: string): string {
   const { device: _device, provider: _provider, param: _param, prid: _prid, ...said } = fields;
   const aps: Record<string, unknown> = {};

@@ -2,7 +2,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { generateKeyPairSync } from "node:crypto";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
-import { APNS_ERRORS } from "../../src/push/apns_errors.ts";
+import { APNS_ERRORS, type ApnsAction } from "../../src/push/apns_errors.ts";
 import { canonicalUuid } from "../../src/push/apns_notification.ts";
 import { apnsTargetOf } from "../../src/push/apns_target.ts";
 import { ApnsToken, TOKEN_LIFE_MS } from "../../src/push/apns_token.ts";
@@ -301,6 +301,22 @@ test.each<[string, string, string, ReturnType<typeof apnsTargetOf>]>([
 
 test("P-04 the table has every reason once", () => {
   expect(new Set(APNS_ERRORS.map(({ reason }) => reason)).size).toBe(APNS_ERRORS.length);
+});
+
+test("P-04 the README shows the table", async () => {
+  const readme = await Bun.file(`${import.meta.dir}/../../src/push/README.md`).text();
+  const follows: Record<ApnsAction, string> = {
+    dead: "dead",
+    environment: "other environment",
+    token: "new token",
+    connection: "new connection",
+    retry: "again",
+    refused: "refused",
+    config: "config",
+  };
+  for (const { status, reason, action, words } of APNS_ERRORS) {
+    expect(readme).toContain(`| ${status} | \`${reason}\` | ${follows[action]} | ${words} |\n`);
+  }
 });
 
 const WHAT: Record<string, { outcome: string; attempts: number; posts: number }> = {
