@@ -47,7 +47,7 @@ Put into latefork.yaml:
     apns:
       key_file: ${JSON.stringify(path)}
       key_id: ${keyId === "" ? '""' : keyId}   # ${
-    keyId === "" ? "10 characters: beside the key's name" : "from the file's name; compare with"
+    keyId === "" ? "10 characters, beside the key's name" : "from the file's name; also"
   } on developer.apple.com → Certificates, Identifiers & Profiles → Keys
       team_id: ""   # 10 characters: developer.apple.com → Account → Membership details
 
