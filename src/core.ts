@@ -107,7 +107,7 @@ export class Core implements RouterUser, RegistrarUser {
       (contact) => this.mid?.endsMs(contact) ?? contact.expiresAtMs,
     );
     this.usrloc.listener = {
-      onContactRemoved: (contact, cause) => this.onContactRemoved(contact, cause),
+      onContactRemoved: (contact, cause, flow) => this.onContactRemoved(contact, cause, flow),
       onAorLeft: (aor) => this.mid?.onAorLeft(aor),
       refreshAtMs: (contact) => this.refreshPush.firstMs(contact),
       onRefreshDue: (contact) => this.refreshPush.onDue(contact),
@@ -256,7 +256,8 @@ export class Core implements RouterUser, RegistrarUser {
     this.silo.deviceRegistered(contact, arrivedAtMs);
   }
 
-  private onContactRemoved(contact: Contact, cause: RemovalCause): void {
+  private onContactRemoved(contact: Contact, cause: RemovalCause, flow: Flow | null): void {
+    if (flow !== null) this.router.dialogs.contactLeft(contact.id, flow);
     this.port.event({ type: "registration", state: "removed", aor: contact.aor.key, device: contact.id, cause });
     if (this.port.isLogged("debug", contact.aor.key)) {
       this.port.log("debug", `Contact removed: ${cause}`, { aor: contact.aor.key, device: contact.id });

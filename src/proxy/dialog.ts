@@ -25,7 +25,13 @@ const NO_DIALOG: Hop = { status: 481, reason: "No route to this dialog" };
 const NO_CONNECTION: Hop = { status: 480, reason: "Phone has no connection" };
 const NO_PBX: Hop = { status: 503, reason: "PBX not reachable" };
 
+/** Contacts that left and are remembered: a call lasts longer than some registrations. */
+const MAX_LEFT = 10_000;
+
 export class Dialogs {
+  /** Last flows of contacts that are no longer registered, the oldest first. */
+  private readonly left = new Map<string, Flow>();
+
   constructor(
     private readonly usrloc: Usrloc,
     private readonly own: OwnAddresses,
@@ -53,6 +59,16 @@ export class Dialogs {
     if (this.location.senderOf(request, flow) === null) return STRANGER;
     // A phone that drops our Record-Route: the PBX may know the dialog, but nothing proves that another host does.
     return this.pbx === null ? NO_DIALOG : pbxHop(this.pbx.flow());
+  }
+
+  /**
+   * A contact expired, was evicted or de-registered: the dialogs it is in go on over the flow it had, as its phone
+   * does not hang up for that.
+   */
+  contactLeft(contactId: string, flow: Flow): void {
+    this.left.delete(contactId);
+    this.left.set(contactId, flow);
+    if (this.left.size > MAX_LEFT) this.left.delete(this.left.keys().next().value!);
   }
 
   /** True if this user part of a URI of ours was made here, for this dialog. */
@@ -93,7 +109,8 @@ export class Dialogs {
   private tokenHop(named: FlowToken, port: TransactionPort): Hop {
     const contact = named.contactId === "" ? undefined : this.usrloc.contact(named.contactId);
     const isNewer = contact !== undefined && contact.registeredAtMs > named.atMs;
-    const flow = named.flowKey === "" || isNewer ? contact?.flow ?? null : this.flowOf(named.flowKey, port);
+    const registered = contact === undefined ? this.left.get(named.contactId) : contact.flow;
+    const flow = named.flowKey === "" || isNewer ? registered ?? null : this.flowOf(named.flowKey, port);
     if (flow === null || flow.state === "closed") return NO_CONNECTION;
     return { target: { uri: null, flow, route: "", token: "", contactId: named.contactId } };
   }

@@ -66,7 +66,7 @@ const CAPABILITIES = "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK,
 export class Router implements TransactionUser {
   table!: Transactions;
   private readonly location: Location;
-  private readonly dialogs: Dialogs;
+  readonly dialogs: Dialogs;
 
   constructor(
     private readonly usrloc: Usrloc,

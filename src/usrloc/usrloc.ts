@@ -12,7 +12,8 @@ export type RemovalCause = "expired" | "unregistered" | "evicted" | "token_dead"
 
 /** Told after the fact, within the turn. */
 export interface UsrlocListener {
-  onContactRemoved(contact: Contact, cause: RemovalCause): void;
+  /** `flow`: the one it had. */
+  onContactRemoved(contact: Contact, cause: RemovalCause, flow: Flow | null): void;
   /** When a contact that was just saved or put back wants to be looked at before it expires, ms; Infinity: never. */
   refreshAtMs(contact: Binding): number;
   /** That time has come; sets `refreshAtMs` of the contact anew. */
@@ -161,12 +162,13 @@ export class Usrloc implements ExpiryOwner {
     if (binding === undefined || binding !== contact) return;
     this.contactsById.delete(binding.id);
     this.expiries.cancel(binding);
+    const { flow } = binding;
     this.bind(binding, null);
     binding.isRegistered = false;
     const contacts = binding.aor.contacts;
     contacts.splice(contacts.indexOf(binding), 1);
     this.changes.contactRemoved(binding);
-    this.listener.onContactRemoved(binding, cause);
+    this.listener.onContactRemoved(binding, cause, flow);
     this.forgetIfEmpty(binding.aor);
   }
 

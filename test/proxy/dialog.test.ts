@@ -347,15 +347,25 @@ describe("F-03 what a flow token does not open", () => {
     expect(methodOf(back.one())).toBe("BYE");
   });
 
-  test("F-03 the token of a device that was removed gets 480", () => {
+  test("F-03 a device that leaves usrloc in a call stays in the call: its BYE goes over the flow it had", () => {
     const { rig, phone } = start(layout);
     const { pbxSide } = pbxCalls(rig, phone);
     rig.core.usrloc.remove(rig.contactOf("alice", CONTACT), "control");
     phone.all();
     rig.pbx.all();
     rig.receive(rig.pbx, inDialog("BYE", pbxSide));
+    expect(methodOf(phone.one())).toBe("BYE");
+  });
+
+  test("F-03 the token of a device that left with its connection gone gets 480", () => {
+    const { rig, phone } = start(layout);
+    const { pbxSide } = pbxCalls(rig, phone);
+    rig.core.usrloc.remove(rig.contactOf("alice", CONTACT), "control");
+    rig.close(phone);
+    phone.all();
+    rig.pbx.all();
+    rig.receive(rig.pbx, inDialog("BYE", pbxSide));
     expect(rig.pbx.kinds()).toEqual([480]);
-    expect(phone.sent).toEqual([]);
   });
 });
 

@@ -30,7 +30,17 @@ const table: Record<string, string[]> = {
   observe: ["sip"],
   control: [...pureFolders, "push (pure)", "config", "observe", versionFile],
   "core.ts": [...pureFolders, "push (pure)", "config (types)"],
-  "appliance.ts": [...pureRooms, "appliance", "push", "transport", "store", "control", "config", "observe", versionFile],
+  "appliance.ts": [
+    ...pureRooms,
+    "appliance",
+    "push",
+    "transport",
+    "store",
+    "control",
+    "config",
+    "observe",
+    versionFile,
+  ],
   // The appliance's own pieces: turn, port, control backend.
   appliance: [...pureRooms, "appliance.ts", "push", "transport", "store", "control", "config", "observe", versionFile],
   demo: ["appliance.ts", "sip", "config", "observe"],
