@@ -49,6 +49,8 @@ export interface CoreSecrets {
   readonly credentials: ReadonlyMap<string, DigestSecret>;
 }
 
+const TRUST_REMEMBERED = 4096;
+
 export class Core implements RouterUser, RegistrarUser {
   readonly schedule: Schedule;
   readonly own = new OwnAddresses();
@@ -65,6 +67,8 @@ export class Core implements RouterUser, RegistrarUser {
   private readonly local: LocalRegistrar | null = null;
   private readonly refreshPush: RefreshPush;
   private hints: DeviceHints;
+  /** Answers of `security.trust` by address: reading an address anew with every REGISTER costs as much as parsing its Via. */
+  private readonly trustOf = new Map<string, boolean>();
   /** When draining, new calls are refused (O-04). */
   isDraining = false;
 
@@ -128,6 +132,7 @@ export class Core implements RouterUser, RegistrarUser {
   reconfigure(config: Config, secrets: CoreSecrets): void {
     this.config = config;
     this.secrets = secrets;
+    this.trustOf.clear();
     this.hints = deviceHints(config.devices);
     if (config.pbx !== null) this.qualify?.start(config.pbx.qualify);
     this.silo.settings = siloSettings(config);
@@ -312,9 +317,13 @@ export class Core implements RouterUser, RegistrarUser {
   }
 
   private isTrusted(flow: Flow): boolean {
-    const { trust } = this.config.security;
-    for (const network of trust) if (network.contains(flow.remoteAddress)) return true;
-    return false;
+    const address = flow.remoteAddress;
+    const known = this.trustOf.get(address);
+    if (known !== undefined) return known;
+    const isTrusted = this.config.security.trust.some((network) => network.contains(address));
+    if (this.trustOf.size >= TRUST_REMEMBERED) this.trustOf.clear();
+    this.trustOf.set(address, isTrusted);
+    return isTrusted;
   }
 
   /** True if the users file has this user, in the domain or, where the host is but an address of ours, in the first realm. */

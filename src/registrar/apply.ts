@@ -101,7 +101,9 @@ export class Bindings {
     for (let i = 0; i < request.contacts.length; i++) {
       this.applyOne(request, request.contacts[i]!, i, grants[i]!, flow, order, applied);
     }
-    applied.listed = applied.listed.filter((binding, i, all) => binding.isRegistered && all.indexOf(binding) === i);
+    if (request.contacts.length > 1) {
+      applied.listed = applied.listed.filter((binding, i, all) => binding.isRegistered && all.indexOf(binding) === i);
+    }
     return applied;
   }
 
@@ -116,7 +118,7 @@ export class Bindings {
   ): void {
     const { aorKey } = request;
     const known = this.known(this.usrloc.find(aorKey), wanted);
-    const id = known === null && granted === 0 && order === NO_ORDER ? "" : this.deviceId(aorKey, wanted);
+    const id = known !== null ? known.id : granted === 0 && order === NO_ORDER ? "" : this.deviceId(aorKey, wanted);
     if (
       this.isOlder(known, request) || this.isOvertaken(aorKey, id, order) || this.isRepeat(request, known, flow, order)
     ) {
@@ -174,6 +176,10 @@ export class Bindings {
     flow: Flow,
   ): Binding {
     const nowMs = this.clock.nowMs;
+    if (known !== null && this.isOnlyRefreshed(request, wanted, known, flow)) {
+      this.usrloc.refresh(known, request.callId, request.cseq, nowMs + granted * 1000, nowMs);
+      return known;
+    }
     const aor = this.usrloc.ensure(request.aorKey, request.user, request.domain, this.aorId(request.aorKey));
     const binding = this.usrloc.save(aor, known, id, {
       uri: wanted.uriText,
@@ -202,6 +208,12 @@ export class Bindings {
     // After the save: an AoR whose only contact is evicted first would be forgotten, and its PBX binding ended.
     while (known === null && aor.contacts.length > this.settings.maxContacts && this.evict(aor, binding));
     return binding;
+  }
+
+  /** True if times, Call-ID and CSeq are all that is new. */
+  private isOnlyRefreshed(request: RegisterRequest, wanted: WantedContact, known: Binding, flow: Flow): boolean {
+    return wanted.repeats === known && known.flow === flow && flow.state !== "closed" && known.path === request.path &&
+      known.userAgent === request.userAgent;
   }
 
   /** the oldest lost flow first, then the oldest; never the one it is done for. */

@@ -132,9 +132,10 @@ export class LocalRegistrar {
 
   /** @param who proved to be; null: the source is trusted with everybody */
   private judge(message: Message, flow: Flow, who: ProvenUser | null): Answer {
-    const required = message.has(REQUIRE) ? message.list(REQUIRE) ?? [] : [];
-    const unknown = required.filter((tag) => !KNOWN_EXTENSIONS.has(tag.toLowerCase()));
-    if (unknown.length > 0) return this.refused(420, "", message, flow, "Unsupported: " + unknown.join(", ") + "\r\n");
+    if (message.has(REQUIRE)) {
+      const unknown = (message.list(REQUIRE) ?? []).filter((tag) => !KNOWN_EXTENSIONS.has(tag.toLowerCase()));
+      if (unknown.length > 0) return this.refused(420, "", message, flow, `Unsupported: ${unknown.join(", ")}\r\n`);
+    }
     const request = readRegister(message, this.hints, this.bindings.repeatable);
     if (isProblem(request)) return this.refused(request.status, request.reason, message, flow);
     if (!this.isOurDomain(request.domain)) {
@@ -195,12 +196,10 @@ export class LocalRegistrar {
 
 /** The same To tag for the same request, though nothing is remembered of it (§8.2.7 asks that of a stateless UAS). */
 function stableTag(message: Message): string {
-  return "r" + (hashed(message.callId, hashed(message.via!.branch, 0x811c9dc5)) >>> 0).toString(36);
-}
-
-/** FNV-1a. */
-function hashed(text: string, start: number): number {
-  let hash = start;
+  const { branch } = message.via!;
+  // RFC 2543 knew no branch that is one request's own.
+  const text = branch.startsWith("z9hg4bk") ? branch : branch + message.callId + message.cseq;
+  let hash = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  return hash;
+  return "r" + (hash >>> 0).toString(36);
 }

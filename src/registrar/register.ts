@@ -3,7 +3,7 @@
  * decides nothing.
  */
 import { pushParamsOf } from "../push/parameters.ts";
-import { CONTACT, EXPIRES, PATH, USER_AGENT } from "../sip/header.ts";
+import { CALL_ID, CONTACT, EXPIRES, PATH, USER_AGENT } from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";
 import { parseNameAddr } from "../sip/name_addr.ts";
 import { detached, digits, paramOf, unquote, withoutParam } from "../sip/scan.ts";
@@ -12,7 +12,7 @@ import type { Binding } from "../usrloc/binding.ts";
 import type { DeviceIdentity } from "../usrloc/identity.ts";
 import type { Aor, DeviceKind } from "../usrloc/model.ts";
 import { repeatedContact } from "./repeated.ts";
-import type { DeviceHint, DeviceHints } from "./settings.ts";
+import { type DeviceHint, type DeviceHints, MAX_EXPIRES } from "./settings.ts";
 
 /** One Contact of a REGISTER. */
 export interface WantedContact extends DeviceIdentity {
@@ -78,14 +78,14 @@ export function readRegister(
   const to = request.to.uri!;
   if (!isSipScheme(to)) return { status: 400, reason: `To has scheme ${to.scheme}, expected sip or sips` };
   if (to.user === "") return { status: 400, reason: "To has no user" };
-  const header = expiresOf(request.value(EXPIRES));
+  const header = expiresHeaderOf(request);
   const key = aorOf(to);
   const aor = aors?.find(key);
   const repeated = aor === undefined ? null : repeatedContact(request, aor.contacts);
   const elements = repeated !== null ? [] : request.list(CONTACT);
   if (elements === null) return { status: 400, reason: "Malformed Contact" };
   if (elements.length > MAX_CONTACTS) return { status: 403, reason: `More than ${MAX_CONTACTS} Contacts` };
-  const path = (request.list(PATH) ?? []).join(", ");
+  const path = request.has(PATH) ? (request.list(PATH) ?? []).join(", ") : "";
   if (path.length > MAX_PATH || hasControl(path)) return { status: 400, reason: "Malformed Path" };
   const result: RegisterRequest = {
     aorKey: aor?.key ?? detached(key),
@@ -94,8 +94,12 @@ export function readRegister(
     isWildcard: false,
     contacts: [],
     path: detached(path),
-    userAgent: kept((request.value(USER_AGENT) ?? "").slice(0, MAX_USER_AGENT), repeated?.binding.userAgent),
-    callId: kept(request.callId, repeated?.binding.callId),
+    userAgent: repeated !== null && request.isValue(USER_AGENT, repeated.binding.userAgent)
+      ? repeated.binding.userAgent
+      : detached((request.value(USER_AGENT) ?? "").slice(0, MAX_USER_AGENT)),
+    callId: repeated !== null && request.isValue(CALL_ID, repeated.binding.callId)
+      ? repeated.binding.callId
+      : detached(request.callId),
     cseq: request.cseq,
   };
   if (repeated !== null) {
@@ -136,11 +140,6 @@ function wantedAgain(binding: Binding, expires: number | null): WantedContact {
     repeats: binding,
     isByRule: false,
   };
-}
-
-/** The text that is there already, if it is the same; else a copy. */
-function kept(text: string, known: string | undefined): string {
-  return text === known ? known : detached(text);
 }
 
 function readContact(
@@ -191,10 +190,17 @@ function hasControl(text: string): boolean {
   return false;
 }
 
+function expiresHeaderOf(request: Message): number | null {
+  const n = request.find(EXPIRES);
+  if (n < 0) return null;
+  const seconds = digits(request.raw, request.valueStart(n), request.valueEnd(n), MAX_EXPIRES);
+  return seconds < 0 ? null : seconds;
+}
+
 /** Seconds; null if absent or malformed (RFC 3261 §10.2: then the default). */
 export function expiresOf(value: string | undefined): number | null {
   if (value === undefined) return null;
-  const seconds = digits(value, 0, value.length, 4294967295);
+  const seconds = digits(value, 0, value.length, MAX_EXPIRES);
   return seconds < 0 ? null : seconds;
 }
 

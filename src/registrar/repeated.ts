@@ -7,6 +7,7 @@ import type { Message } from "../sip/message.ts";
 import { digits, equalsIgnoreCase } from "../sip/scan.ts";
 import type { Binding } from "../usrloc/binding.ts";
 import type { Contact } from "../usrloc/model.ts";
+import { MAX_EXPIRES } from "./settings.ts";
 
 /** A Contact that stands in usrloc as it stands in the REGISTER. */
 export interface Repeated {
@@ -38,7 +39,7 @@ export function repeatedContact(request: Message, contacts: readonly Contact[]):
     if (paramsEnd === end) return { binding, expires: null };
     const digitsStart = paramsEnd + EXPIRES_PARAM.length;
     if (!equalsIgnoreCase(raw, paramsEnd, digitsStart, EXPIRES_PARAM)) return null;
-    const expires = digits(raw, digitsStart, end, 4294967295);
+    const expires = digits(raw, digitsStart, end, MAX_EXPIRES);
     return expires < 0 ? null : { binding, expires };
   }
   return null;

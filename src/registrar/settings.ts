@@ -3,6 +3,9 @@ import type { DigestSecret } from "../sip/digest.ts";
 import type { Message } from "../sip/message.ts";
 import type { Contact, DeviceKind } from "../usrloc/model.ts";
 
+/** RFC 3261 §20.19: the largest number of seconds an expiry may be. */
+export const MAX_EXPIRES = 4294967295;
+
 /** R-04. `aor`: one upstream Contact per AoR. `contact`: one per device. `mirror`: one per device, with the phone's own expiry. */
 export type RegistrarMode = "aor" | "contact" | "mirror";
 

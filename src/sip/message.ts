@@ -52,6 +52,8 @@ export class Message {
   via: Via | null = null;
   /** id, line start, value start, value end for each header line. */
   private readonly index: number[] = [];
+  /** A bit for each header id there is (modulo 32): most headers asked for are not there. */
+  private present = 0;
   private fromHeader: NameAddr | null = null;
   private toHeader: NameAddr | null = null;
   private callIdText = "";
@@ -94,6 +96,7 @@ export class Message {
 
   /** Number of the first line of header `id` at or after line `from`; -1 if there is none. */
   find(id: number, from = 0): number {
+    if ((this.present & (1 << (id & 31))) === 0) return -1;
     const index = this.index;
     for (let i = from * STRIDE; i < index.length; i += STRIDE) if (index[i] === id) return i / STRIDE;
     return -1;
@@ -113,6 +116,14 @@ export class Message {
   value(id: number): string | undefined {
     const n = this.find(id);
     return n < 0 ? undefined : this.valueAt(n);
+  }
+
+  /** True if the first line of header `id` has exactly this value: asked without cutting it out. */
+  isValue(id: number, text: string): boolean {
+    const n = this.find(id);
+    if (n < 0) return false;
+    const start = this.valueStart(n);
+    return this.valueEnd(n) - start === text.length && this.raw.startsWith(text, start);
   }
 
   /** Values of all lines of header `id`, one entry a line. */
@@ -210,7 +221,9 @@ export class Message {
         return { status: 413, text: `More than ${limits.maxHeaders} header lines` };
       }
       const valueStart = skipLws(raw, colon + 1, end - 1);
-      index.push(headerId(raw, at, nameEnd), lineStart, valueStart, trimLwsEnd(raw, valueStart, end - 1));
+      const id = headerId(raw, at, nameEnd);
+      this.present |= 1 << (id & 31);
+      index.push(id, lineStart, valueStart, trimLwsEnd(raw, valueStart, end - 1));
       at = end + 1;
     }
   }

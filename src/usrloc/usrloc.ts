@@ -146,9 +146,19 @@ export class Usrloc implements ExpiryOwner {
       this.changes.contactSaved(binding, isRefresh);
     }
     this.bind(binding, flow);
-    // Later than the deadline already set: it will be looked at then and set anew, which spares the heap a move per refresh.
     this.schedule(binding);
     return binding;
+  }
+
+  /** A contact came again over its flow, and nothing but its times, Call-ID and CSeq is new. */
+  refresh(binding: Binding, callId: string, cseq: number, expiresAtMs: number, nowMs: number): void {
+    binding.callId = callId;
+    binding.cseq = cseq;
+    binding.expiresAtMs = expiresAtMs;
+    binding.registeredAtMs = nowMs;
+    if (binding.push !== null) binding.push.registeredAtMs = nowMs;
+    this.changes.contactSaved(binding, true);
+    this.schedule(binding);
   }
 
   /** Tells the store that something else of the contact changed: token state, push parameters set by hand. */
@@ -225,6 +235,7 @@ export class Usrloc implements ExpiryOwner {
     binding.refreshTries = 0;
     binding.refreshAtMs = this.listener.refreshAtMs(binding);
     const dueMs = Math.min(binding.expiresAtMs, binding.refreshAtMs);
+    // Later than the deadline already set: it will be looked at then and set anew, which spares the heap a move per refresh.
     if (binding.heapSlot < 0 || dueMs < binding.dueMs) this.expiries.set(binding, dueMs);
   }
 
