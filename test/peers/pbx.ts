@@ -5,7 +5,8 @@
 // @ts-types="./npm_sip.d.ts"
 import sip from "sip";
 import type { SipAddress } from "./npm_sip.d.ts";
-import { type OutgoingCall, Peer, type PeerOptions, type SipRequest } from "./peer.ts";
+import type { OutgoingCall } from "./outgoing_call.ts";
+import { Peer, type PeerOptions, type SipRequest } from "./peer.ts";
 
 export class Pbx extends Peer {
   /** By AoR URI as in To: the Contact URIs, newest last. */
