@@ -159,7 +159,7 @@ export class Appliance {
     this.warnings.push(...this.relay.problems(), ...this.files.problems);
     if (this.storeProblem !== "") this.warnings.push(this.storeProblem);
     this.warnOfNobody();
-    this.relay.warm();
+    if (this.core.usrloc.contactCount > 0) this.world.warm();
     this.state = "ready";
     this.turn.enter();
   }

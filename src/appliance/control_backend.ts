@@ -431,7 +431,9 @@ export class ApplianceControl implements ControlBackend {
       toUri: "sip:" + aor.key,
       ttlMs: 10_000,
     });
-    this.input(() => this.appliance.core.pushResult(verdict, contact.id, prid, sentAtMs));
+    this.input(() =>
+      this.appliance.core.pushResult(verdict, contact.id, prid, Math.min(sentAtMs, verdict.deadSinceMs ?? sentAtMs))
+    );
     return verdictShape(verdict);
   }
 

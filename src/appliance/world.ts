@@ -9,6 +9,7 @@ import type { EventListener } from "../control/backend.ts";
 import type { Log } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { TraceRing } from "../observe/trace.ts";
+import { canonicalUuid } from "../push/payload.ts";
 import type { PushRelay } from "../push/relay.ts";
 import type { PushVerdict } from "../push/types.ts";
 import type { PushOrder } from "../silo/settings.ts";
@@ -45,6 +46,7 @@ export class World implements CorePort {
   private randomPool = new Uint8Array(0);
   private randomAt = 0;
   private nextCommitMs = 0;
+  private isWarm = false;
 
   constructor(readonly parts: WorldParts, private readonly config: () => Config) {}
 
@@ -59,6 +61,13 @@ export class World implements CorePort {
     this.durableFlows.push(flow);
     this.durableWires.push(wire);
     return true;
+  }
+
+  /** Opens the connections to the push services, once there is somebody to push (P-05). */
+  warm(): void {
+    if (this.isWarm) return;
+    this.isWarm = true;
+    this.parts.relay.warm();
   }
 
   /** S-01: one transaction for the turn, then the answers that promise it. */
@@ -103,16 +112,23 @@ export class World implements CorePort {
     this.parts.transports.unpin(flow);
   }
 
+  /** Push services and apps want UUIDs; the core knows the push by its own token. */
   push(order: PushOrder): void {
     const sentAtMs = this.parts.now();
-    this.parts.relay.send(order, (verdict) => {
-      // P-04: a service that says since when the token is dead does not mean one that was registered later.
-      this.parts.onVerdict(verdict, order, Math.min(sentAtMs, verdict.deadSinceMs ?? sentAtMs));
-    });
+    const request = { ...order, uuid: canonicalUuid(order.uuid) };
+    this.parts.relay.send(
+      request,
+      (verdict) =>
+        this.parts.onVerdict(
+          { ...verdict, uuid: order.uuid },
+          order,
+          Math.min(sentAtMs, verdict.deadSinceMs ?? sentAtMs),
+        ),
+    );
   }
 
   cancelPush(uuid: string): void {
-    this.parts.relay.cancel(uuid);
+    this.parts.relay.cancel(canonicalUuid(uuid));
   }
 
   count(counter: Counter, label: string): void {
@@ -151,6 +167,7 @@ export class World implements CorePort {
   }
 
   contactSaved(contact: Contact, isRefresh: boolean): void {
+    if (!this.isWarm && contact.push !== null) this.warm();
     this.parts.store.contactSaved(contact, isRefresh);
   }
 

@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import type { ApnsTarget } from "./apns_target.ts";
-import { fit, type PushFields, pushFields } from "./payload.ts";
+import { canonicalUuid, fit, type PushFields, pushFields } from "./payload.ts";
 import type { PushEvent, PushRequest } from "./types.ts";
 
 /** Largest payloads in bytes, from Apple's "Generating a remote notification". */
@@ -107,15 +107,4 @@ function collapseIdOf(request: PushRequest): string {
   // It becomes a header, and the Call-ID comes from strangers.
   const isFit = request.callId.length <= MAX_COLLAPSE_ID && /^[\x21-\x7e]+$/.test(request.callId);
   return isFit ? request.callId : createHash("sha256").update(request.callId, "latin1").digest("base64url");
-}
-
-/**
- * APNs and CallKit want UUIDs. One that is none becomes a UUID of version 8 (RFC 9562 §5.8), always the same.
- */
-export function canonicalUuid(uuid: string): string {
-  if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(uuid)) return uuid.toLowerCase();
-  const hex = createHash("sha256").update(uuid).digest("hex");
-  const variant = (parseInt(hex[16]!, 16) & 3 | 8).toString(16);
-  return [hex.slice(0, 8), hex.slice(8, 12), `8${hex.slice(13, 16)}`, variant + hex.slice(17, 20), hex.slice(20, 32)]
-    .join("-");
 }

@@ -2,6 +2,7 @@
  * Owns the JSON a push carries: fields, order, size and text encoding, as in the "Webhook push" section of the
  * interface. Names come from strangers, so a serialiser writes it. It must not know where the body goes.
  */
+import { createHash } from "node:crypto";
 import type { PushRequest } from "./types.ts";
 
 /** Largest body in bytes: what every push service takes (P-03). */
@@ -113,4 +114,15 @@ function cutToFit(text: string, room: number): string {
     end += codePoint.length;
   }
   return text.slice(0, end);
+}
+
+/**
+ * APNs and CallKit want UUIDs. One that is none becomes a UUID of version 8 (RFC 9562 §5.8), always the same.
+ */
+export function canonicalUuid(uuid: string): string {
+  if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(uuid)) return uuid.toLowerCase();
+  const hex = createHash("sha256").update(uuid).digest("hex");
+  const variant = (parseInt(hex[16]!, 16) & 3 | 8).toString(16);
+  return [hex.slice(0, 8), hex.slice(8, 12), `8${hex.slice(13, 16)}`, variant + hex.slice(17, 20), hex.slice(20, 32)]
+    .join("-");
 }

@@ -3,7 +3,7 @@ import { afterEach, expect, test } from "bun:test";
 import { generateKeyPairSync } from "node:crypto";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { APNS_ERRORS, type ApnsAction } from "../../src/push/apns_errors.ts";
-import { canonicalUuid } from "../../src/push/apns_notification.ts";
+import { canonicalUuid } from "../../src/push/payload.ts";
 import { apnsTargetOf } from "../../src/push/apns_target.ts";
 import { ApnsToken, TOKEN_LIFE_MS } from "../../src/push/apns_token.ts";
 import { CONNECT_MS, PING_ANSWER_MS, PING_EVERY_MS, SILENCE_MS } from "../../src/push/http2.ts";
