@@ -101,5 +101,5 @@ export interface HttpRequest {
   /** Bun: false leaves a compressed answer as it is (a few bytes may hold gigabytes). */
   decompress?: boolean;
   /** Bun: said explicitly, as `NODE_TLS_REJECT_UNAUTHORIZED=0` would switch verification off otherwise. */
-  tls?: { rejectUnauthorized: true };
+  tls?: { rejectUnauthorized: true; ca?: string };
 }

@@ -8,6 +8,7 @@ import type { Config } from "../config/schema.ts";
 import { Apns } from "./apns.ts";
 import type { PushBackend, PushWorld } from "./backend.ts";
 import { type BackendHealth, Delivery } from "./delivery.ts";
+import { Fcm } from "./fcm.ts";
 import { MAX_PARAM_LENGTH, MAX_PRID_LENGTH, MAX_PROVIDER_LENGTH } from "./parameters.ts";
 import { DeviceRate } from "./rate.ts";
 import type { PushEvent, PushOutcome, PushRequest, PushVerdict } from "./types.ts";
@@ -52,7 +53,6 @@ export interface RecentPush {
 
 /** Configured, but not in this build: said at start and in refusals, never passed over. */
 const NOT_BUILT: readonly { provider: string; isSet: (push: PushConfig) => boolean }[] = [
-  { provider: "fcm", isSet: (push) => push.fcm.service_account_file !== "" },
   { provider: "webpush", isSet: (push) => push.webpush.vapid_file !== "" },
 ];
 
@@ -222,6 +222,7 @@ export class PushRelay {
   #backendsOf(push: PushConfig): PushBackend[] {
     const backends: PushBackend[] = [];
     if (push.apns.key_file !== "") backends.push(new Apns(push.apns, this.#world));
+    if (push.fcm.service_account_file !== "") backends.push(new Fcm(push.fcm, this.#world));
     // Behind the services: whoever names a webhook apns wants it there (the config says so where both are set).
     for (const key of Object.keys(push.webhook)) {
       backends.push(new Webhook(key.toLowerCase(), push.webhook[key]!, this.#world));

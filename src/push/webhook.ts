@@ -12,13 +12,12 @@ import {
   retry,
 } from "./backend.ts";
 import { codeOf, retryAfterMsOf, unreachable } from "./http_answer.ts";
+import { BodyStart, shownWords } from "./http_body.ts";
 import { MAX_BODY_BYTES, webhookBody } from "./payload.ts";
 import type { PushRequest } from "./types.ts";
 
 /** So much of an answer's body is read for the reason. */
 const MAX_ANSWER_BYTES = 4096;
-/** So much of it is shown. */
-const MAX_REASON_CHARS = 200;
 /** A verdict does not wait longer than this for the words that go with it. */
 export const BODY_WAIT_MS = 1000;
 
@@ -117,7 +116,7 @@ export class Webhook implements PushBackend {
     if (isAccepted) attempt.answer(this.#answerOf(response, ""));
     else attempt.draft(this.#answerOf(response, ""));
     // The body is read in any case: only then is the connection free for the next push.
-    const read = new BodyStart();
+    const read = new BodyStart(MAX_ANSWER_BYTES);
     const end = read.from(response);
     if (!isAccepted) {
       await this.#atMost(BODY_WAIT_MS, end);
@@ -146,12 +145,8 @@ export class Webhook implements PushBackend {
 
   #wordsOf(response: Response, read: BodyStart): string {
     if (response.headers.has("content-encoding")) return "";
-    let words = read.text();
     // A receiver may echo what it was sent.
-    if (this.#token !== "") words = words.replaceAll(this.#token, "***");
-    // deno-lint-ignore no-control-regex
-    words = words.replace(/[\x00-\x20\x7f-\x9f]+/g, " ").trim();
-    return words.length > MAX_REASON_CHARS ? `${words.slice(0, MAX_REASON_CHARS).toWellFormed()}…` : words;
+    return shownWords(read.text(), [this.#token]);
   }
 
   #atMost(waitMs: number, work: Promise<void>): Promise<void> {
@@ -162,31 +157,5 @@ export class Webhook implements PushBackend {
         resolve();
       });
     });
-  }
-}
-
-/** Reads the start of a body, however long or slow it is. */
-class BodyStart {
-  readonly #chunks: Uint8Array[] = [];
-
-  /** Settles at the end of the body, of its allowance, or of the attempt (its signal fails the read). Never rejects. */
-  async from(response: Response): Promise<void> {
-    if (response.body === null) return;
-    const reader = response.body.getReader();
-    try {
-      for (let left = MAX_ANSWER_BYTES; left > 0;) {
-        const { done, value } = await reader.read();
-        if (done) return;
-        this.#chunks.push(value.slice(0, left));
-        left -= value.length;
-      }
-      await reader.cancel();
-    } catch {
-      // Cut off: what came is all there is.
-    }
-  }
-
-  text(): string {
-    return Buffer.concat(this.#chunks).toString("utf8");
   }
 }

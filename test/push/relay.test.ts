@@ -329,11 +329,11 @@ test("P-01 the backend is chosen by provider, then the star", async () => {
 
 test("P-01 a service that is configured but not built is said, not passed over", async () => {
   const config = pushConfig({});
-  config.fcm.service_account_file = "/etc/latefork/fcm.json";
+  config.webpush.vapid_file = "/etc/latefork/vapid.json";
   const relay = new PushRelay(config, new VirtualWorld());
-  const text = "push.fcm is set, but this build cannot speak to fcm yet; send it through push.webhook.fcm";
+  const text = "push.webpush is set, but this build cannot speak to webpush yet; send it through push.webhook.webpush";
   expect(relay.problems().length).toBe(1);
-  expect((await relay.sendNow(pushRequest({ provider: "fcm" }))).reason).toBe(text);
+  expect((await relay.sendNow(pushRequest({ provider: "webpush" }))).reason).toBe(text);
 });
 
 test("P-07 one uuid is one push", async () => {

@@ -1,0 +1,202 @@
+/**
+ * Owns the FCM backend (HTTP v1): project and access token of a push, and what the answer leads to (the table of
+ * `fcm_errors.ts`). It must not know HTTP/2, how a token is had, windows or retries within them.
+ */
+import type { Config } from "../config/schema.ts";
+import { type PushAnswer, type PushAttempt, type PushBackend, type PushWorld, retry } from "./backend.ts";
+import { type FcmAccount, fcmAccountOf } from "./fcm_account.ts";
+import { type FcmError, fcmErrorOf, fcmSaid } from "./fcm_errors.ts";
+import { fcmMessageOf, MAX_DATA_BYTES } from "./fcm_message.ts";
+import { FcmToken, type TokenResult } from "./fcm_token.ts";
+import { codeOf, retryAfterMsOf } from "./http_answer.ts";
+import { shownWords } from "./http_body.ts";
+import type { Http2Answer } from "./http2.ts";
+import { Http2Client } from "./http2_client.ts";
+import type { PushRequest } from "./types.ts";
+
+export type FcmConfig = Config["push"]["fcm"];
+
+const TIMEOUT_MS = 5000;
+
+/** One push on its way, through all the tries of one attempt. */
+interface Try {
+  readonly request: PushRequest;
+  readonly body: string;
+  readonly attempt: PushAttempt;
+  readonly settled: () => void;
+  isRenewed: boolean;
+}
+
+export class Fcm implements PushBackend {
+  readonly name = "fcm";
+  readonly provider = "fcm";
+  readonly host: string;
+  readonly settings: string;
+  readonly timeoutMs = TIMEOUT_MS;
+  readonly #config: FcmConfig;
+  readonly #world: PushWorld;
+  #client: Http2Client | null = null;
+  #account: FcmAccount | null = null;
+  #token: FcmToken | null = null;
+  /** What the token was made from. */
+  #source = "";
+  #isWarm = false;
+  #problem = "";
+
+  /** Opens nothing. Never throws: what is wrong is said by {@link problem}. */
+  constructor(config: FcmConfig, world: PushWorld) {
+    this.#config = config;
+    this.#world = world;
+    this.settings = JSON.stringify(config);
+    const isHttps = URL.canParse(config.server) && new URL(config.server).protocol === "https:";
+    this.host = isHttps ? new URL(config.server).origin : "";
+    this.#problem = isHttps ? this.reload() : "push.fcm.server is not an https URL";
+  }
+
+  problem(): string {
+    return this.#problem;
+  }
+
+  warm(): void {
+    this.#isWarm = true;
+    this.#client?.warm();
+    this.#token?.keepFresh();
+  }
+
+  reload(): string {
+    const { service_account_file: file, ca_file } = this.#config;
+    let text: string;
+    let ca: string | undefined;
+    try {
+      text = this.#world.readSecret(file);
+    } catch (error) {
+      return `Cannot read push.fcm.service_account_file ${file}: ${codeOf(error) || "error"}`;
+    }
+    try {
+      if (ca_file !== "") ca = this.#world.readSecret(ca_file);
+    } catch (error) {
+      return `Cannot read push.fcm.ca_file ${ca_file}: ${codeOf(error) || "error"}`;
+    }
+    const account = fcmAccountOf(text);
+    if (account === null) {
+      return `push.fcm.service_account_file ${file} is no service account; latefork check says why`;
+    }
+    const source = `${text}\0${ca ?? ""}`;
+    // A token that works is kept.
+    if (source !== this.#source) {
+      this.#token?.stop();
+      this.#token = new FcmToken(account, ca, this.#world);
+      if (this.#isWarm) this.#token.keepFresh();
+    }
+    this.#source = source;
+    this.#account = account;
+    this.#client ??= new Http2Client(this.host, this.#world);
+    this.#client.trust(ca);
+    this.#problem = "";
+    return "";
+  }
+
+  attempt(request: PushRequest, attempt: PushAttempt): Promise<void> {
+    const refuse = (reason: string): Promise<void> => {
+      attempt.answer({ kind: "refused", status: 0, reason, retryAfterMs: -1, isOurFault: false });
+      return Promise.resolve();
+    };
+    const { projectId } = this.#account!;
+    // Nobody's project but ours takes our token. A number is a project too, which the file does not tell.
+    if (isProjectId(request.param) && request.param !== projectId) {
+      return refuse(wrongProject(request.param, projectId));
+    }
+    const body = fcmMessageOf(request, this.#world.systemNow(), attempt.leftMs);
+    if (body === null) return refuse(`AoR and Call-ID are too long for a push of ${MAX_DATA_BYTES} bytes`);
+    return new Promise((settled) => {
+      const one: Try = { request, body, attempt, settled, isRenewed: false };
+      const token = this.#token!.current;
+      if (token !== "") return this.#post(one, token);
+      attempt.draft(retry(this.#token!.waiting));
+      this.#token!.get().then((result) => this.#postWith(one, result));
+    });
+  }
+
+  stop(): void {
+    this.#token?.stop();
+    this.#client?.stop();
+  }
+
+  #postWith(one: Try, result: TokenResult): void {
+    // Nobody listens any more: time was up, and the delivery has given its verdict.
+    if (one.attempt.signal.aborted) return one.settled();
+    if ("text" in result) return this.#post(one, result.text);
+    one.attempt.answer({ ...result.failure, reason: `no access token: ${result.failure.reason}` });
+    one.settled();
+  }
+
+  #post(one: Try, token: string): void {
+    // A token was had meanwhile: what is missing now is FCM's answer.
+    one.attempt.draft(retry(`${this.host} did not answer in time`));
+    this.#client!.post({
+      path: `/v1/projects/${this.#account!.projectId}/messages:send`,
+      headers: { "content-type": "application/json", authorization: `Bearer ${token}` },
+      body: one.body,
+      signal: one.attempt.signal,
+      onStatus: (answer) => one.attempt.draft(this.#answerOf(answer, token, one)),
+      done: (answer, reason) => {
+        if (one.attempt.signal.aborted) return one.settled();
+        if (answer !== null && this.#goesOn(answer, one, token)) return;
+        one.attempt.answer(answer === null ? retry(reason) : this.#answerOf(answer, token, one));
+        one.settled();
+      },
+    });
+  }
+
+  /** A token that FCM does not take is replaced once. @returns true if the push is tried again. */
+  #goesOn(answer: Http2Answer, one: Try, token: string): boolean {
+    if (answer.status === 200 || one.isRenewed || errorOf(answer).action !== "token") return false;
+    one.isRenewed = true;
+    const renewed = this.#token!.renew(token);
+    renewed?.then((result) => this.#postWith(one, result));
+    return renewed !== null;
+  }
+
+  /** What an answer means when nothing more is tried. */
+  #answerOf(answer: Http2Answer, token: string, one: Try): PushAnswer {
+    const { status } = answer;
+    if (status === 200) {
+      return { kind: "accepted", status, reason: `200 from ${this.host}`, retryAfterMs: -1, isOurFault: false };
+    }
+    const error = errorOf(answer);
+    const isDead = error.action === "dead";
+    const words = isDead ? "" : shownWords(fcmSaid(answer.body).message, [token, one.request.prid]);
+    const said = `${[status, error.code].join(" ").trim()} from ${this.host}`;
+    const google = words === "" ? "" : `Google says: ${words}`;
+    const reason = [said, error.words, this.#hint(error, one.request.param), google]
+      .filter((part) => part !== "").join("; ");
+    if (error.action === "retry") {
+      return retry(reason, status, retryAfterMsOf(answer.headers["retry-after"], this.#world.systemNow()));
+    }
+    const isOurFault = error.action === "config" || error.action === "token";
+    return { kind: isDead ? "dead" : "refused", status, reason, retryAfterMs: -1, isOurFault };
+  }
+
+  /** What else is known that may help. */
+  #hint(error: FcmError, param: string): string {
+    if (error.code !== "SENDER_ID_MISMATCH") return "";
+    const { projectId } = this.#account!;
+    const ours = `service_account_file is of project ${projectId}`;
+    return param === "" || param === projectId ? ours : `the phone's pn-param is ${shownWords(param, [])}, ${ours}`;
+  }
+}
+
+function errorOf(answer: Http2Answer): FcmError {
+  const { code, isAboutToken } = fcmSaid(answer.body);
+  return fcmErrorOf(answer.status, code, isAboutToken);
+}
+
+/** Google Cloud, "Creating and managing projects": 6 to 30 characters, begins with a letter. Apps put other names there too. */
+function isProjectId(param: string): boolean {
+  return /^[a-z][a-z0-9-]{4,28}[a-z0-9]$/.test(param);
+}
+
+function wrongProject(theirs: string, ours: string): string {
+  return `the phone's app belongs to Firebase project ${theirs} (pn-param), push.fcm.service_account_file is of ` +
+    `${ours}: take the service account of ${theirs}, or build the app with the google-services.json of ${ours}`;
+}
