@@ -3,6 +3,7 @@
  * come out through one port. It reads no clock and does no I/O, so the whole appliance runs in virtual time in tests.
  */
 import type { Config, DeviceRule } from "./config/schema.ts";
+import type { SourceGuard } from "./guard/source_guard.ts";
 import { OwnAddresses } from "./proxy/address.ts";
 import { Pbx, type PbxAddress } from "./proxy/pbx.ts";
 import { Qualify } from "./proxy/qualify.ts";
@@ -16,12 +17,14 @@ import { LocalRegistrar } from "./registrar/local_registrar.ts";
 import { MidRegistrar } from "./registrar/mid_registrar.ts";
 import { RefreshPush, type RefreshSettings } from "./registrar/refresh_push.ts";
 import type { DeviceHints, RegistrarSettings, RegistrarUser } from "./registrar/settings.ts";
+import type { KeeperState, UpstreamKeeper } from "./registrar/upstream_keeper.ts";
 import type { UserDirectory } from "./registrar/users.ts";
 import { Silo } from "./silo/silo.ts";
 import type { PushResult, SiloPort, SiloSettings } from "./silo/settings.ts";
 import type { Clock } from "./sip/clock.ts";
 import type { DigestSecret } from "./sip/digest.ts";
 import type { Flow, Listener } from "./sip/flow.ts";
+import { USER_AGENT } from "./sip/header.ts";
 import { type Message, parseMessage } from "./sip/message.ts";
 import { reasonPhrase } from "./sip/reason.ts";
 import { receivedVia, responseTo } from "./sip/response.ts";
@@ -69,6 +72,8 @@ export class Core implements RouterUser, RegistrarUser {
   private hints: DeviceHints;
   /** Answers of `security.trust` by address: reading an address anew with every REGISTER costs as much as parsing its Via. */
   private readonly trustOf = new Map<string, boolean>();
+  /** Hears of scanners and failed logins (X-02); null where nobody is banned. */
+  guard: SourceGuard | null = null;
   /** When draining, new calls are refused (O-04). */
   isDraining = false;
 
@@ -91,6 +96,7 @@ export class Core implements RouterUser, RegistrarUser {
     this.bindings = new Bindings(this.usrloc, clock, registrarSettings(config, secrets));
     if (this.pbx !== null) {
       this.mid = new MidRegistrar(port, clock, this.table, this.usrloc, this.bindings, this.pbx, this, hints);
+      this.qualify!.onBack = () => this.mid!.keeper.pbxAnswered();
     } else {
       this.local = new LocalRegistrar(
         port,
@@ -106,7 +112,6 @@ export class Core implements RouterUser, RegistrarUser {
     this.refreshPush = new RefreshPush(
       port,
       clock,
-      this.usrloc,
       refreshSettings(config),
       (contact) => this.mid?.endsMs(contact) ?? contact.expiresAtMs,
     );
@@ -145,6 +150,7 @@ export class Core implements RouterUser, RegistrarUser {
   /** A complete message came in over a flow (latin1 text). */
   receive(flow: Flow, text: string): void {
     const message = parseMessage(text, !flow.isReliable);
+    if (this.guard !== null && message.isRequest && this.isScanner(this.guard, message, flow)) return;
     if (message.problem !== null) return this.reject(message, flow);
     if (!message.isRequest) return this.table.receiveResponse(message, flow);
     if (this.local !== null && message.method === "REGISTER" && this.isTrusted(flow)) {
@@ -168,6 +174,16 @@ export class Core implements RouterUser, RegistrarUser {
   restore(aors: readonly StoredAor[], contacts: readonly StoredContact[], flowOf: (key: string) => Flow | null): void {
     this.usrloc.restore(aors, contacts, flowOf);
     this.mid?.onRestored();
+  }
+
+  /** Keeps the PBX's bindings alive (R-09); null in registrar mode. */
+  get upstreamKeeper(): UpstreamKeeper | null {
+    return this.mid?.keeper ?? null;
+  }
+
+  /** What our own refreshes of the PBX's binding do, by the AoR or one of its devices; null: there are none. */
+  upstreamOf(aor: Aor, contact: Contact | null = null): KeeperState | null {
+    return this.mid?.keeper.stateOf(contact === null ? aor.id : this.mid.upstreamId(contact)) ?? null;
   }
 
   /** Id of an AoR, also of one that is not registered yet. */
@@ -259,6 +275,16 @@ export class Core implements RouterUser, RegistrarUser {
 
   onRegistered(contact: Contact, arrivedAtMs: number): void {
     this.silo.deviceRegistered(contact, arrivedAtMs);
+  }
+
+  onAuthResult(flow: Flow, isPassed: boolean): void {
+    if (isPassed) this.guard?.authPassed(flow.remoteAddress);
+    else this.guard?.authFailed(flow.remoteAddress, this.clock.nowMs);
+  }
+
+  private isScanner(guard: SourceGuard, message: Message, flow: Flow): boolean {
+    const userAgent = message.value(USER_AGENT);
+    return userAgent !== undefined && guard.isScanner(flow.remoteAddress, userAgent, this.clock.nowMs);
   }
 
   private onContactRemoved(contact: Contact, cause: RemovalCause, flow: Flow | null): void {

@@ -17,6 +17,8 @@ export class Qualify implements ClientOwner, Due {
   rttMs: number | null = null;
   /** Why it is down, in words. */
   reason = "";
+  /** Told when the PBX answers after it did not. */
+  onBack: () => void = () => {};
   private sentAtMs = 0;
   private isWaiting = false;
 
@@ -53,9 +55,12 @@ export class Qualify implements ClientOwner, Due {
     if (response.status < 200) return;
     this.isWaiting = false;
     this.rttMs = this.table.schedule.clock.nowMs - this.sentAtMs;
-    if (this.state === "down") this.table.port.log("info", "The PBX answers again");
+    const wasDown = this.state === "down";
     this.state = "up";
     this.reason = "";
+    if (!wasDown) return;
+    this.table.port.log("info", "The PBX answers again");
+    this.onBack();
   }
 
   onFailure(failure: ClientFailure): void {

@@ -118,6 +118,7 @@ export class LocalRegistrar {
       isStale: verdict.stale,
     });
     if (verdict.reason !== "missing") {
+      if (!verdict.stale) this.user.onAuthResult(server.flow, false);
       this.port.count("rejected_total", "auth_" + verdict.reason);
       this.port.log("info", `Digest refused: ${verdict.reason}`, { aor: identity.text, flow: server.flow.key });
     }

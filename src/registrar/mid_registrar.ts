@@ -158,11 +158,13 @@ export class MidRegistrar {
     const staying = (aor?.contacts ?? []).filter((contact) => !named.has(contact as Binding));
     let expires = 0;
     for (const wanted of request.contacts) {
-      if (wanted.expires !== 0) expires = Math.max(expires, this.asked(wanted), this.settings.upstreamExpires);
+      if (wanted.expires !== 0) expires = Math.max(expires, this.askedUpstream(request.user, id, this.asked(wanted)));
     }
     // No device may take from another what it was granted, or asks for right now: the PBX's binding is one for all.
     let needed = this.inFlight.askedFor(request.aorKey, id);
-    for (const contact of staying) needed = Math.max(needed, this.secondsLeft(contact));
+    for (const contact of staying) {
+      needed = Math.max(needed, this.askedUpstream(request.user, id, this.secondsLeft(contact)));
+    }
     // digest covers neither Contact nor Expires, so the PBX can judge a removal that leaves the AoR registered.
     const contradicted = expires === 0 && needed > 0 ? Math.max(needed, this.settings.upstreamExpires) : null;
     expires = contradicted ?? (expires > 0 ? Math.max(expires, needed) : 0);
@@ -176,10 +178,10 @@ export class MidRegistrar {
 
   private planForDevices(request: RegisterRequest, flow: Flow): UpstreamPlan {
     const ids = request.contacts.map((wanted) => this.bindings.deviceId(request.aorKey, wanted));
-    const asked = request.contacts.map((wanted) => {
+    const asked = request.contacts.map((wanted, i) => {
       if (wanted.expires === 0) return 0;
       const seconds = this.asked(wanted);
-      return this.mode === "mirror" ? seconds : Math.max(seconds, this.settings.upstreamExpires);
+      return this.mode === "mirror" ? seconds : this.askedUpstream(request.user, ids[i]!, seconds);
     });
     // A device that leaves its old address and comes with a new one is one Contact there.
     const told = new Map<string, number>();
@@ -187,6 +189,12 @@ export class MidRegistrar {
     let lines = "";
     for (const [id, seconds] of told) lines += this.upstreamLine(request.user, id, flow, seconds);
     return { contactLines: lines, ids, asked, contradicted: null };
+  }
+
+  /** What the PBX is asked for, for a device that needs so many seconds: no more than usual where we renew it ourselves. */
+  private askedUpstream(user: string, id: string, seconds: number): number {
+    const { upstreamExpires } = this.settings;
+    return this.keeper.isKeeping(user, id) ? upstreamExpires : Math.max(seconds, upstreamExpires);
   }
 
   private secondsLeft(contact: Contact): number {
@@ -230,6 +238,11 @@ export class MidRegistrar {
       binding.upstreamEndsMs = arrivedAtMs + grants.each[i]! * 1000;
       this.keeper.granted(binding.aor, binding.id);
     });
+  }
+
+  /** Id of the Contact at the PBX that a device depends on. */
+  upstreamId(contact: Contact): string {
+    return this.mode === "aor" ? contact.aor.id : contact.id;
   }
 
   /** When our Contact with this id ends at the PBX, ms; 0: it holds none that we know of. */
@@ -276,7 +289,9 @@ export class MidRegistrar {
   /** When what a phone depends on ends: with our own refreshes its binding here, else the earlier of both. */
   endsMs(contact: Binding): number {
     const upstreamMs = this.upstreamEndsMs(contact);
-    if (upstreamMs === 0 || this.keeper.canKeep(contact.aor.user)) return contact.expiresAtMs;
+    if (upstreamMs === 0 || this.keeper.isKeeping(contact.aor.user, this.upstreamId(contact))) {
+      return contact.expiresAtMs;
+    }
     return Math.min(contact.expiresAtMs, upstreamMs);
   }
 
@@ -307,8 +322,11 @@ export class MidRegistrar {
     if (!isOneForAll && aor.upstream.state === "registered") {
       expiresAtMs = Math.max(expiresAtMs, aor.upstream.expiresAtMs);
     }
+    const isSooner = isOneForAll && aor.upstream.state === "registered" && expiresAtMs < aor.upstream.expiresAtMs;
     this.usrloc.setUpstream(aor, { state: "registered", expiresAtMs, callId, cseq });
     if (isOneForAll) this.keeper.granted(aor, aor.id);
+    // The PBX took back what it granted before: the other devices are to refresh earlier than they thought.
+    if (isSooner) { for (const contact of aor.contacts) this.usrloc.reschedule(contact); }
     this.warnOfShortGrant(aor, upstream);
   }
 
@@ -397,6 +415,10 @@ export class MidRegistrar {
     this.port.log("warn", "The PBX's 200 to REGISTER does not list our Contact; its Expires header is taken instead", {
       aor: request.aorKey,
     });
+  }
+
+  onAuthResult(flow: Flow, isPassed: boolean): void {
+    this.user.onAuthResult(flow, isPassed);
   }
 
   count(result: string, request: RegisterRequest, status: number): void {

@@ -4,8 +4,9 @@
  */
 import type { Clock } from "../sip/clock.ts";
 import type { Port } from "../sip/port.ts";
+import { paramOf } from "../sip/scan.ts";
 import type { Binding } from "../usrloc/binding.ts";
-import type { Usrloc } from "../usrloc/usrloc.ts";
+import type { Contact } from "../usrloc/model.ts";
 
 /** A push that asks for a REGISTER; the relay's request, field by field. */
 export interface RefreshOrder {
@@ -30,14 +31,17 @@ export interface RefreshPort extends Port {
 export interface RefreshSettings {
   /** How long before the end the first push goes (`push.refresh_before`). */
   readonly leadMs: number;
-  /** Silence after which a UDP flow is unknown. */
+  /** Silence after which a phone may be asleep (`wake.idle`). */
   readonly idleMs: number;
 }
 
-/** Between the first push and the second; doubles. */
+/** Between the first push and the second; doubles up to the second. */
 const REPEAT_MS = 15_000;
+const MAX_REPEAT_MS = 600_000;
 /** A phone needs about this long to wake up and register: later pushes help nobody. */
 const LAST_CALL_MS = 5_000;
+/** RFC 8599 §5.5: at least this long before the end. */
+const SELF_WAKING_LEAD_MS = 120_000;
 /** How often a phone that is awake is looked at again. */
 const AWAKE_MS = 20_000;
 
@@ -45,7 +49,6 @@ export class RefreshPush {
   constructor(
     private readonly port: RefreshPort,
     private readonly clock: Clock,
-    private readonly usrloc: Usrloc,
     public settings: RefreshSettings,
     /** When what keeps the device reachable ends: its binding, or the PBX's where nobody else keeps that alive. */
     private readonly endsMs: (binding: Binding) => number,
@@ -54,33 +57,47 @@ export class RefreshPush {
   /** When the device is to be looked at next, after a REGISTER; Infinity: never, it cannot be woken. */
   firstMs(binding: Binding): number {
     if (!isPushable(binding)) return Infinity;
-    const { leadMs } = this.settings;
     const nowMs = this.clock.nowMs;
+    const endMs = this.endsMs(binding);
+    const leadMs = this.leadMs(binding);
     // Granted less than the lead: half of it is better than nothing.
-    return Math.max(this.endsMs(binding) - leadMs, nowMs + (binding.expiresAtMs - nowMs) / 2);
+    return endMs - nowMs > leadMs ? endMs - leadMs : nowMs + Math.max(0, endMs - nowMs) / 2;
   }
 
   /** It is time to look at the device. Sets when to look again. */
   onDue(binding: Binding): void {
     const nowMs = this.clock.nowMs;
     const endMs = this.endsMs(binding);
-    if (!isPushable(binding) || endMs - nowMs < LAST_CALL_MS) return void (binding.refreshAtMs = Infinity);
-    if (binding.refreshTries === 0 && nowMs < this.firstMs(binding) - 1 && endMs - nowMs > this.settings.leadMs) {
-      return void (binding.refreshAtMs = endMs - this.settings.leadMs);
+    const leadMs = this.leadMs(binding);
+    if (!isPushable(binding)) return void (binding.refreshAtMs = Infinity);
+    // Somebody else made the PBX's binding last.
+    if (endMs - nowMs > leadMs) {
+      binding.refreshTries = 0;
+      return void (binding.refreshAtMs = endMs - leadMs);
     }
+    if (binding.expiresAtMs - nowMs < LAST_CALL_MS) return void (binding.refreshAtMs = Infinity);
     // Whoever is awake refreshes by itself; its app may still fall asleep before.
-    if (this.usrloc.reachability(binding, this.settings.idleMs) === "live" && endMs - nowMs > AWAKE_MS) {
-      return void (binding.refreshAtMs = nowMs + AWAKE_MS);
-    }
-    this.push(binding, endMs - nowMs);
+    if (this.isAwake(binding) && endMs - nowMs > AWAKE_MS) return void (binding.refreshAtMs = nowMs + AWAKE_MS);
+    // The PBX's binding may have lapsed already: only the phone can bring it back.
+    this.push(binding, (endMs > nowMs ? endMs : binding.expiresAtMs) - nowMs);
     if (binding.refreshTries === 1) {
       this.port.log("warn", "Device is at risk: it did not answer a refresh push", {
         aor: binding.aor.key,
         device: binding.id,
       });
     }
-    binding.refreshAtMs = nowMs + REPEAT_MS * 2 ** binding.refreshTries;
+    binding.refreshAtMs = nowMs + Math.min(REPEAT_MS * 2 ** binding.refreshTries, MAX_REPEAT_MS);
     binding.refreshTries++;
+  }
+
+  /** RFC 8599 §5.5: whoever can wake itself is pushed only if it did not. */
+  private leadMs(binding: Binding): number {
+    return wakesItself(binding) ? Math.min(this.settings.leadMs, SELF_WAKING_LEAD_MS) : this.settings.leadMs;
+  }
+
+  /** Heard of lately. An open connection alone says nothing: that of a sleeping phone stays open for hours. */
+  private isAwake({ flow }: Binding): boolean {
+    return flow !== null && flow.state === "open" && this.clock.nowMs - flow.lastHeardMs < this.settings.idleMs;
   }
 
   private push(binding: Binding, leftMs: number): void {
@@ -113,6 +130,12 @@ export function isAtRisk(binding: Binding): boolean {
   return binding.refreshTries > 1;
 }
 
-function isPushable(binding: Binding): boolean {
-  return binding.kind === "mobile" && binding.push !== null && binding.push.tokenState !== "dead";
+/** True if the device can be woken. */
+export function isPushable(contact: Contact): boolean {
+  return contact.kind === "mobile" && contact.push !== null && contact.push.tokenState !== "dead";
+}
+
+/** True if it said that it wakes itself in time to refresh (RFC 8599 §4.1.4 `+sip.pnsreg`). */
+export function wakesItself(contact: Contact): boolean {
+  return contact.params !== "" && paramOf(contact.params, "+sip.pnsreg") !== undefined;
 }

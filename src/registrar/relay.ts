@@ -5,7 +5,15 @@
 import { addLength, type Edit } from "../sip/edit.ts";
 import type { Flow } from "../sip/flow.ts";
 import { forwardEdit } from "../sip/forward.ts";
-import { CONTACT, EXPIRES, PATH } from "../sip/header.ts";
+import {
+  AUTHORIZATION,
+  CONTACT,
+  EXPIRES,
+  PATH,
+  PROXY_AUTHENTICATE,
+  PROXY_AUTHORIZATION,
+  WWW_AUTHENTICATE,
+} from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";
 import { withoutTopVia } from "../sip/response.ts";
 import type { ClientFailure, ClientOwner } from "../transaction/client.ts";
@@ -51,6 +59,7 @@ export class RegisterRelay implements ClientOwner {
   onResponse(response: Message): void {
     const status = response.status;
     if (status === 100) return;
+    if (status < 500) this.registrar.keeper.pbxAnswered();
     const edit = withoutTopVia(response);
     if (edit === null) {
       if (status >= 200) this.onUnusable();
@@ -58,6 +67,7 @@ export class RegisterRelay implements ClientOwner {
     }
     if (this.server.flow.isReliable) addLength(edit, response);
     if (status < 200) return this.server.relay(status, edit.build());
+    this.tellOfAuth(response);
     if (status < 300) this.onAccepted(response, edit);
     else {
       const isChallenge = status === 401 || status === 407;
@@ -66,6 +76,17 @@ export class RegisterRelay implements ClientOwner {
       this.server.relay(status, edit.build());
     }
     this.registrar.over(this.request, this.order);
+  }
+
+  /** X-02: what the PBX says of the password, if there was one. */
+  private tellOfAuth(response: Message): void {
+    const { request } = this.server;
+    if (!request.has(AUTHORIZATION) && !request.has(PROXY_AUTHORIZATION)) return;
+    const { status } = response;
+    if (status < 300) this.registrar.onAuthResult(this.flow, true);
+    else if (status === 403 || ((status === 401 || status === 407) && !isStale(response))) {
+      this.registrar.onAuthResult(this.flow, false);
+    }
   }
 
   onFailure(failure: ClientFailure): void {
@@ -114,7 +135,9 @@ export class RegisterRelay implements ClientOwner {
       if (this.registrar.mode === "mirror") return granted;
       const asked = this.registrar.asked(wanted);
       // R-09: where we refresh the PBX's binding ourselves the phone may sleep as long as it asks to.
-      return granted > 0 && this.registrar.keeper.canKeep(request.user) ? asked : Math.min(asked, granted);
+      return granted > 0 && this.registrar.keeper.isKeeping(request.user, plan.ids[i]!)
+        ? asked
+        : Math.min(asked, granted);
     });
     // One device of several went: the PBX extended our Contact for the others.
     if (plan.contradicted !== null) upstream = grantFor(0).expires ?? plan.contradicted;
@@ -135,6 +158,12 @@ export class RegisterRelay implements ClientOwner {
     }
     if (at < 0) edit.insert(response.bodyStart - 2, lines);
   }
+}
+
+/** RFC 3261 §22.4: the nonce was old, which says nothing of the password. */
+function isStale(challenge: Message): boolean {
+  const values = [...challenge.values(WWW_AUTHENTICATE), ...challenge.values(PROXY_AUTHENTICATE)];
+  return values.some((value) => /\bstale\s*=\s*"?true\b/i.test(value));
 }
 
 /**

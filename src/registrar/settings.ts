@@ -1,5 +1,6 @@
 /** What the registrar is told from the config, and whom it tells. Expiries are seconds here, as in SIP. */
 import type { DigestSecret } from "../sip/digest.ts";
+import type { Flow } from "../sip/flow.ts";
 import type { Message } from "../sip/message.ts";
 import type { Contact, DeviceKind } from "../usrloc/model.ts";
 
@@ -52,4 +53,6 @@ export type DeviceHints = (request: Message, contactParam: (name: string) => str
 export interface RegistrarUser {
   /** In the turn in which the PBX (or we) accepted it: calls are resumed now (W-04). */
   onRegistered(contact: Contact, arrivedAtMs: number): void;
+  /** A request with credentials came over this flow, and they were right or wrong; stale ones are neither. */
+  onAuthResult(flow: Flow, isPassed: boolean): void;
 }

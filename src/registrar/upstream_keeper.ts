@@ -5,37 +5,50 @@
  *
  *   waiting ─due→ asking ─2xx→ waiting (ok)      asking ─401, 407→ asking with credentials
  *   asking ─423→ asking for more                asking ─anything else, no answer→ waiting (failing, back-off)
+ *   waiting ─due, no device can be reached or woken→ waiting (idle)
  */
 import type { Clock } from "../sip/clock.ts";
-import { DigestSession, parseChallenges } from "../sip/digest.ts";
+import { type DigestSecret, DigestSession, parseChallenges } from "../sip/digest.ts";
 import { MIN_EXPIRES, PROXY_AUTHENTICATE, RETRY_AFTER, WWW_AUTHENTICATE } from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";
 import type { ClientOwner } from "../transaction/client.ts";
 import type { Due } from "../transaction/deadline.ts";
-import type { Aor } from "../usrloc/model.ts";
+import type { Aor, Contact } from "../usrloc/model.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import type { MidRegistrar } from "./mid_registrar.ts";
 import { ownRegister } from "./own_register.ts";
 import { expiresOf } from "./register.ts";
+import { isPushable } from "./refresh_push.ts";
 import { grantOf } from "./upstream_contact.ts";
 
 /** Back-off (R-09): 5 s → 10 min, with jitter. */
 const FIRST_RETRY_MS = 5_000;
 const LAST_RETRY_MS = 600_000;
-/** Challenges answered in one go: a fresh one and a stale one. */
-const MAX_ANSWERS = 2;
+/** Answers to challenges and to 423 in one go: a first one and a stale one, of a proxy and of the registrar. */
+const MAX_ANSWERS = 4;
+const MAX_MIN_EXPIRES = 86_400 * 30;
+/** How often an AoR nobody of which can be reached is looked at again: a token may be set by hand. */
+const IDLE_MS = 60_000;
+/** What comes due for many bindings at one moment is spread, this much for each of them. */
+const SPREAD_EACH_MS = 5;
+const MIN_SPREAD_MS = 5_000;
 
 /** What people are told of one binding. */
 export interface KeeperState {
-  state: "ok" | "failing";
+  /** `idle`: no device could be reached or woken, so nothing is refreshed. */
+  state: "ok" | "failing" | "idle";
   /** When the next REGISTER of ours goes, ms. */
   nextMs: number;
   /** Why the last one failed, in words; empty if it did not. */
   reason: string;
 }
 
+/** `refused`: the PBX said no to us, which does not pass by itself. `busy`: it asks for patience. `unreachable`: no answer. */
+type Failure = "none" | "refused" | "busy" | "unreachable";
+
 export class UpstreamKeeper {
   private readonly keeps = new Map<string, Keep>();
+  private readonly unreachable = new Set<Keep>();
 
   constructor(readonly registrar: MidRegistrar, readonly usrloc: Usrloc, readonly clock: Clock) {}
 
@@ -45,12 +58,25 @@ export class UpstreamKeeper {
     return mode !== "mirror" && (settings.trustsUs || settings.credentials(user) !== null);
   }
 
-  /** The PBX granted a Contact of this AoR (or it was found at start): the next refresh is timed by it. */
+  /** True if we can, and the PBX did not say no to it for the binding with this id. */
+  isKeeping(user: string, id: string): boolean {
+    return this.canKeep(user) && this.keeps.get(id)?.failure !== "refused";
+  }
+
+  /** The PBX granted a Contact of this AoR, or one was found at start or set by hand: the next refresh is timed by it. */
   granted(aor: Aor, id: string): void {
     if (!this.canKeep(aor.user)) return;
     let keep = this.keeps.get(id);
     if (keep === undefined) this.keeps.set(id, keep = new Keep(this, aor.key, id));
     keep.rest();
+  }
+
+  /** The PBX answers: what failed because it did not is tried again soon, not all of it at once. */
+  pbxAnswered(): void {
+    if (this.unreachable.size === 0) return;
+    const spreadMs = this.spreadMs(this.unreachable.size);
+    for (const keep of this.unreachable) keep.hurry(spreadMs);
+    this.unreachable.clear();
   }
 
   stateOf(id: string): KeeperState | null {
@@ -60,12 +86,32 @@ export class UpstreamKeeper {
   /** Bindings whose last refresh failed. */
   get failing(): number {
     let count = 0;
-    for (const keep of this.keeps.values()) if (keep.reason !== "") count++;
+    for (const keep of this.keeps.values()) if (keep.failure !== "none") count++;
     return count;
   }
 
+  get size(): number {
+    return this.keeps.size;
+  }
+
+  /** For the keeps alone: the time over which so many REGISTERs are spread. */
+  spreadMs(count: number): number {
+    return Math.max(MIN_SPREAD_MS, count * SPREAD_EACH_MS);
+  }
+
+  /** For the keeps alone. @returns true if it is the first: one line in the log tells of a PBX that is away, not thousands */
+  noteUnreachable(keep: Keep): boolean {
+    return this.unreachable.add(keep).size === 1;
+  }
+
   /** For the keeps alone. */
-  forget(id: string): void {
+  noteReachable(keep: Keep): void {
+    this.unreachable.delete(keep);
+  }
+
+  /** For the keeps alone. */
+  forget(id: string, keep: Keep): void {
+    this.unreachable.delete(keep);
     this.keeps.delete(id);
   }
 }
@@ -73,18 +119,22 @@ export class UpstreamKeeper {
 class Keep implements ClientOwner, Due {
   dueMs = 0;
   heapSlot = -1;
-  reason = "";
+  failure: Failure = "none";
+  private reason = "";
+  private isIdle = false;
+  private hasLapsed = false;
   private readonly callId: string;
   private readonly tag: string;
   private cseq = 0;
+  /** Of the REGISTER at the PBX; 0: none is. */
   private order = 0;
   private answers = 0;
+  private asked = 0;
   private minExpires = 0;
   private retryMs = FIRST_RETRY_MS;
   private sentAtMs = 0;
+  private secret: DigestSecret | null = null;
   private sessions: { www: DigestSession; proxy: DigestSession } | null = null;
-  /** Which header the PBX wants its credentials in. */
-  private isProxy = false;
 
   constructor(private readonly keeper: UpstreamKeeper, private readonly aorKey: string, private readonly id: string) {
     const { port } = keeper.registrar;
@@ -93,16 +143,25 @@ class Keep implements ClientOwner, Due {
   }
 
   state(): KeeperState {
-    return { state: this.reason === "" ? "ok" : "failing", nextMs: this.dueMs, reason: this.reason };
+    const state = this.failure !== "none" ? "failing" : this.isIdle ? "idle" : "ok";
+    return { state, nextMs: this.dueMs, reason: this.reason };
   }
 
-  /** Until a fifth of the binding is left, at least 10 s before its end. */
+  /** Until a fifth of the binding is left, at least 10 s before its end where it lasts as long. */
   rest(): void {
     if (this.order !== 0) return; // at the PBX: its answer decides
     const { clock, registrar } = this.keeper;
-    const endMs = registrar.contactEndsMs(this.aorKey, this.id);
-    const leftMs = Math.max(0, endMs - clock.nowMs);
-    this.wait(Math.max(1000, Math.min(leftMs * 0.8, leftMs - 10_000) - this.jitter(leftMs * 0.05)));
+    const leftMs = registrar.contactEndsMs(this.aorKey, this.id) - clock.nowMs;
+    // Nothing is known of it, or it lapsed while we were away: so it is for many.
+    if (leftMs <= 0) return this.wait(1000 + this.jitter(this.keeper.spreadMs(this.keeper.size)));
+    const restMs = Math.max(leftMs / 2, Math.min(leftMs * 0.8, leftMs - 10_000));
+    this.wait(Math.max(1000, restMs - this.jitter(leftMs * 0.05)));
+  }
+
+  /** The PBX is back. */
+  hurry(spreadMs: number): void {
+    this.retryMs = FIRST_RETRY_MS;
+    if (this.order === 0) this.wait(Math.min(this.jitter(spreadMs), Math.max(0, this.dueMs - this.keeper.clock.nowMs)));
   }
 
   onDue(): void {
@@ -111,21 +170,29 @@ class Keep implements ClientOwner, Due {
     if (aor === undefined || !registrar.isWanted(aor, this.id) || !this.keeper.canKeep(aor.user)) return this.stop();
     // A phone's own REGISTER is under way: it may make ours superfluous.
     if (registrar.inFlight.isBusy(this.aorKey)) return this.wait(2000);
+    this.isIdle = !this.devices(aor).some((contact) => this.canRing(contact));
+    if (this.isIdle) return this.wait(IDLE_MS);
     this.answers = 0;
     this.send(aor);
+  }
+
+  /** The devices the binding is for. */
+  private devices(aor: Aor): readonly Contact[] {
+    return this.keeper.registrar.mode === "aor" ? aor.contacts : aor.contacts.filter(({ id }) => id === this.id);
+  }
+
+  private canRing(contact: Contact): boolean {
+    const { usrloc, registrar } = this.keeper;
+    return isPushable(contact) || usrloc.reachability(contact, registrar.settings.idleMs) !== "lost";
   }
 
   private send(aor: Aor): void {
     const { registrar, clock } = this.keeper;
     const flow = registrar.pbx.flow();
-    if (flow === null) return this.failed("the PBX is not reachable", 0);
-    const expires = Math.max(registrar.settings.upstreamExpires, this.minExpires);
-    if (this.order === 0) this.order = registrar.inFlight.begin(this.aorKey, new Map([[this.id, expires]]));
+    if (flow === null) return this.failed("unreachable", "the PBX is not reachable", 0);
+    this.asked = Math.max(registrar.settings.upstreamExpires, this.minExpires);
+    if (this.order === 0) this.order = registrar.inFlight.begin(this.aorKey, new Map([[this.id, this.asked]]));
     this.sentAtMs = clock.nowMs;
-    const uri = "sip:" + aor.domain;
-    const session = this.isProxy ? this.session(aor)?.proxy : this.session(aor)?.www;
-    const value = session?.authorize({ method: "REGISTER", uri, cnonce: registrar.port.token(16) }) ?? null;
-    const lines = value === null ? "" : `${this.isProxy ? "Proxy-Authorization" : "Authorization"}: ${value}\r\n`;
     ownRegister(registrar, this, {
       aor,
       id: this.id,
@@ -133,14 +200,32 @@ class Keep implements ClientOwner, Due {
       callId: this.callId,
       tag: this.tag,
       cseq: ++this.cseq,
-      expires,
-      lines,
+      expires: this.asked,
+      lines: this.credentialLines(aor),
     });
   }
 
-  private session(aor: Aor): { www: DigestSession; proxy: DigestSession } | null {
+  /** For the registrar, for a proxy before it, or for both, whoever has asked. */
+  private credentialLines(aor: Aor): string {
+    const sessions = this.sessionsFor(aor);
+    if (sessions === null) return "";
+    const request = () => ({
+      method: "REGISTER",
+      uri: "sip:" + aor.domain,
+      cnonce: this.keeper.registrar.port.token(16),
+    });
+    const www = sessions.www.authorize(request());
+    const proxy = sessions.proxy.authorize(request());
+    return (www === null ? "" : `Authorization: ${www}\r\n`) +
+      (proxy === null ? "" : `Proxy-Authorization: ${proxy}\r\n`);
+  }
+
+  private sessionsFor(aor: Aor): { www: DigestSession; proxy: DigestSession } | null {
     const secret = this.keeper.registrar.settings.credentials(aor.user);
-    if (secret === null) return null;
+    if (secret === null) return this.sessions = null;
+    // Another password after a reload: what was agreed with the old one is over.
+    if (this.secret !== secret) this.sessions = null;
+    this.secret = secret;
     return this.sessions ??= { www: new DigestSession(secret), proxy: new DigestSession(secret) };
   }
 
@@ -151,32 +236,40 @@ class Keep implements ClientOwner, Due {
     if (aor === undefined) return this.stop();
     if (status < 300) return this.onGranted(aor, response);
     if (status === 401 || status === 407) return this.onChallenge(aor, response);
-    if (status === 423) {
-      const wanted = expiresOf(response.value(MIN_EXPIRES)) ?? 0;
-      if (wanted > this.minExpires && wanted <= 86_400 * 30) {
-        this.minExpires = wanted;
-        return this.send(aor);
-      }
-    }
+    if (status === 423 && this.asksForMore(response)) return this.send(aor);
     const retryAfter = expiresOf(response.value(RETRY_AFTER)?.match(/^\d+/)?.[0]) ?? 0;
-    this.failed(`the PBX answered ${status}`, Math.min(retryAfter * 1000, LAST_RETRY_MS));
+    const isPassing = status >= 500 || status === 408 || status === 480;
+    this.failed(
+      isPassing ? "busy" : "refused",
+      `the PBX answered ${status}`,
+      Math.min(retryAfter * 1000, LAST_RETRY_MS),
+    );
   }
 
   onFailure(): void {
-    this.failed("the PBX did not answer", 0);
+    this.failed("unreachable", "the PBX did not answer", 0);
+  }
+
+  /** RFC 3261 §10.2.8 */
+  private asksForMore(response: Message): boolean {
+    const wanted = expiresOf(response.value(MIN_EXPIRES)) ?? 0;
+    if (wanted <= this.asked || wanted > MAX_MIN_EXPIRES || ++this.answers > MAX_ANSWERS) return false;
+    this.minExpires = wanted;
+    return true;
   }
 
   private onChallenge(aor: Aor, response: Message): void {
-    this.isProxy = response.status === 407;
-    const sessions = this.session(aor);
+    const isProxy = response.status === 407;
+    const sessions = this.sessionsFor(aor);
     if (sessions === null) {
-      return this.failed("it asks for a password, and pbx.credentials_file has none for this user", 0);
+      return this.failed("refused", "it asks for a password, and pbx.credentials_file has none for this user", 0);
     }
-    const session = this.isProxy ? sessions.proxy : sessions.www;
-    const challenges = parseChallenges(response.values(this.isProxy ? PROXY_AUTHENTICATE : WWW_AUTHENTICATE));
-    const verdict = this.answers++ < MAX_ANSWERS ? session.challenged(challenges) : "refused";
+    const session = isProxy ? sessions.proxy : sessions.www;
+    const challenges = parseChallenges(response.values(isProxy ? PROXY_AUTHENTICATE : WWW_AUTHENTICATE));
+    const verdict = ++this.answers > MAX_ANSWERS ? "refused" : session.challenged(challenges);
     if (verdict === "answer") return this.send(aor);
     this.failed(
+      "refused",
       verdict === "refused"
         ? "the PBX does not take the password of pbx.credentials_file"
         : "it asks for a kind of authentication we cannot answer",
@@ -187,36 +280,59 @@ class Keep implements ClientOwner, Due {
   private onGranted(aor: Aor, response: Message): void {
     const { registrar } = this.keeper;
     const flow = registrar.pbx.flow();
-    const asked = Math.max(registrar.settings.upstreamExpires, this.minExpires);
-    const granted = flow === null ? asked : grantOf(response, aor.user, this.id, flow).expires ?? asked;
+    const granted = flow === null ? this.asked : grantOf(response, aor.user, this.id, flow).expires ?? this.asked;
     this.sessions?.www.accepted();
     this.sessions?.proxy.accepted();
-    if (granted === 0) return this.failed("the PBX granted 0 seconds", 0);
-    if (this.reason !== "") registrar.port.log("info", "The PBX's binding is refreshed again", { aor: aor.key });
+    if (granted === 0) return this.failed("refused", "the PBX granted 0 seconds", 0);
+    if (this.failure !== "none") {
+      registrar.port.log("info", "The PBX's binding is refreshed again", { aor: aor.key });
+    }
+    this.keeper.noteReachable(this);
+    this.failure = "none";
     this.reason = "";
+    this.hasLapsed = false;
     this.retryMs = FIRST_RETRY_MS;
     registrar.port.count("registrations_total", "upstream_refreshed");
     registrar.writeOwnGrant(aor, this.id, granted, this.order, this.sentAtMs, this.callId, this.cseq);
     this.over();
     this.rest();
+    this.keeper.pbxAnswered();
   }
 
-  private failed(why: string, atLeastMs: number): void {
+  private failed(failure: Failure, why: string, atLeastMs: number): void {
     const { registrar, clock } = this.keeper;
     const leftMs = registrar.contactEndsMs(this.aorKey, this.id) - clock.nowMs;
-    const level = this.reason === "" ? "warn" : leftMs <= 0 ? "error" : "debug";
+    this.complain(failure, why, leftMs);
+    const wasRefused = this.failure === "refused";
+    this.failure = failure;
     this.reason = why;
     registrar.port.count("registrations_total", "upstream_not_refreshed");
-    registrar.port.log(
-      level,
-      `Cannot refresh the PBX's binding, ${Math.max(0, Math.round(leftMs / 1000))} s left: ${why}`,
-      {
-        aor: this.aorKey,
-      },
-    );
     this.over();
     this.wait(Math.max(this.retryMs, atLeastMs) + this.jitter(this.retryMs / 2));
     this.retryMs = Math.min(this.retryMs * 2, LAST_RETRY_MS);
+    // What we cannot, the phones themselves can: they are asked by push before the binding ends.
+    const aor = this.keeper.usrloc.find(this.aorKey);
+    if (failure !== "refused" || wasRefused || aor === undefined) return;
+    for (const contact of this.devices(aor)) this.keeper.usrloc.reschedule(contact);
+  }
+
+  /** Once when it begins, and once more when the binding is gone: an alarm, not a flood. */
+  private complain(failure: Failure, why: string, leftMs: number): void {
+    const { registrar } = this.keeper;
+    const isNews = failure === "unreachable"
+      ? this.keeper.noteUnreachable(this) && this.failure !== failure
+      : this.failure !== failure;
+    if (failure !== "unreachable") this.keeper.noteReachable(this);
+    const hasJustLapsed = leftMs <= 0 && !this.hasLapsed;
+    this.hasLapsed ||= leftMs <= 0;
+    const level = hasJustLapsed && failure === "refused" ? "error" : isNews ? "warn" : "debug";
+    registrar.port.log(
+      level,
+      leftMs <= 0
+        ? `Cannot refresh the PBX's binding, it has lapsed: ${why}`
+        : `Cannot refresh the PBX's binding, ${Math.round(leftMs / 1000)} s left: ${why}`,
+      { aor: this.aorKey },
+    );
   }
 
   /** Its REGISTER was answered or failed. */
@@ -235,7 +351,7 @@ class Keep implements ClientOwner, Due {
   private stop(): void {
     this.over();
     this.keeper.registrar.table.schedule.deadlines.cancel(this);
-    this.keeper.forget(this.id);
+    this.keeper.forget(this.id, this);
   }
 
   /** 0..max, so that thousands of bindings do not refresh in one moment. */

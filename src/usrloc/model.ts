@@ -10,6 +10,14 @@ export type DeviceKind = "mobile" | "desk";
 /** How far the push service believes in the token: `unknown` until the first answer. */
 export type TokenState = "unknown" | "valid" | "dead";
 
+/** Keys of a Web Push subscription (RFC 8291 §2), base64url: without them a push has no payload. */
+export interface PushKeys {
+  /** The phone's public key: 65 bytes, an uncompressed point on P-256. */
+  readonly p256dh: string;
+  /** 16 bytes. */
+  readonly auth: string;
+}
+
 /** RFC 8599 §4.1: where and how a device can be woken. */
 export interface PushParams {
   /** `pn-provider`, lower-case. */
@@ -21,6 +29,8 @@ export interface PushParams {
   tokenState: TokenState;
   /** When this very token was last registered, ms since the epoch (guards P-04: a failure older than it kills nothing). */
   registeredAtMs: number;
+  /** Set through the control port; they belong to `prid`, and go with it. */
+  keys?: PushKeys | undefined;
 }
 
 /** One registered device of an AoR. Times are ms since the epoch. */

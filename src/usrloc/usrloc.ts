@@ -166,6 +166,15 @@ export class Usrloc implements ExpiryOwner {
     this.changes.contactSaved(contact, false);
   }
 
+  /** What a contact depends on ends at another time now: when it is looked at is asked anew. */
+  reschedule(contact: Contact): void {
+    const binding = contact as Binding;
+    if (!binding.isRegistered) return;
+    binding.refreshAtMs = this.listener.refreshAtMs(binding);
+    const dueMs = Math.min(binding.expiresAtMs, binding.refreshAtMs);
+    if (dueMs < binding.dueMs) this.expiries.set(binding, dueMs);
+  }
+
   remove(contact: Contact, cause: RemovalCause): void {
     const binding = this.contactsById.get(contact.id);
     // Whoever still holds a contact that is gone must not take out the one that has its id now.

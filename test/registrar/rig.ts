@@ -6,6 +6,7 @@ import { Cidr } from "../../src/config/cidr.ts";
 import { defaultConfig } from "../../src/config/defaults.ts";
 import type { Config, DeviceRule, PbxConfig } from "../../src/config/schema.ts";
 import { Core, type CorePort, type CoreSecrets } from "../../src/core.ts";
+import type { RefreshOrder } from "../../src/registrar/refresh_push.ts";
 import type { PushOrder } from "../../src/silo/settings.ts";
 import type { Flow, FlowState, Listener, Transport } from "../../src/sip/flow.ts";
 import { type Message, parseMessage } from "../../src/sip/message.ts";
@@ -61,9 +62,10 @@ export class Rig implements CorePort {
   readonly clock: { nowMs: number };
   readonly core: Core;
   readonly config: Config;
+  readonly secrets: CoreSecrets;
   /** Everything sent and not taken yet. */
   readonly sent: Sent[] = [];
-  readonly pushes: PushOrder[] = [];
+  readonly pushes: (PushOrder | RefreshOrder)[] = [];
   readonly events: ApplianceEvent[] = [];
   readonly logged: { level: LogLevel; message: string; fields: LogFields }[] = [];
   readonly counts = new Map<string, number>();
@@ -99,13 +101,14 @@ export class Rig implements CorePort {
         ...(typeof options.pbx === "object" ? options.pbx : {}),
       };
     }
-    this.core = new Core(this, this.clock, config, {
+    this.secrets = {
       installation: "secret of the installation",
       nonces: new Uint8Array(32).fill(7),
       users: null,
       credentials: new Map(),
       ...options.secrets,
-    });
+    };
+    this.core = new Core(this, this.clock, config, this.secrets);
     this.core.setListeners([UDP, TCP]);
     if (config.pbx !== null) this.pbxIsBack();
     this.sent.length = 0;
@@ -221,7 +224,7 @@ export class Rig implements CorePort {
     else this.pinned.set(flow, left);
   }
 
-  push(order: PushOrder): void {
+  push(order: PushOrder | RefreshOrder): void {
     this.pushes.push(order);
   }
 
