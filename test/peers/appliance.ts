@@ -52,7 +52,10 @@ export class Appliance {
     const file = join(folder, "latefork.yaml");
     writeFileSync(file, stringify(config));
     this.control = `http://${controlAddress}`;
-    this.program = new Program("latefork", process.execPath, ["src/main.ts", "serve", "-c", file], { cwd: root });
+    // The compiled binary instead of the source, where one is named.
+    const binary = process.env.LATEFORK_BINARY;
+    const command = binary === undefined ? [process.execPath, "src/main.ts"] : [binary];
+    this.program = new Program("latefork", command[0]!, [...command.slice(1), "serve", "-c", file], { cwd: root });
   }
 
   /** @param controlAddress `host:port` that the config names too. */
