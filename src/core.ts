@@ -186,6 +186,11 @@ export class Core implements RouterUser, RegistrarUser {
     return this.mid?.keeper.stateOf(contact === null ? aor.id : this.mid.upstreamId(contact)) ?? null;
   }
 
+  /** AoRs whose sleeping phones the PBX drops sooner than a push can wake them. */
+  get shortGrants(): number {
+    return this.mid?.shortGrants.size ?? 0;
+  }
+
   /** Id of an AoR, also of one that is not registered yet. */
   aorId(key: string): string {
     return this.bindings.aorId(key);

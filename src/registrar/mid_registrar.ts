@@ -24,6 +24,7 @@ import {
 import { type Grants, RegisterRelay, type UpstreamPlan, upstreamRegister } from "./relay.ts";
 import type { RegistrarMode, RegistrarSettings, RegistrarUser } from "./settings.ts";
 import { Challenged, isAbsorbable } from "./throttle.ts";
+import { isPushable } from "./refresh_push.ts";
 import { UpstreamAgent } from "./upstream_agent.ts";
 import { UpstreamKeeper } from "./upstream_keeper.ts";
 import { upstreamUri } from "./upstream_contact.ts";
@@ -37,6 +38,8 @@ export class MidRegistrar {
   private readonly agent: UpstreamAgent;
   private readonly challenged = new Challenged();
   readonly keeper: UpstreamKeeper;
+  /** AoRs whose sleeping phones the PBX drops sooner than a push can wake them (R-09). */
+  readonly shortGrants = new Set<Aor>();
 
   constructor(
     readonly port: Port,
@@ -327,7 +330,7 @@ export class MidRegistrar {
     if (isOneForAll) this.keeper.granted(aor, aor.id);
     // The PBX took back what it granted before: the other devices are to refresh earlier than they thought.
     if (isSooner) { for (const contact of aor.contacts) this.usrloc.reschedule(contact); }
-    this.warnOfShortGrant(aor, upstream);
+    this.warnOfShortGrant(aor, upstream, request);
   }
 
   /** The devices a binding was asked for may have left while the PBX was thinking. */
@@ -337,15 +340,15 @@ export class MidRegistrar {
   }
 
   /** R-09: less than a refresh push needs, and nobody to refresh in the phone's place. */
-  private warnOfShortGrant(aor: Aor, granted: number): void {
-    if (granted * 1000 > this.settings.refreshLeadMs || this.keeper.canKeep(aor.user)) return;
-    if (!aor.contacts.some((contact) => contact.push !== null)) return;
-    const lead = Math.round(this.settings.refreshLeadMs / 1000);
-    this.port.log(
-      "warn",
-      `The PBX grants only ${granted} s, a sleeping phone needs more than ${lead} s: raise the PBX's maximum registration time or set pbx.credentials_file`,
-      { aor: aor.key },
-    );
+  private warnOfShortGrant(aor: Aor, granted: number, request: RegisterRequest): void {
+    // In mode mirror the phone itself may have asked for no more.
+    const isCut = this.mode !== "mirror" || request.contacts.some((wanted) => this.asked(wanted) > granted);
+    const isShort = isCut && granted * 1000 <= this.settings.refreshLeadMs && !this.keeper.canKeep(aor.user) &&
+      aor.contacts.some((contact) => isPushable(contact));
+    if (!isShort) return void this.shortGrants.delete(aor);
+    if (this.shortGrants.has(aor)) return;
+    this.shortGrants.add(aor);
+    this.port.log("warn", shortGrantWords(granted, this.settings.refreshLeadMs), { aor: aor.key });
   }
 
   /** The REGISTER was answered or failed, and what came of it is written. */
@@ -392,9 +395,10 @@ export class MidRegistrar {
 
   /** A contact left by itself: the PBX must not go on believing in it (R-08). */
   onContactRemoved(contact: Contact, cause: RemovalCause): void {
+    const { aor } = contact;
+    if (aor.contacts.length === 0) this.shortGrants.delete(aor);
     // A removal by REGISTER went through the PBX.
     if (cause === "unregistered") return;
-    const { aor } = contact;
     if (this.mode === "aor") {
       if (aor.contacts.length === 0) this.agent.end(aor, aor.id);
     } else if (this.mode === "contact" || cause !== "expired") this.agent.end(aor, contact.id);
@@ -438,4 +442,11 @@ export class MidRegistrar {
     });
     server.respond(status, reason, lines);
   }
+}
+
+/** What an admin is told where the PBX grants less than a refresh push needs. */
+export function shortGrantWords(granted: number, leadMs: number): string {
+  return `The PBX grants only ${granted} s, a sleeping phone needs more than ${Math.round(leadMs / 1000)} s: ` +
+    "raise its maximum registration time (Asterisk: maximum_expiration of the aor, Kamailio: max_expires of registrar, " +
+    "FreeSWITCH: sip-force-expires), or set pbx.credentials_file so that latefork refreshes it";
 }
