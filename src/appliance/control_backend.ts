@@ -492,7 +492,7 @@ export class ApplianceControl implements ControlBackend {
 
   backup(): { path: string; dispose(): void } {
     const { path, dispose } = this.backups.place();
-    const problem = this.appliance.store.backup(path);
+    const problem = this.appliance.world.backup(path, this.appliance.core.usrloc.all());
     if (problem === "") return { path, dispose };
     dispose();
     throw new ApiError(500, "backup_failed", problem);

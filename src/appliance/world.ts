@@ -35,6 +35,8 @@ export interface WorldParts {
 /** How long after a failed commit the next one is tried. */
 const COMMIT_RETRY_MS = 1000;
 const ALPHABET = "abcdefghijklmnopqrstuvwxyz012345";
+/** Two characters at once: half the pieces to join. */
+const PAIRS = Array.from({ length: 1024 }, (_, i) => ALPHABET[i >> 5]! + ALPHABET[i & 31]!);
 const PROBLEMS_KEPT = 50;
 
 export class World implements CorePort {
@@ -75,7 +77,7 @@ export class World implements CorePort {
     const { store, metrics } = this.parts;
     const { flush } = this.config().store;
     const nowMs = this.parts.now();
-    // Nobody will ever load what is in memory: rows are written there only for a backup.
+    // Rows in memory are written only for a backup.
     if (!store.isVolatile && nowMs >= this.nextCommitMs && store.pending > 0) {
       const startedMs = performance.now();
       const wasOk = store.state === "ok";
@@ -92,6 +94,21 @@ export class World implements CorePort {
     this.durableWires = [];
     for (let i = 0; i < flows.length; i++) this.send(flows[i]!, wires[i]!);
     this.parts.transports.flush();
+  }
+
+  /**
+   * A copy of everything (S-04). A store in memory hears only now what is registered: nobody else would ever load it.
+   * @returns the problem in words; empty: it is written
+   */
+  backup(path: string, aors: Iterable<Aor>): string {
+    const { store } = this.parts;
+    if (store.isVolatile) {
+      for (const aor of aors) {
+        store.aorSaved(aor);
+        for (const contact of aor.contacts) store.contactSaved(contact, false);
+      }
+    }
+    return store.backup(path);
   }
 
   /** When {@link commit} wants to be called again; Infinity: nothing waits. */
@@ -161,14 +178,16 @@ export class World implements CorePort {
       this.randomPool = crypto.getRandomValues(new Uint8Array(4096));
       this.randomAt = 0;
     }
+    const pool = this.randomPool;
     let text = "";
-    for (let i = 0; i < length; i++) text += ALPHABET[this.randomPool[this.randomAt++]! & 31];
-    return text;
+    let left = length;
+    for (; left > 1; left -= 2) text += PAIRS[(pool[this.randomAt++]! & 31) << 5 | pool[this.randomAt++]! & 31];
+    return left === 0 ? text : text + ALPHABET[pool[this.randomAt++]! & 31];
   }
 
   contactSaved(contact: Contact, isRefresh: boolean): void {
     if (!this.isWarm && contact.push !== null) this.warm();
-    this.parts.store.contactSaved(contact, isRefresh);
+    if (!this.parts.store.isVolatile) this.parts.store.contactSaved(contact, isRefresh);
   }
 
   contactRemoved(contact: Contact): void {
@@ -176,7 +195,7 @@ export class World implements CorePort {
   }
 
   aorSaved(aor: Aor): void {
-    this.parts.store.aorSaved(aor);
+    if (!this.parts.store.isVolatile) this.parts.store.aorSaved(aor);
   }
 
   aorRemoved(aor: Aor): void {

@@ -27,6 +27,8 @@ export class LogEntry {
   seq = 0;
   /** The row the transaction under way has written for it; 0: none. */
   nextSeq = 0;
+  /** True while the contact waits to be written for the next commit. */
+  isQueued = false;
   older: LogEntry | null = null;
   newer: LogEntry | null = null;
 

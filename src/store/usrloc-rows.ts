@@ -72,7 +72,7 @@ export class UsrlocRows implements ChangeLog {
   readonly #contactRows = new RowNumbers<LogEntry>((row) => new LogEntry(row));
   readonly #aors = new Map<string, Aor>();
   readonly #saved = new Map<string, Contact>();
-  readonly #refreshed = new Map<string, Contact>();
+  readonly #refreshed = new Set<Contact>();
 
   /** @param minLogRows see `BindingLog` */
   constructor(db: Database, minLogRows?: number) {
@@ -85,18 +85,25 @@ export class UsrlocRows implements ChangeLog {
   }
 
   contactSaved(contact: Contact, isRefresh: boolean): void {
-    const id = contact.id;
-    if (isRefresh && !this.#saved.has(id) && this.#contactRows.get(id) !== undefined) {
-      this.#refreshed.set(id, contact);
-    } else {
-      this.#refreshed.delete(id);
-      this.#saved.set(id, contact);
+    const entry = contact.storeEntry as LogEntry | undefined ?? this.#contactRows.get(contact.id);
+    contact.storeEntry = entry;
+    if (isRefresh && entry !== undefined) {
+      if (entry.isQueued) return;
+      entry.isQueued = true;
+      this.#refreshed.add(contact);
+      return;
     }
+    if (entry !== undefined) {
+      entry.isQueued = true;
+      this.#refreshed.delete(contact);
+    }
+    this.#saved.set(contact.id, contact);
   }
 
   contactRemoved(contact: Contact): void {
     this.#saved.delete(contact.id);
-    this.#refreshed.delete(contact.id);
+    this.#refreshed.delete(contact);
+    contact.storeEntry = undefined;
     const entry = this.#contactRows.get(contact.id);
     if (entry === undefined) return;
     this.#contactRows.remove(contact.id, entry.row);
@@ -128,16 +135,24 @@ export class UsrlocRows implements ChangeLog {
       // A contact without its AoR could not be loaded, whatever order the changes were told in.
       if (this.#aorRows.get(contact.aor.key) === undefined) this.#aors.set(contact.aor.key, contact.aor);
       const entry = this.#contactRows.get(contact.id) ?? this.#contactRows.give(contact.id);
+      contact.storeEntry = entry;
+      entry.isQueued = true;
       this.#writeContact(entry.row, contact);
       this.#log.append(entry, contact);
     }
     for (const aor of this.#aors.values()) this.#writeAor(aor);
-    for (const contact of this.#refreshed.values()) this.#log.append(this.#contactRows.get(contact.id)!, contact);
+    for (const contact of this.#refreshed) {
+      // Another object took its place under its id.
+      if (this.#saved.size > 0 && this.#saved.has(contact.id)) continue;
+      this.#log.append(contact.storeEntry as LogEntry, contact);
+    }
     this.#log.trim();
   }
 
   /** The transaction with what `write` wrote is on the disk. */
   committed(): void {
+    for (const contact of this.#refreshed) (contact.storeEntry as LogEntry).isQueued = false;
+    for (const contact of this.#saved.values()) (contact.storeEntry as LogEntry).isQueued = false;
     this.#refreshed.clear();
     this.#saved.clear();
     this.#aors.clear();

@@ -46,6 +46,7 @@ export class Binding implements Contact, Expiring {
   isRegistered = true;
   /** True if every field that a Contact gives is as the last REGISTER gave it, and nothing but the Contact was asked. */
   isAsSent = false;
+  storeEntry?: object = undefined;
   /** When the PBX's Contact for this device ends, ms; 0: not known. For the modes with one Contact per device. */
   upstreamEndsMs = 0;
   /** When the device is to be pushed to refresh, ms; Infinity: never. Not stored. */

@@ -61,6 +61,8 @@ export interface Contact {
   flow: Flow | null;
   /** `Flow.key` of the last flow, kept across restarts. */
   flowKey: string;
+  /** The store's own note on where it keeps the contact, which spares it a search; nobody else looks at it. */
+  storeEntry?: object;
 }
 
 /** What the PBX granted us. `none` in registrar mode and before the first 2xx. */

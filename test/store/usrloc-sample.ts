@@ -63,7 +63,7 @@ export function contact(of: Aor, id: string, fields: Partial<Contact> = {}): Con
 
 /** What the store has to give back for it. */
 export function stored(of: Contact): StoredContact {
-  const { aor, flow: _flow, push, ...fields } = of;
+  const { aor, flow: _flow, storeEntry: _entry, push, ...fields } = of;
   return { ...fields, push: push && { ...push }, aorKey: aor.key };
 }
 
