@@ -124,7 +124,9 @@ describe("F-01 what follows a request we sent", () => {
     expect(cancelFor(sent, "")).toBe(derived("CANCEL", "To: <sip:alice@example.org>"));
   });
 
-  test("the lines of a header are verbatim", () => {
+  test("the lines of a header are verbatim, wherever they stand", () => {
+    const top = parsed(text(START, ["Route: <sip:a>", "Route: <sip:b>", ...LINES]));
+    expect(linesOf(top, ROUTE)).toBe("Route: <sip:a>\r\nRoute: <sip:b>\r\n");
     expect(linesOf(sent, ROUTE)).toBe("Route: <sip:path;lr>\r\nroute: <sip:r2>\r\n");
   });
 });

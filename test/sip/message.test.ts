@@ -179,6 +179,41 @@ describe("F-02 headers are read as RFC 3261 §7.3 spells them", () => {
     for (let n = 0; n < a.count; n++) expect([b.idAt(n), b.valueAt(n)]).toEqual([a.idAt(n), a.valueAt(n)]);
   });
 
+  test("the lowest and the highest numbers there are", () => {
+    const lowest = parsed(invite(["CSeq: 0 INVITE", "Max-Forwards: 0", "Content-Length: 0"], "cut"));
+    expect([lowest.cseq, lowest.body]).toEqual([0, ""]);
+    expect(parsed(invite(["CSeq: 2147483647 INVITE"])).cseq).toBe(2147483647);
+    expect(parseMessage(invite(["CSeq: 2147483648 INVITE"])).problem).not.toBeNull();
+    expect(parseMessage(invite(["Content-Length: 0", "l: 5"], "12345")).problem).not.toBeNull();
+    expect(parsed(invite(["Content-Length: 2", "l: 2"], "12")).body).toBe("12");
+    for (const status of [100, 699]) expect(parsed(response(`${status} Words`)).status).toBe(status);
+    for (const status of ["099", "700", "1000", "20", "20 0"]) {
+      expect(parseMessage(response(`${status} Words`))).toMatchObject({ isRequest: false, problem: { status: 400 } });
+    }
+    expect(parsed(response("180")).status).toBe(180);
+  });
+
+  test("a header is found on the first line too", () => {
+    const message = parsed(
+      text("INVITE sip:a@b SIP/2.0", ["From: <sip:x@y>;tag=1", ...LINES.filter((line) => line[0] !== "F")]),
+    );
+    expect([message.value(FROM), message.from.tag, message.valueOf("from")]).toEqual([
+      "<sip:x@y>;tag=1",
+      "1",
+      "<sip:x@y>;tag=1",
+    ]);
+  });
+
+  test("the method of CSeq is its own word", () => {
+    expect(parsed(response("200 OK", ["CSeq: 1 BYE"])).cseqMethod).toBe("BYE");
+    for (const method of ["INVITEX", "INVIT", "invite"]) {
+      expect(parseMessage(invite([`CSeq: 1 ${method}`])).problem?.text).toMatch(/does not match/);
+    }
+    for (const cseq of ["1", "INVITE", "1 INV ITE", "1 IN(VITE", "1INVITE"]) {
+      expect(parseMessage(invite([`CSeq: ${cseq}`])).problem?.text).toMatch(/Malformed CSeq/);
+    }
+  });
+
   test("what a request and a response say", () => {
     const request = parsed(invite([], "body"));
     expect(request).toMatchObject({ method: "INVITE", status: 0, cseq: 7, cseqMethod: "INVITE", isRequest: true });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { type NameAddr, parseNameAddr, withoutTag } from "../../src/sip/name_addr.ts";
+import fc from "fast-check";
+import { type NameAddr, parseNameAddr, parseNameAddrAt, withoutTag } from "../../src/sip/name_addr.ts";
 
 describe("F-02 addresses are read as RFC 3261 §20.10 spells them", () => {
   const cases: [text: string, parts: Partial<NameAddr>][] = [
@@ -14,6 +15,12 @@ describe("F-02 addresses are read as RFC 3261 §20.10 spells them", () => {
     ['"A \\" <sip:x@y>, ;z" <sip:a@b>', { display: '"A \\" <sip:x@y>, ;z"', uriText: "sip:a@b" }],
     ['""<sip:a@b>', { display: '""' }],
     ['  "A"\t<sip:a@b> ;TAG=t', { display: '"A"', tag: "t", params: ";TAG=t" }],
+    ["<sip:a@b>;tag=1;x", { tag: "1" }],
+    ['<sip:a@b>;tag="1;x"', { tag: '"1;x"' }],
+    ["<sip:a@b>;tag= 1", { tag: "1" }],
+    ["<sip:a@b>;tag=1 ", { tag: "1" }],
+    ["<sip:a@b>;tag=!", { tag: "!" }],
+    ["<sip:a@b>;x=1;tag=2", { tag: "2" }],
     ["<tel:+1;x=y>;tag", { uriText: "tel:+1;x=y", tag: "" }],
   ];
   for (const [text, parts] of cases) {
@@ -45,6 +52,35 @@ describe("F-02 addresses are read as RFC 3261 §20.10 spells them", () => {
   for (const text of refused) {
     test(`refuses ${JSON.stringify(text)}`, () => expect(parseNameAddr(text)).toBeNull());
   }
+
+  test("are the same in the middle of any text", () => {
+    const piece = fc.constantFrom(
+      '"',
+      "<",
+      ">",
+      ";",
+      ",",
+      "\\",
+      " ",
+      "sip:a@b",
+      "sip:[::1]:5",
+      "tag=1",
+      "x",
+      "?",
+      "@",
+      ":",
+      "%41",
+    );
+    const any = fc.array(piece, { maxLength: 8 }).map((pieces) => pieces.join(""));
+    const known = fc.constantFrom(...cases.map(([text]) => text), ...refused);
+    fc.assert(
+      fc.property(any, fc.oneof(any, known), any, (before, text, behind) => {
+        const inPlace = parseNameAddrAt(before + text + behind, before.length, before.length + text.length);
+        expect(inPlace).toEqual(parseNameAddr(text));
+      }),
+      { numRuns: 5000 },
+    );
+  });
 
   test("what people are shown has no tag", () => {
     const shown = (text: string) => withoutTag(parseNameAddr(text)!);

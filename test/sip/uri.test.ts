@@ -7,6 +7,7 @@ import {
   isSipScheme,
   lowerCase,
   parseUri,
+  parseUriAt,
   type Uri,
   uriParam,
   urisEqual,
@@ -70,6 +71,61 @@ describe("F-02 a URI is taken apart as RFC 3261 §25.1 builds it", () => {
     test(`refuses ${JSON.stringify(text)}`, () => expect(parseUri(text)).toBeNull());
   }
 
+  test("the same in the middle of any text", () => {
+    const piece = fc.constantFrom(
+      "sip:",
+      "a",
+      "@",
+      ":",
+      "5060",
+      ";",
+      "?",
+      "=",
+      "%41",
+      "%",
+      "[",
+      "]",
+      "::1",
+      ".",
+      "/",
+      " ",
+      ">",
+    );
+    const any = fc.array(piece, { maxLength: 8 }).map((pieces) => pieces.join(""));
+    const known = fc.constantFrom(...cases.map(([text]) => text), ...refused, "sip:a@b:", "sip:a", "sip:a@b:65535");
+    fc.assert(
+      fc.property(any, fc.oneof(any, known), any, (before, text, behind) => {
+        const inPlace = parseUriAt(before + text + behind, before.length, before.length + text.length);
+        expect(inPlace).toEqual(parseUri(text));
+      }),
+      { numRuns: 5000 },
+    );
+  });
+
+  test("each character where it may stand", () => {
+    const readable = (write: (char: string) => string) =>
+      Array.from({ length: 256 }, (_, code) => String.fromCharCode(code)).filter((char) =>
+        parseUri(write(char)) !== null
+      )
+        .join("");
+    const digits = "0123456789";
+    const upper = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    const alphanumeric = digits + upper + "abcdefghijklmnopqrstuvwxyz";
+    const sorted = (chars: string) => [...chars].sort().join("");
+    expect(readable((char) => `x${char}:y`)).toBe(sorted(alphanumeric + "+-.:"));
+    expect(readable((char) => `${char}x:y`)).toBe(sorted(alphanumeric.slice(10)));
+    expect(readable((char) => `sip:a@b${char}c`)).toBe(sorted(alphanumeric + "-._;?"));
+    expect(readable((char) => `sip:a@[::${char}]`)).toBe(sorted(digits + "ABCDEFabcdef:."));
+    expect(readable((char) => `sip:a%4${char}@b`)).toBe(sorted(digits + "ABCDEFabcdef"));
+    expect(readable((char) => `sip:a%${char}4@b`)).toBe(sorted(digits + "ABCDEFabcdef"));
+    expect(readable((char) => `sip:a@b:5${char}`)).toBe(sorted(digits + ";"));
+    const notAllowed = (char: string) => char <= " " || '"<>\x7f'.includes(char);
+    for (let code = 0; code < 256; code++) {
+      const char = String.fromCharCode(code);
+      for (const text of [`sip:a@b;x=${char}y`, `tel:${char}1`]) expect(parseUri(text) === null).toBe(notAllowed(char));
+    }
+  });
+
   test("parameters by name in any case, the headers part can be taken off", () => {
     const uri = parseUri("sip:a@b;Transport=TCP;lr;x=?y=%3Bz")!;
     expect([uriParam(uri, "transport"), uriParam(uri, "lr"), uriParam(uri, "x"), uriParam(uri, "y")])
@@ -107,7 +163,7 @@ describe("R-12 canonical users and addresses of record", () => {
   });
 
   test("lower case costs nothing where there is nothing to do", () => {
-    expect(["abc", "aBc", "\xc4", ""].map(lowerCase)).toEqual(["abc", "abc", "\xc4", ""]);
+    expect(["abc", "aBc", "\xc4", "", "AZ", "@["].map(lowerCase)).toEqual(["abc", "abc", "\xc4", "", "az", "@["]);
   });
 });
 
@@ -117,6 +173,8 @@ describe("R-12 equality", () => {
     ["tel:+1", "tel:+1", true],
     ["tel:+1", "tel:+2", false],
     ["sip:a@b;ttl=1", "sip:a@b", false],
+    ["sip:a@b;x=1", "sip:a@b;y=1", true],
+    ["sip:a@b?x=A", "sip:a@b?x=a", false],
     ["sip:a@b;method=INVITE", "sip:a@b", false],
     ["sip:a@b;lr", "sip:a@b;lr=on", false],
     ["sip:a@b;x=%41", "sip:a@b;x=a", true],

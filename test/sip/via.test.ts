@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
 import { parseVia, Via, viaValue } from "../../src/sip/via.ts";
 import { flowOf } from "./sample.ts";
 
@@ -15,6 +16,7 @@ describe("F-02 Via is read as RFC 3261 §20.42 spells it", () => {
       branch: "z",
     }],
     ["SIP\r\n /\r\n 2.0\r\n / UDP\r\n a\r\n :\r\n 5060\r\n ;\r\n rport", { host: "a", port: 5060, rport: 0 }],
+    ["SIP/9.0/UDP a:59", { port: 59 }],
     ["SIP/7.0/X-New a", { transport: "X-NEW", host: "a" }],
     ["SIP/2.0/UDP a;rport=65535;received=[::1]", { rport: 65535, received: "[::1]" }],
     ["SIP/2.0/UDP a;received", { received: "" }],
@@ -41,6 +43,8 @@ describe("F-02 Via is read as RFC 3261 §20.42 spells it", () => {
     "SIP/2.0/UDP :5060",
     "SIP/2.0/UDP a:",
     "SIP/2.0/UDP a:0",
+    "SIP/2.0/UDP a:5:",
+    "SIP/2:0/UDP a",
     "SIP/2.0/UDP a:65536",
     "SIP/2.0/UDP a b",
     "SIP/2.0/UDP a:5060 b",
@@ -63,6 +67,41 @@ describe("F-02 Via is read as RFC 3261 §20.42 spells it", () => {
 
   test("sent-by is host and port as they stand", () => {
     expect([read("SIP/2.0/UDP A:5060")!.sentBy, read("SIP/2.0/UDP A")!.sentBy]).toEqual(["a:5060", "a"]);
+  });
+
+  test("the same in the middle of any text", () => {
+    const piece = fc.constantFrom(
+      "SIP",
+      "/",
+      "2.0",
+      "UDP",
+      " ",
+      "a",
+      "[",
+      "::1",
+      "]",
+      ":",
+      "5060",
+      ";",
+      "branch=",
+      "rport",
+      '"',
+      ",",
+      "<",
+      ">",
+    );
+    const any = fc.array(piece, { maxLength: 8 }).map((pieces) => pieces.join(""));
+    const known = fc.constantFrom(...cases.map(([text]) => text), ...refused);
+    fc.assert(
+      fc.property(any, fc.oneof(any, known), any, (before, text, behind) => {
+        const inPlace = parseVia(before + text + behind, before.length, before.length + text.length);
+        const alone = read(text);
+        const move = (via: Via | null) =>
+          via && { ...via, start: via.start - before.length, end: via.end - before.length };
+        expect(move(inPlace)).toEqual(alone && { ...alone });
+      }),
+      { numRuns: 5000 },
+    );
   });
 
   test("nothing is read beyond the bounds given", () => {
