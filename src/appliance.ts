@@ -7,6 +7,7 @@ import { ApplianceControl } from "./appliance/control_backend.ts";
 import { readSecretFiles, type SecretFiles } from "./appliance/files.ts";
 import { needsResolving, resolvePbx } from "./appliance/pbx_names.ts";
 import { mergeLive } from "./appliance/reload.ts";
+import { guardSettings } from "./appliance/guard_settings.ts";
 import { Turn } from "./appliance/turn.ts";
 import { World } from "./appliance/world.ts";
 import { loadConfigFile } from "./config/files.ts";
@@ -18,6 +19,7 @@ import { controlApp } from "./control/app.ts";
 import { ApiError, type ApplianceState, type Readiness, type ReloadResult } from "./control/backend.ts";
 import { type ControlServer, listenControl } from "./control/server.ts";
 import { Core, type CoreSecrets } from "./core.ts";
+import { type GuardSettings, SourceGuard } from "./guard/source_guard.ts";
 import { Htables } from "./htable/htables.ts";
 import { Log } from "./observe/log.ts";
 import { Metrics } from "./observe/metrics.ts";
@@ -54,6 +56,7 @@ export class Appliance {
   readonly relay: PushRelay;
   readonly store: SqliteStore;
   readonly htables: Htables;
+  readonly guard: SourceGuard;
   readonly world: World;
   readonly core: Core;
   readonly startedAtMs: number;
@@ -89,6 +92,11 @@ export class Appliance {
     this.startedAtMs = this.turn.nowMs;
     this.store = this.openStore();
     this.htables = new Htables(this.config.htables, this.store);
+    this.guard = new SourceGuard(
+      this.htables.ensure("banned", { ttl: 600_000, max: 10_000, persist: true }),
+      { count: (counter, label) => this.metrics.count(counter, label), log: (...line) => this.world.log(...line) },
+      this.guardSettings(),
+    );
     this.relay = new PushRelay(this.config.push, {
       now: () => this.startedAtMs + performance.now() - this.startedMonotonicMs,
     }, {
@@ -119,7 +127,8 @@ export class Appliance {
         maxConnections: this.config.limits.connections,
         maxConnectionsPerSource: this.config.limits.connections_per_source,
       },
-      isExempt: (address) => this.world.isExempt(address) || (this.core.pbx?.isPbxAddress(address) ?? false),
+      isExempt: (address) => this.world.isExempt(address) || this.isPbxAddress(address),
+      isRefused: (address) => this.guard.isRefused(address, this.turn.nowMs),
     });
     this.world = new World({
       transports: this.transports,
@@ -128,6 +137,7 @@ export class Appliance {
       metrics: this.metrics,
       trace: this.trace,
       store: this.store,
+      guard: this.guard,
       now: () => this.turn.nowMs,
       onVerdict: (verdict, order, sentAtMs) =>
         this.turn.run(() => this.core.pushResult(verdict, order.device, order.prid, sentAtMs)),
@@ -135,6 +145,7 @@ export class Appliance {
     this.installation = this.installationSecret();
     this.files = readSecretFiles(this.config);
     this.core = new Core(this.world, this.turn, this.config, this.secrets());
+    this.core.guard = this.guard;
     this.registerGauges();
   }
 
@@ -235,6 +246,7 @@ export class Appliance {
     this.files = files;
     this.log.configure(this.config.log);
     this.core.reconfigure(this.config, this.secrets());
+    this.guard.configure(this.guardSettings());
     this.readControlToken();
     const problems = [...this.relay.reload(this.config.push), ...files.problems];
     for (const problem of problems) this.world.log("warn", problem);
@@ -248,6 +260,8 @@ export class Appliance {
 
   private onMessage(flow: Flow, text: string): void {
     this.turn.enter();
+    // Before the trace: a flood must not push out what people look for there.
+    if (!this.isHeard(flow)) return;
     this.trace.add(this.turn.nowMs, true, flow.key, text);
     try {
       this.core.receive(flow, text);
@@ -258,9 +272,22 @@ export class Appliance {
 
   private onMalformed(flow: Flow, text: string, problem: FramingProblem): void {
     this.turn.run(() => {
+      if (!this.isHeard(flow)) return;
       this.trace.add(this.turn.nowMs, true, flow.key, text);
       this.core.malformed(flow, text, problem.status, problem.reason);
     });
+  }
+
+  private isHeard(flow: Flow): boolean {
+    return this.guard.admits(flow.remoteAddress, this.transports.isPinned(flow), this.turn.nowMs);
+  }
+
+  private isPbxAddress(address: string): boolean {
+    return this.core?.pbx?.isPbxAddress(address) ?? false;
+  }
+
+  private guardSettings(): GuardSettings {
+    return guardSettings(this.config, (address) => this.isPbxAddress(address));
   }
 
   /** an input that throws is a bug of ours; it is dropped, counted, told, and the loop goes on. */
@@ -305,6 +332,7 @@ export class Appliance {
     for (const problem of names.problems) this.world.log("warn", problem);
     this.turn.run(() => {
       if (names.addresses.length > 0) this.core.setPbxAddresses(names.addresses);
+      this.guard.judgeAnew();
     });
     if (needsResolving(pbx)) {
       this.resolveAtMs = this.turn.nowMs + (names.problems.length > 0 ? RESOLVE_MS / 6 : RESOLVE_MS);

@@ -6,6 +6,7 @@ import type { CorePort } from "../core.ts";
 import { containsAddress } from "../config/cidr.ts";
 import type { Config } from "../config/schema.ts";
 import type { EventListener } from "../control/backend.ts";
+import type { SourceGuard } from "../guard/source_guard.ts";
 import type { Log } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { TraceRing } from "../observe/trace.ts";
@@ -27,6 +28,7 @@ export interface WorldParts {
   readonly metrics: Metrics;
   readonly trace: TraceRing;
   readonly store: SqliteStore;
+  readonly guard: SourceGuard;
   now(): number;
   /** A verdict came: to be handed to the core as an input. */
   onVerdict(verdict: PushVerdict, order: PushOrder, sentAtMs: number): void;
@@ -123,10 +125,12 @@ export class World implements CorePort {
 
   pin(flow: Flow): void {
     this.parts.transports.pin(flow);
+    this.parts.guard.phoneArrived(flow.remoteAddress);
   }
 
   unpin(flow: Flow): void {
     this.parts.transports.unpin(flow);
+    this.parts.guard.phoneLeft(flow.remoteAddress);
   }
 
   /** Push services and apps want UUIDs; the core knows the push by its own token. */

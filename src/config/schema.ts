@@ -810,14 +810,14 @@ export const KEYS: readonly KeyRow[] = [
     type: "rate",
     default: "50/s",
     applies: "live",
-    doc: "Requests from one address; the PBX is exempt.",
+    doc: "Messages from one address (IPv6: /64); registered phones may five times as much, the PBX anything.",
   },
   {
     path: "limits.auth_failures",
     type: "rate",
     default: "10/m",
     applies: "live",
-    doc: "Failed logins from one address before it is banned.",
+    doc: "Failed logins from one address before it is banned; ten times as many where registered phones are.",
   },
   {
     path: "limits.bindings",
@@ -834,7 +834,7 @@ export const KEYS: readonly KeyRow[] = [
     type: "cidr",
     default: [],
     applies: "live",
-    doc: "Networks that are never banned or limited.",
+    doc: "Networks that are never banned or limited, whatever deny says.",
     example: "[192.168.1.0/24]",
   },
   { path: "security.deny", type: "cidr", default: [], applies: "live", doc: "Networks that are not answered." },
@@ -851,7 +851,7 @@ export const KEYS: readonly KeyRow[] = [
     choices: ["ban", "allow"],
     default: "ban",
     applies: "live",
-    doc: "Sources with the User-Agent of a known scanner.",
+    doc: "Sources with the User-Agent of a known scanner; ban: no answer, and into the htable banned.",
   },
 
   {
@@ -958,13 +958,14 @@ export const UNAVAILABLE: readonly Unavailable[] = [
   },
   { path: "wake.early_media", what: "early media other than all is", instead: "use all" },
   { path: "wake.serial", what: "serial forking is", instead: "use false" },
+  { path: "wake.q_step", what: "serial forking is", instead: "remove the key" },
   { path: "push.fcm.*", what: "push to FCM is", instead: "use push.webhook" },
   { path: "push.webpush.*", what: "Web Push is", instead: "use push.webhook" },
   { path: "store.cluster", what: "a cluster is", instead: "remove the key" },
   {
     path: "trace.hep",
     what: "HEP export is",
-    instead: "remove the key; `latefork trace --pcap FILE` writes a capture",
+    instead: "remove the key; `latefork trace` shows the messages",
   },
 ];
 

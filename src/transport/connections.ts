@@ -104,6 +104,11 @@ export class Connections {
   admit(listener: Listener, address: string, port: number, isInbound: boolean): TcpFlow | null {
     const { limits, counts } = this.#context;
     const ofSource = this.#perSource.get(address) ?? 0;
+    // Without a line in the log: who bans has told of it, and a scanner comes often.
+    if (isInbound && this.#context.isRefused(address)) {
+      counts.refusedSources++;
+      return null;
+    }
     if (this.#flows.size >= limits.maxConnections) {
       counts.refusedTotal++;
       this.#context.log("warn", "Refused a connection: too many connections", {

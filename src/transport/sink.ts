@@ -64,6 +64,8 @@ export interface TransportContext {
   log(level: LogLevel, message: string, fields?: LogFields): void;
   /** True for sources that no limit per source applies to: the PBX. */
   isExempt(address: string): boolean;
+  /** True for sources that get no connection and no answer to keepalives. */
+  isRefused(address: string): boolean;
 }
 
 /** One sample of a metric: the values of its labels in order, and the number. */
@@ -90,6 +92,8 @@ export class TransportCounts {
   /** Connections refused because there are too many in all, and too many of their source. */
   refusedTotal = 0;
   refusedPerSource = 0;
+  /** Connections of sources that are denied or banned. */
+  refusedSources = 0;
   /** Connections closed because their peer did not read. */
   slowReaders = 0;
 

@@ -34,12 +34,13 @@ import { UdpFlow, UdpSocket } from "./udp.ts";
 export type Listen = Pick<ListenEntry, "scheme" | "host" | "port" | "advertise">;
 
 /** What the appliance gives; see {@link TransportContext} for the functions. */
-export interface TransportsOptions extends Omit<TransportContext, "limits" | "counts" | "isExempt"> {
+export interface TransportsOptions extends Omit<TransportContext, "limits" | "counts" | "isExempt" | "isRefused"> {
   readonly listen: readonly Listen[];
   /** Advertised where an entry says nothing; "" = the address listened on. */
   readonly advertise: string;
   readonly limits?: Partial<TransportLimits>;
   readonly isExempt?: (address: string) => boolean;
+  readonly isRefused?: (address: string) => boolean;
   /** The addresses a wildcard stands for. */
   readonly addresses?: () => string[];
 }
@@ -91,6 +92,7 @@ export class Transports {
       onInput: options.onInput,
       log: options.log,
       isExempt: options.isExempt ?? (() => false),
+      isRefused: options.isRefused ?? (() => false),
     };
     this.#connections = new Connections(this.#context);
   }
@@ -171,6 +173,11 @@ export class Transports {
   pin(flow: Flow): void {
     if (flow instanceof UdpFlow) flow.socket.pin(flow);
     else if (flow instanceof TcpFlow) flow.pins++;
+  }
+
+  /** True if somebody has pinned the flow: a registered contact. */
+  isPinned(flow: Flow): boolean {
+    return (flow instanceof UdpFlow || flow instanceof TcpFlow) && flow.pins > 0;
   }
 
   /** Undoes one {@link pin}. */

@@ -267,6 +267,7 @@ export class UdpSocket {
 
   /** True if the datagram was a keepalive or STUN. Unknown peers get their answer without a flow being made for them. */
   #answerKeepalive(bytes: Buffer, remotePort: number, remoteAddress: string): boolean {
+    if (this.#context.isRefused(remoteAddress)) return true;
     if (isStun(bytes)) {
       const answer = answerStun(bytes, remoteAddress, remotePort);
       if (answer !== null) this.#enqueue(answer, remotePort, remoteAddress);

@@ -148,6 +148,7 @@ const MISSING: [row: string, text: string, place: string][] = [
   ["wake.methods", "wake: { methods: [INVITE, message] }", "2:27 wake.methods[1]"],
   ["wake.early_media", "wake: { early_media: first }", "2:22 wake.early_media"],
   ["wake.serial", "wake: { serial: true }", "2:17 wake.serial"],
+  ["wake.q_step", "wake: { q_step: 20s }", "2:17 wake.q_step"],
   ["push.fcm.*", "push: { fcm: { service_account_file: a.json } }", "2:38 push.fcm.service_account_file"],
   ["push.webpush.*", "push: { webpush: { vapid_file: v } }", "2:32 push.webpush.vapid_file"],
   ["store.cluster", "store: { cluster: 'redis://x' }", "2:19 store.cluster"],

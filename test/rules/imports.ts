@@ -10,7 +10,7 @@ export type Sources = ReadonlyMap<string, string>;
 const versionFile = "../package.json";
 
 /** Folders and files of src/ that decide and do nothing else: no clock, timer, randomness, async or runtime in them. */
-export const pureRooms = ["sip", "transaction", "proxy", "usrloc", "registrar", "silo", "htable", "core.ts"];
+export const pureRooms = ["sip", "transaction", "proxy", "usrloc", "registrar", "silo", "htable", "guard", "core.ts"];
 
 const pureFolders = pureRooms.filter((room) => !room.endsWith(".ts"));
 
@@ -18,6 +18,7 @@ const pureFolders = pureRooms.filter((room) => !room.endsWith(".ts"));
 const table: Record<string, string[]> = {
   sip: [],
   htable: [],
+  guard: ["sip"],
   transaction: ["sip"],
   usrloc: ["sip"],
   proxy: ["sip", "transaction", "usrloc (types)"],

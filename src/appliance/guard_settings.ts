@@ -1,0 +1,19 @@
+/** What the config means for the guard of sources. */
+import { containsAddress } from "../config/cidr.ts";
+import type { Config } from "../config/schema.ts";
+import type { GuardSettings } from "../guard/source_guard.ts";
+
+/** @param isPbxAddress true for the addresses the PBX is reached at and its requests are believed from */
+export function guardSettings(config: Config, isPbxAddress: (address: string) => boolean): GuardSettings {
+  const { limits, security, pbx } = config;
+  return {
+    requestsPerSource: limits.requests_per_source,
+    authFailures: limits.auth_failures,
+    isScannerBanned: security.scanners === "ban",
+    isExempt: (address) =>
+      isPbxAddress(address) || containsAddress(security.allow, address) ||
+      // Who may speak for everybody speaks for many: another proxy, a test. With a PBX this key has no effect.
+      (pbx === null && containsAddress(security.trust, address)),
+    isDenied: (address) => containsAddress(security.deny, address),
+  };
+}
