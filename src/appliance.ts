@@ -416,11 +416,12 @@ export class Appliance {
       () => this.transports.messageSamples(),
       "counter",
     );
-    metrics.gauge("upstream_bindings", "Upstream bindings", ["state"], () => {
-      const counts = new Map<string, number>([["registered", 0], ["none", 0]]);
-      for (const { upstream } of core.usrloc.all()) counts.set(upstream.state, (counts.get(upstream.state) ?? 0) + 1);
-      return [...counts].map(([state, count]) => [[state], count] as const);
-    });
+    metrics.gauge(
+      "upstream_bindings",
+      "AoRs by the state of their binding at the PBX",
+      ["state"],
+      () => [...core.upstreamStates()].map(([state, count]) => [[state], count] as const),
+    );
     metrics.gauge("banned", "Banned sources", [], () => this.htables.get("banned")?.size ?? 0);
     metrics.gauge("build_info", "Version", ["version", "bun"], () => [[[this.version, Bun.version], 1]]);
     metrics.gauge("transactions", "Transactions in the table", ["side"], () => [

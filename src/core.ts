@@ -17,7 +17,8 @@ import { LocalRegistrar } from "./registrar/local_registrar.ts";
 import { MidRegistrar } from "./registrar/mid_registrar.ts";
 import { RefreshPush, type RefreshSettings } from "./registrar/refresh_push.ts";
 import type { DeviceHints, RegistrarSettings, RegistrarUser } from "./registrar/settings.ts";
-import type { KeeperState, UpstreamKeeper } from "./registrar/upstream_keeper.ts";
+import { aorUpkeep, deviceUpkeep, type Upkeep, type UpstreamState, upstreamStates } from "./registrar/upkeep.ts";
+import type { UpstreamKeeper } from "./registrar/upstream_keeper.ts";
 import type { UserDirectory } from "./registrar/users.ts";
 import { Silo } from "./silo/silo.ts";
 import type { PushResult, SiloPort, SiloSettings } from "./silo/settings.ts";
@@ -176,14 +177,29 @@ export class Core implements RouterUser, RegistrarUser {
     this.mid?.onRestored();
   }
 
+  /** How many AoRs there are in each state of their binding at the PBX (the metric `upstream_bindings`). */
+  upstreamStates(): Map<UpstreamState, number> {
+    return upstreamStates(this.usrloc.all(), this.mid, this.clock.nowMs);
+  }
+
+  /** A device was set by hand: the PBX is told of its AoR where that is ours to do (R-09). */
+  deviceSet(contact: Contact): void {
+    if (this.mid !== null) this.mid.keeper.granted(contact.aor, this.mid.upstreamId(contact));
+  }
+
   /** Keeps the PBX's bindings alive (R-09); null in registrar mode. */
   get upstreamKeeper(): UpstreamKeeper | null {
     return this.mid?.keeper ?? null;
   }
 
-  /** What our own refreshes of the PBX's binding do, by the AoR or one of its devices; null: there are none. */
-  upstreamOf(aor: Aor, contact: Contact | null = null): KeeperState | null {
-    return this.mid?.keeper.stateOf(contact === null ? aor.id : this.mid.upstreamId(contact)) ?? null;
+  /** Who keeps a device registered, here and at the PBX, what comes next and why (R-09). */
+  upkeepOf(contact: Contact): Upkeep {
+    return deviceUpkeep(contact, this.mid, this.clock.nowMs);
+  }
+
+  /** The same for the PBX's binding of an AoR; null: it has no devices. */
+  upkeepOfAor(aor: Aor): Upkeep | null {
+    return aorUpkeep(aor, this.mid, this.clock.nowMs);
   }
 
   /** AoRs whose sleeping phones the PBX drops sooner than a push can wake them (R-09). */

@@ -78,9 +78,11 @@ export class ApplianceControl implements ControlBackend {
     const { appliance } = this;
     const { core, config, world } = appliance;
     let pushDevices = 0;
+    let atRisk = 0;
     for (const aor of core.usrloc.all()) {
       for (const contact of aor.contacts) {
         if (contact.push !== null && contact.push.tokenState !== "dead") pushDevices++;
+        if (core.upkeepOf(contact).isAtRisk) atRisk++;
       }
     }
     return {
@@ -98,6 +100,9 @@ export class ApplianceControl implements ControlBackend {
         aors: core.usrloc.aorCount,
         devices: core.usrloc.contactCount,
         push_devices: pushDevices,
+        at_risk: atRisk,
+        upstream_failing: core.upstreamKeeper?.failing ?? 0,
+        short_grants: core.shortGrants,
         flows: appliance.transports.flowSamples().reduce((sum, [, value]) => sum + value, 0),
         calls_open: core.silo.openCalls,
         calls_held: core.silo.heldCalls,
@@ -143,13 +148,13 @@ export class ApplianceControl implements ControlBackend {
     keys.sort();
     const page = keys.slice(0, query.limit);
     return {
-      items: page.map((key) => locationShape(this.appliance.core.usrloc.find(key)!, this.nowMs)),
+      items: page.map((key) => this.shape(this.appliance.core.usrloc.find(key)!)),
       next: keys.length > page.length ? page.at(-1)! : null,
     };
   }
 
   location(aor: string): Location {
-    return locationShape(this.aor(aor), this.nowMs);
+    return this.shape(this.aor(aor));
   }
 
   deleteLocation(key: string): void {
@@ -219,7 +224,8 @@ export class ApplianceControl implements ControlBackend {
         saved.push = push;
         usrloc.touched(saved);
       }
-      return deviceShape(saved, this.nowMs);
+      this.appliance.core.deviceSet(saved);
+      return deviceShape(saved, this.appliance.core.upkeepOf(saved), this.nowMs);
     });
   }
 
@@ -514,6 +520,10 @@ export class ApplianceControl implements ControlBackend {
 
   log(level: LogLevel, message: string): void {
     this.appliance.world.log(level, message);
+  }
+
+  private shape(aor: Aor): Location {
+    return locationShape(aor, this.appliance.core, this.nowMs);
   }
 
   private get nowMs(): number {

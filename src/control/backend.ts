@@ -96,6 +96,12 @@ export interface Status {
     devices: number;
     /** Devices that can be woken. */
     push_devices: number;
+    /** Devices the next call may not reach. */
+    at_risk: number;
+    /** Bindings at the PBX that our own REGISTERs could not renew. */
+    upstream_failing: number;
+    /** AoRs whose sleeping phones the PBX drops sooner than a push can wake them. */
+    short_grants: number;
     flows: number;
     calls_open: number;
     calls_held: number;
@@ -104,6 +110,20 @@ export interface Status {
   push: PushBackendInfo[];
   /** Newest first, bounded. */
   problems: { at: string; level: LogLevel; message: string }[];
+}
+
+/** Who renews a registration, what comes next and why (R-09). */
+export interface Refresh {
+  /** `latefork`: our own REGISTERs. `push`: the phone, which is woken for it. `phone`: the phone alone. */
+  by: "phone" | "latefork" | "push";
+  /** What is done next, in words. */
+  next: string;
+  /** Seconds; null: not planned. */
+  next_in: number | null;
+  /** Why it is done by this one, in words. */
+  why: string;
+  /** What went wrong last, in words; empty: nothing since the last success. */
+  last_failure: string;
 }
 
 export interface LocationDevice {
@@ -116,12 +136,18 @@ export interface LocationDevice {
   flow: { state: "open" | "connecting" | "closed" | "none"; transport: string; remote: string };
   /** null: cannot be woken. The token itself is shown by its first and last characters only. */
   push: { provider: string; param: string; token: string; token_state: TokenState; registered_at: string } | null;
+  /** Seconds until the PBX's binding ends that the device depends on; null: none is known. */
+  upstream_expires_in: number | null;
+  /** The next call may not reach it: it did not answer a refresh push, or the PBX's binding has lapsed. */
+  at_risk: boolean;
+  refresh: Refresh;
 }
 
 /** `GET /v1/locations/{aor}` */
 export interface Location {
   aor: string;
-  upstream: { state: string; expires_in: number };
+  /** What the PBX believes. `state`: `none`, `registered`, `removed`, or `lapsed`: nobody renewed it in time. */
+  upstream: { state: string; expires_in: number; at_risk: boolean; refresh: Refresh | null };
   devices: LocationDevice[];
 }
 

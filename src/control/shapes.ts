@@ -3,7 +3,8 @@ import { maskSecrets, shortToken } from "../observe/privacy.ts";
 import { readable } from "../observe/display.ts";
 import type { CallRecord } from "../silo/record.ts";
 import type { Aor, Contact } from "../usrloc/model.ts";
-import type { Call, Location, LocationDevice } from "./backend.ts";
+import type { Upkeep } from "../registrar/upkeep.ts";
+import type { Call, Location, LocationDevice, Refresh } from "./backend.ts";
 
 export function callShape(record: CallRecord): Call {
   return {
@@ -39,20 +40,31 @@ export function callShape(record: CallRecord): Call {
   };
 }
 
+/** Asked for each device and each AoR: who keeps it registered. */
+export interface Upkeeps {
+  upkeepOf(contact: Contact): Upkeep;
+  upkeepOfAor(aor: Aor): Upkeep | null;
+}
+
 /** @param nowMs ms since the epoch. */
-export function locationShape(aor: Aor, nowMs: number): Location {
+export function locationShape(aor: Aor, upkeeps: Upkeeps, nowMs: number): Location {
+  const { upstream } = aor;
+  const isRegistered = upstream.state === "registered";
+  const upkeep = upkeeps.upkeepOfAor(aor);
   return {
     aor: aor.key,
     upstream: {
-      state: aor.upstream.state,
-      expires_in: aor.upstream.state === "registered" ? secondsLeft(aor.upstream.expiresAtMs, nowMs) : 0,
+      state: isRegistered && upstream.expiresAtMs <= nowMs ? "lapsed" : upstream.state,
+      expires_in: isRegistered ? secondsLeft(upstream.expiresAtMs, nowMs) : 0,
+      at_risk: aor.contacts.some((contact) => upkeeps.upkeepOf(contact).isAtRisk),
+      refresh: upkeep === null ? null : refreshShape(upkeep, nowMs),
     },
-    devices: aor.contacts.map((contact) => deviceShape(contact, nowMs)),
+    devices: aor.contacts.map((contact) => deviceShape(contact, upkeeps.upkeepOf(contact), nowMs)),
   };
 }
 
 /** @param nowMs ms since the epoch. */
-export function deviceShape(contact: Contact, nowMs: number): LocationDevice {
+export function deviceShape(contact: Contact, upkeep: Upkeep, nowMs: number): LocationDevice {
   const { flow, push } = contact;
   return {
     id: contact.id,
@@ -71,6 +83,19 @@ export function deviceShape(contact: Contact, nowMs: number): LocationDevice {
       token_state: push.tokenState,
       registered_at: new Date(push.registeredAtMs).toISOString(),
     },
+    upstream_expires_in: upkeep.upstreamEndsMs === 0 ? null : secondsLeft(upkeep.upstreamEndsMs, nowMs),
+    at_risk: upkeep.isAtRisk,
+    refresh: refreshShape(upkeep, nowMs),
+  };
+}
+
+function refreshShape({ refreshedBy, next, nextMs, why, lastFailure }: Upkeep, nowMs: number): Refresh {
+  return {
+    by: refreshedBy,
+    next,
+    next_in: Number.isFinite(nextMs) ? secondsLeft(nextMs, nowMs) : null,
+    why,
+    last_failure: lastFailure,
   };
 }
 

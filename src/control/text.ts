@@ -34,6 +34,7 @@ const LOCATION_COLUMNS: readonly TableColumn<{ location: Location; device: Locat
   { title: "expires", value: ({ device }) => device && duration(device.expires_in), align: "right" },
   { title: "flow", value: ({ device }) => device && flowText(device), maxWidth: 44 },
   { title: "push", value: ({ device }) => device?.push && `${device.push.provider} ${device.push.token_state}` },
+  { title: "refreshed by", value: ({ device }) => device && refreshText(device), maxWidth: 60 },
   { title: "user agent", value: ({ device }) => device?.user_agent, maxWidth: 30 },
 ];
 
@@ -136,6 +137,7 @@ export function statusText(status: Status): string {
           (pbx.reason === "" ? "" : `: ${pbx.reason}`),
     ],
     ["registered", `${counts.devices} devices of ${counts.aors} AoRs, ${counts.push_devices} can be woken`],
+    ["at the pbx", upkeepText(counts)],
     ["calls", `${counts.calls_open} open, ${counts.calls_held} held for a phone that is being woken`],
     ["flows", String(counts.flows)],
     ["banned", String(counts.banned)],
@@ -146,6 +148,15 @@ export function statusText(status: Status): string {
     { title: "problem", value: ({ message }) => message, maxWidth: 120 },
   ], "no problems");
   return `${lines}\n${pushBackendsText(status.push)}\n${problems}`;
+}
+
+function upkeepText({ at_risk, upstream_failing, short_grants }: Status["counts"]): string {
+  const parts = [
+    at_risk === 0 ? "" : `${at_risk} devices AT RISK (latefork locations)`,
+    upstream_failing === 0 ? "" : `${upstream_failing} bindings cannot be renewed`,
+    short_grants === 0 ? "" : `${short_grants} AoRs are granted less than a push needs`,
+  ].filter((part) => part !== "");
+  return parts.length === 0 ? "all bindings in order" : parts.join(", ");
 }
 
 /** @param base URL the client used. */
@@ -169,6 +180,13 @@ export function duration(seconds: number): string {
   return parts.slice(first, first + 2).filter(([count]) => count > 0).map(([count, unit]) => `${count}${unit}`).join(
     " ",
   );
+}
+
+/** `latefork in 47m`, `AT RISK push in 15s: 2 refresh pushes were not answered`. */
+function refreshText({ refresh, at_risk }: LocationDevice): string {
+  const { by, next_in, last_failure } = refresh;
+  return (at_risk ? "AT RISK " : "") + by + (next_in === null ? "" : ` in ${duration(next_in)}`) +
+    (last_failure === "" ? "" : `: ${last_failure}`);
 }
 
 function flowText({ flow }: LocationDevice): string {

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
+import type { Upkeep } from "../../src/registrar/upkeep.ts";
 import { callShape, locationShape } from "../../src/control/shapes.ts";
-import { duration } from "../../src/control/text.ts";
+import { duration, locationsText } from "../../src/control/text.ts";
 import type { CallRecord } from "../../src/silo/record.ts";
 import type { Aor, Contact } from "../../src/usrloc/model.ts";
 
@@ -62,8 +63,27 @@ test("X-04 a location shows times left and never a whole push token", () => {
     flowKey: "tcp|127.0.0.1:5060|192.0.2.7:40123",
   };
   aor.contacts.push(contact);
-  const location = locationShape(aor, 1000);
-  expect(location.upstream).toEqual({ state: "registered", expires_in: 60 });
+  const upkeep: Upkeep = {
+    refreshedBy: "push",
+    next: "refresh push",
+    nextMs: 4_000,
+    why: "because",
+    isAtRisk: true,
+    lastFailure: "it slept",
+    upstreamEndsMs: 61_000,
+  };
+  const upkeeps = { upkeepOf: () => upkeep, upkeepOfAor: () => ({ ...upkeep, nextMs: Infinity }) };
+  const location = locationShape(aor, upkeeps, 1000);
+  const refresh = { by: "push", next: "refresh push", next_in: 3, why: "because", last_failure: "it slept" } as const;
+  expect(location.upstream).toEqual({
+    state: "registered",
+    expires_in: 60,
+    at_risk: true,
+    refresh: { ...refresh, next_in: null },
+  });
+  expect(location.devices[0]).toMatchObject({ upstream_expires_in: 60, at_risk: true, refresh });
+  expect(locationsText([location])).toContain("AT RISK push in 3s: it slept");
+  expect(locationShape(aor, upkeeps, 61_000).upstream.state).toBe("lapsed");
   expect(location.devices[0]).toMatchObject({
     id: "d1",
     expires_in: 0,

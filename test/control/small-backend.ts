@@ -15,6 +15,8 @@ import {
   type TraceQuery,
 } from "../../src/control/backend.ts";
 
+const REFRESH = { by: "push" as const, next: "refresh push", next_in: 30, why: "no credentials", last_failure: "" };
+
 export class SmallBackend implements ControlBackend {
   ready: Readiness = { state: "ready", reason: "" };
   readonly table = new Map<string, HtableEntry>();
@@ -27,7 +29,7 @@ export class SmallBackend implements ControlBackend {
 
   readonly aors: Location[] = ["alice@example.org", "bob@example.org"].map((aor, i) => ({
     aor,
-    upstream: { state: "registered", expires_in: 3599 },
+    upstream: { state: "registered", expires_in: 3599, at_risk: false, refresh: REFRESH },
     devices: [{
       id: "d" + i,
       kind: "mobile",
@@ -43,6 +45,9 @@ export class SmallBackend implements ControlBackend {
         token_state: "valid",
         registered_at: "2026-01-02T03:04:05.678Z",
       },
+      upstream_expires_in: 3599,
+      at_risk: false,
+      refresh: REFRESH,
     }],
   }));
 
@@ -66,7 +71,18 @@ export class SmallBackend implements ControlBackend {
       version: "0.1.0",
       uptime: 61,
       pbx: null,
-      counts: { aors: 2, devices: 2, push_devices: 2, flows: 2, calls_open: 1, calls_held: 0, banned: 0 },
+      counts: {
+        aors: 2,
+        devices: 2,
+        push_devices: 2,
+        at_risk: 0,
+        upstream_failing: 0,
+        short_grants: 0,
+        flows: 2,
+        calls_open: 1,
+        calls_held: 0,
+        banned: 0,
+      },
       push: [],
       problems: [],
     };

@@ -324,8 +324,9 @@ describe("R-09 a PBX that does not take it", () => {
       expect(alarms[0]!.message).toContain(words);
       expect(alarms.length).toBeLessThanOrEqual(2);
       expect(rig.core.upstreamKeeper!.failing).toBe(1);
-      const { upstream: { state } } = { upstream: { state: rig.core.upstreamOf(rig.core.usrloc.find(AOR)!) } };
-      expect(state!.reason).toContain(words);
+      const upkeep = rig.core.upkeepOfAor(rig.core.usrloc.find(AOR)!)!;
+      expect(upkeep.lastFailure).toContain(words);
+      expect(upkeep.isAtRisk).toBe(true);
       expect(JSON.stringify(rig.logged)).not.toContain("wonder");
       // And back again.
       secondsToNext(rig);
@@ -424,7 +425,7 @@ describe("R-09 whom it is done for", () => {
     rig.close(phone);
     rig.pass(3_000_000);
     expect(rig.sent).toEqual([]);
-    expect(rig.core.upstreamOf(rig.core.usrloc.find(AOR)!)!.state).toBe("idle");
+    expect(rig.core.upkeepOfAor(rig.core.usrloc.find(AOR)!)!.next).toContain("no device can be reached or woken");
     const contact = rig.core.usrloc.find(AOR)!.contacts[0]!;
     contact.kind = "mobile";
     contact.push = { provider: "acme", param: "", prid: "t", tokenState: "unknown", registeredAtMs: rig.clock.nowMs };

@@ -1,0 +1,133 @@
+/**
+ * Who keeps a registration alive, what comes next and why, as people are told (R-09). Reads, changes nothing; must not
+ * know shapes of an API.
+ */
+import type { Binding } from "../usrloc/binding.ts";
+import type { Aor, Contact } from "../usrloc/model.ts";
+import type { MidRegistrar } from "./mid_registrar.ts";
+import { isAtRisk, isPushable } from "./refresh_push.ts";
+
+/** `latefork`: our own REGISTERs. `push`: the phone, which we wake for it. `phone`: the phone alone. */
+export type Refresher = "phone" | "latefork" | "push";
+
+/** What keeps one device (or, in mode `aor`, one AoR at the PBX) registered. */
+export interface Upkeep {
+  refreshedBy: Refresher;
+  /** What is done next, in words. */
+  next: string;
+  /** When, ms; Infinity: not planned. */
+  nextMs: number;
+  /** Why it is done by this one, in words. */
+  why: string;
+  /** It did not answer a refresh push, or it sleeps and nobody keeps the PBX's binding. */
+  isAtRisk: boolean;
+  /** What went wrong last, in words; empty: nothing since the last success. */
+  lastFailure: string;
+  /** When the PBX's binding it depends on ends, ms; 0: none, or not known. */
+  upstreamEndsMs: number;
+}
+
+/** @param mid null: registrar mode */
+export function deviceUpkeep(contact: Contact, mid: MidRegistrar | null, nowMs: number): Upkeep {
+  const binding = contact as Binding;
+  const upstreamEndsMs = mid?.upstreamEndsMs(binding) ?? 0;
+  const user = contact.aor.user;
+  const id = mid?.upstreamId(contact) ?? "";
+  const state = mid?.keeper.stateOf(id) ?? null;
+  const isOurs = mid !== null && state !== null && mid.keeper.isKeeping(user, id);
+  // The phone's own binding ends first or is all there is: only the phone can renew that.
+  const failed = pushFailure(binding);
+  const lastFailure = state !== null && state.reason !== "" ? state.reason : failed;
+  const base = { upstreamEndsMs, lastFailure };
+  if (isOurs) {
+    return {
+      ...base,
+      refreshedBy: "latefork",
+      next: state.state === "idle" ? "looked at again: no device can be reached or woken" : "our REGISTER to the PBX",
+      nextMs: state.nextMs,
+      why: mid.settings.trustsUs ? "pbx.trusts_us" : `pbx.credentials_file has ${user}`,
+      isAtRisk: isAtRisk(binding) || (upstreamEndsMs > 0 && upstreamEndsMs <= nowMs),
+    };
+  }
+  const isLapsed = upstreamEndsMs > 0 && upstreamEndsMs <= nowMs;
+  if (isPushable(contact)) {
+    return {
+      ...base,
+      refreshedBy: "push",
+      next: binding.refreshTries === 0 ? "refresh push" : `refresh push ${binding.refreshTries + 1}`,
+      nextMs: binding.refreshAtMs,
+      why: whyNotWe(mid, user, state !== null) + "its phone is woken to refresh by itself",
+      isAtRisk: isAtRisk(binding) || isLapsed,
+    };
+  }
+  return {
+    ...base,
+    refreshedBy: "phone",
+    next: "the phone's own REGISTER, or the end",
+    nextMs: Math.min(contact.expiresAtMs, upstreamEndsMs || Infinity),
+    why: whyNotWe(mid, user, state !== null) + whyNoPush(contact),
+    isAtRisk: isLapsed,
+  };
+}
+
+/** What keeps the PBX's binding of an AoR: that of the device that does most for it. */
+export function aorUpkeep(aor: Aor, mid: MidRegistrar | null, nowMs: number): Upkeep | null {
+  let best: Upkeep | null = null;
+  for (const contact of aor.contacts) {
+    const upkeep = deviceUpkeep(contact, mid, nowMs);
+    if (best === null || WEIGHT[upkeep.refreshedBy] > WEIGHT[best.refreshedBy]) best = upkeep;
+  }
+  return best;
+}
+
+/** AoRs by what is known of their binding at the PBX, the worst word that fits each. */
+export type UpstreamState = "none" | "registered" | "removed" | "lapsed" | "at_risk" | "failing";
+
+/** How many AoRs there are in each state; every state is listed. */
+export function upstreamStates(
+  aors: Iterable<Aor>,
+  mid: MidRegistrar | null,
+  nowMs: number,
+): Map<UpstreamState, number> {
+  const counts = new Map<UpstreamState, number>();
+  for (const state of ["registered", "none", "removed", "lapsed", "at_risk", "failing"] as const) counts.set(state, 0);
+  for (const aor of aors) {
+    const state = upstreamState(aor, mid, nowMs);
+    counts.set(state, counts.get(state)! + 1);
+  }
+  return counts;
+}
+
+function upstreamState(aor: Aor, mid: MidRegistrar | null, nowMs: number): UpstreamState {
+  const { state, expiresAtMs } = aor.upstream;
+  if (
+    mid !== null && aor.contacts.some((contact) => mid.keeper.stateOf(mid.upstreamId(contact))?.state === "failing")
+  ) {
+    return "failing";
+  }
+  if (state === "registered" && expiresAtMs <= nowMs) return "lapsed";
+  return aor.contacts.some((contact) => isAtRisk(contact as Binding)) ? "at_risk" : state;
+}
+
+const WEIGHT: Record<Refresher, number> = { phone: 0, push: 1, latefork: 2 };
+
+function pushFailure(binding: Binding): string {
+  if (binding.push?.tokenState === "dead") return "its push token is dead";
+  const tries = Math.max(0, binding.refreshTries - 1);
+  return tries === 0
+    ? ""
+    : tries === 1
+    ? "a refresh push was not answered"
+    : `${tries} refresh pushes were not answered`;
+}
+
+function whyNotWe(mid: MidRegistrar | null, user: string, wasTried: boolean): string {
+  if (mid === null) return "";
+  if (mid.mode === "mirror") return "mode mirror leaves it to the phones: ";
+  return wasTried ? "the PBX refuses our own REGISTER: " : `no credentials for ${user} at the PBX: `;
+}
+
+function whyNoPush(contact: Contact): string {
+  if (contact.push === null) return "it has no push token";
+  return contact.push.tokenState === "dead" ? "its push token is dead" : "it is a desk phone";
+}

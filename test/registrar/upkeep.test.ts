@@ -1,0 +1,114 @@
+import { expect, test } from "bun:test";
+import { accepted, answer, register, registered, Rig, type RigOptions } from "./rig.ts";
+
+const AOR = "alice@example.org";
+const PUSHABLE = "<sip:alice@192.0.2.7:5060;pn-provider=acme;pn-prid=tok>";
+const CREDENTIALS = { credentials: new Map([["alice", { username: "alice", password: "wonder", ha1s: [] }]]) };
+
+function asleep(options: RigOptions, contact = PUSHABLE): Rig {
+  const rig = new Rig(options);
+  const phone = rig.phone("192.0.2.7", 40_000, "tcp");
+  registered(rig, phone, { contacts: [contact], expires: 3600 });
+  rig.close(phone);
+  return rig;
+}
+
+function untilAsked(rig: Rig): void {
+  while (rig.sent.length === 0) rig.pass(Math.max(1, rig.core.nextMs - rig.clock.nowMs));
+}
+
+function states(rig: Rig): Record<string, number> {
+  return Object.fromEntries([...rig.core.upstreamStates()].filter(([, count]) => count > 0));
+}
+
+const cases: [name: string, options: RigOptions, contact: string, by: string, next: string, why: string][] = [
+  ["credentials", { secrets: CREDENTIALS }, PUSHABLE, "latefork", "our REGISTER", "pbx.credentials_file has alice"],
+  ["trust", { pbx: { trusts_us: true } }, PUSHABLE, "latefork", "our REGISTER", "pbx.trusts_us"],
+  ["a token alone", {}, PUSHABLE, "push", "refresh push", "no credentials for alice at the PBX: its phone is woken"],
+  ["mirror", { pbx: { mode: "mirror" } }, PUSHABLE, "push", "refresh push", "mode mirror leaves it to the phones"],
+  ["neither", {}, "<sip:alice@192.0.2.7>", "phone", "the phone's own REGISTER", "it has no push token"],
+];
+for (const [name, options, contact, by, next, why] of cases) {
+  test(`R-09 with ${name} it is told who refreshes, what comes next, when and why`, () => {
+    const rig = asleep(options, contact);
+    const upkeep = rig.core.upkeepOf(rig.core.usrloc.find(AOR)!.contacts[0]!);
+    expect(upkeep).toMatchObject({ refreshedBy: by, isAtRisk: false, lastFailure: "" });
+    expect(upkeep.next).toContain(next);
+    expect(upkeep.why).toContain(why);
+    expect(upkeep.nextMs).toBeGreaterThan(rig.clock.nowMs + 2_000_000);
+    expect(upkeep.upstreamEndsMs).toBe(rig.clock.nowMs + 3_600_000);
+    expect(rig.core.upkeepOfAor(rig.core.usrloc.find(AOR)!)).toEqual(upkeep);
+    expect(states(rig)).toEqual({ registered: 1 });
+  });
+}
+
+test("R-09 a refresh push that was not answered, a refresh that failed, a binding that lapsed: told, and counted", () => {
+  const pushed = asleep({});
+  pushed.pass(3_490_000);
+  const [contact] = pushed.core.usrloc.find(AOR)!.contacts;
+  expect(pushed.core.upkeepOf(contact!)).toMatchObject({
+    isAtRisk: true,
+    lastFailure: "a refresh push was not answered",
+    next: "refresh push 3",
+  });
+  expect(states(pushed)).toEqual({ at_risk: 1 });
+
+  const failing = asleep({ pbx: { trusts_us: true } });
+  failing.pass(2_600_000);
+  untilAsked(failing);
+  failing.fromPbx(answer(failing.one(failing.pbx), "403 Forbidden"));
+  expect(failing.core.upkeepOf(failing.core.usrloc.find(AOR)!.contacts[0]!)).toMatchObject({
+    refreshedBy: "push",
+    why: "the PBX refuses our own REGISTER: its phone is woken to refresh by itself",
+    lastFailure: "the PBX answered 403",
+  });
+  expect(states(failing)).toEqual({ failing: 1 });
+
+  const lapsed = asleep({}, "<sip:alice@192.0.2.7>");
+  lapsed.pass(1);
+  const other = lapsed.phone("192.0.2.8");
+  lapsed.receive(other, register(other, { expires: 3600 }));
+  lapsed.fromPbx(accepted(lapsed.one(lapsed.pbx)).replace(/;expires=\d+/, ";expires=60"));
+  lapsed.pass(61_000);
+  expect(lapsed.core.upkeepOf(lapsed.core.usrloc.find(AOR)!.contacts[0]!).isAtRisk).toBe(true);
+  expect(states(lapsed)).toEqual({ lapsed: 1 });
+});
+
+test("R-09 registrar mode: there is no PBX to keep", () => {
+  const rig = new Rig({ pbx: false, trust: ["192.0.2.0/24"] });
+  const phone = rig.phone("192.0.2.7", 40_000, "tcp");
+  rig.receive(phone, register(phone, { contacts: [PUSHABLE], expires: 3600 }));
+  const upkeep = rig.core.upkeepOf(rig.core.usrloc.find(AOR)!.contacts[0]!);
+  expect(upkeep).toMatchObject({
+    refreshedBy: "push",
+    why: "its phone is woken to refresh by itself",
+    upstreamEndsMs: 0,
+  });
+  expect(states(rig)).toEqual({ none: 1 });
+});
+
+test("R-09 a device set by hand is registered at the PBX where that is ours to do", () => {
+  const rig = new Rig({ pbx: { trusts_us: true } });
+  const flow = rig.phone("192.0.2.7");
+  const aor = rig.core.usrloc.ensure(AOR, "alice", "example.org", rig.core.aorId(AOR));
+  const saved = rig.core.usrloc.save(aor, null, "desk1", {
+    uri: "sip:alice@192.0.2.7",
+    params: "",
+    instance: "",
+    regId: 0,
+    q: 1000,
+    callId: "",
+    cseq: 0,
+    expiresAtMs: rig.clock.nowMs + 1e9,
+    registeredAtMs: rig.clock.nowMs,
+    path: "",
+    userAgent: "",
+    kind: "desk",
+    push: null,
+    flowKey: flow.key,
+  }, flow);
+  rig.core.deviceSet(saved);
+  untilAsked(rig);
+  rig.fromPbx(accepted(rig.one(rig.pbx)));
+  expect(aor.upstream).toMatchObject({ state: "registered", expiresAtMs: rig.clock.nowMs + 3_600_000 });
+});
