@@ -204,6 +204,13 @@ describe("F-02 headers are read as RFC 3261 §7.3 spells them", () => {
     ]);
   });
 
+  test("a value is compared without cutting it out", () => {
+    const message = parsed(invite(["User-Agent:  Phone \t", "Supported:"]));
+    expect(["Phone", "Phon", "Phones", "phone", ""].map((text) => message.isValue(USER_AGENT, text)))
+      .toEqual([true, false, false, false, false]);
+    expect([message.isValue(SUPPORTED, ""), message.isValue(CONTACT, "")]).toEqual([true, false]);
+  });
+
   test("the method of CSeq is its own word", () => {
     expect(parsed(response("200 OK", ["CSeq: 1 BYE"])).cseqMethod).toBe("BYE");
     for (const method of ["INVITEX", "INVIT", "invite"]) {
