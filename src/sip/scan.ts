@@ -192,5 +192,6 @@ export function digits(text: string, start: number, end: number, max: number): n
 
 /** A copy that does not keep its parent string alive: whatever is stored longer than its message goes through here. */
 export function detached(text: string): string {
-  return text.length === 0 ? "" : (" " + text).slice(1);
+  // A join copies. JavaScriptCore sees through `(" " + text).slice(1)`, and the piece stays a piece of its message.
+  return text.length === 0 ? "" : ["", text].join("");
 }

@@ -1,3 +1,4 @@
+import { heapStats } from "bun:jsc";
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import * as scan from "../../src/sip/scan.ts";
@@ -138,6 +139,24 @@ test("F-08 numbers are digits up to a bound, never wrapped", () => {
 
 test("a detached copy is the same text", () => {
   fc.assert(fc.property(fc.string({ unit: "binary" }), (text) => expect(scan.detached(text)).toBe(text)));
+});
+
+test("X-06 a detached copy lets go of the message it was cut from", () => {
+  const heldBytes = (keep: (text: string) => string): number => {
+    const kept: string[] = [];
+    Bun.gc(true);
+    const before = heapStats().extraMemorySize;
+    for (let i = 0; i < 200; i++) {
+      const message = Buffer.alloc(60_000, 120).toString("latin1");
+      kept.push(keep(message.slice(100 + i, 140 + i)));
+    }
+    Bun.gc(true);
+    const held = heapStats().extraMemorySize - before;
+    expect(kept.every((text) => text.length === 40)).toBe(true);
+    return held;
+  };
+  expect(heldBytes((text) => text)).toBeGreaterThan(10_000_000);
+  expect(heldBytes(scan.detached)).toBeLessThan(1_000_000);
 });
 
 test("F-08 no text makes a scan throw, leave its bounds, or stand still", () => {
