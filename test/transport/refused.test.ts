@@ -1,0 +1,38 @@
+import { expect, test } from "bun:test";
+import { request, Rig, TcpPeer, udpPeer } from "./rig.ts";
+
+const REFUSED = "127.0.0.9";
+const PING = "\r\n\r\n";
+
+test("X-02 a refused source gets no connection, others do", async () => {
+  using rig = await Rig.start(["tcp://127.0.0.1"], { isRefused: (address) => address === REFUSED });
+  using refused = await TcpPeer.connect(rig.listener.port, "127.0.0.1", REFUSED);
+  await refused.ended;
+  using heard = await TcpPeer.connect(rig.listener.port, "127.0.0.1", "127.0.0.8");
+  heard.write(request("1"));
+  expect((await rig.messages.next()).flow.remoteAddress).toBe("127.0.0.8");
+  expect(rig.transports.counts.refusedSources).toBe(1);
+});
+
+test("X-02 a refused source gets no answer to keepalives over UDP, others do", async () => {
+  using rig = await Rig.start(["udp://127.0.0.1"], { isRefused: (address) => address === REFUSED });
+  using refused = await udpPeer(REFUSED);
+  using heard = await udpPeer("127.0.0.8");
+  refused.send(PING, rig.listener.port, "127.0.0.1");
+  heard.send(PING, rig.listener.port, "127.0.0.1");
+  await heard.inbox.next();
+  expect(refused.inbox.all).toEqual([]);
+});
+
+test("X-02 a flow is a phone's as long as it is pinned", async () => {
+  using rig = await Rig.start(["udp://127.0.0.1"]);
+  using peer = await udpPeer();
+  peer.send(request("1"), rig.listener.port, "127.0.0.1");
+  const { flow } = await rig.messages.next();
+  const { transports } = rig;
+  expect(transports.isPinned(flow)).toBe(false);
+  transports.pin(flow);
+  expect(transports.isPinned(flow)).toBe(true);
+  transports.unpin(flow);
+  expect(transports.isPinned(flow)).toBe(false);
+});
