@@ -19,6 +19,11 @@ export class DeviceLeg {
     readonly party: string,
   ) {}
 
+  /** True while the device rings or is being woken. */
+  get isInvolved(): boolean {
+    return (this.branch !== null && this.branch.isLive) || (this.wake !== null && this.wake.isPending);
+  }
+
   /**
    * What a REGISTER of this device over `contact.flow` means for the call (W-05).
    * `add`: it gets a branch. `replace`: its branch is on another flow and has not rung. `none`: why not, in words.

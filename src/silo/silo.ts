@@ -8,12 +8,12 @@ import type { Lingering } from "../transaction/deadline.ts";
 import type { Transactions } from "../transaction/table.ts";
 import type { Aor, Contact } from "../usrloc/model.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
-import { Call, type CallHome } from "./call.ts";
+import { Call, type CallOwner } from "./call.ts";
 import type { CallRecord } from "./record.ts";
 import type { PushResult, SiloPort, SiloSettings } from "./settings.ts";
 import type { Wake } from "./wake.ts";
 
-export class Silo implements CallHome {
+export class Silo implements CallOwner {
   router!: Router;
   private readonly open = new Map<string, Set<Call>>();
   private readonly ended = new Map<string, Set<Call>>();

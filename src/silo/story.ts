@@ -1,6 +1,6 @@
 /**
- * What a call leaves behind for people (W-22): the record, its timeline, and the columns of the ladder. Decides nothing
- * about the call.
+ * What a call leaves behind for people (W-22): the record, its timeline, and the columns of the ladder. Says what
+ * happened, in the words of the ladder; decides nothing about the call.
  */
 import type { Branch } from "../proxy/branch.ts";
 import type { Clock } from "../sip/clock.ts";
@@ -9,7 +9,8 @@ import { detached } from "../sip/scan.ts";
 import type { Aor } from "../usrloc/model.ts";
 import type { DeviceLeg } from "./device_leg.ts";
 import type { CallRecord, TimelineEntry } from "./record.ts";
-import { callerText } from "./words.ts";
+import type { PushResult } from "./settings.ts";
+import { callerText, type Ending, outcomeWords, resultOf, seconds } from "./words.ts";
 
 /** Our own column. */
 export const HUB = "latefork";
@@ -46,6 +47,75 @@ export class Story {
     this.record.timeline.push({ tMs: this.clock.nowMs - this.record.startedAtMs, ...entry });
   }
 
+  /** A response that goes to the calling side. */
+  toCaller(status: number, note?: string): void {
+    this.note({ event: "response", from: HUB, to: this.callerParty, label: String(status), note, status });
+  }
+
+  /** The caller's CANCEL. */
+  callerCancelled(): void {
+    this.note({ event: "cancel", from: this.callerParty, to: HUB, label: "CANCEL", note: "caller gave up" });
+  }
+
+  branch(leg: DeviceLeg, label: "INVITE" | "INVITE (late)" | "INVITE, CANCEL", note?: string): void {
+    this.note({ event: "branch", device: leg.id, from: HUB, to: leg.party, label, note });
+  }
+
+  /** A response of a phone. */
+  response(leg: DeviceLeg, status: number, note?: string): void {
+    this.note({ event: "response", device: leg.id, from: leg.party, to: HUB, label: String(status), note, status });
+  }
+
+  /** A branch that failed without a word of its phone. */
+  noResponse(leg: DeviceLeg, status: number): void {
+    const why = status === 408 ? "no answer from the phone" : "its connection is gone";
+    this.note({ event: "response", device: leg.id, label: String(status), note: `${leg.party}: ${why}`, status });
+  }
+
+  register(leg: DeviceLeg, note: string): void {
+    this.note({ event: "register", device: leg.id, from: leg.party, to: HUB, label: "REGISTER", note });
+  }
+
+  push(leg: DeviceLeg, provider: string, label: "push call" | "push cancel", note: string): void {
+    this.note({ event: "push", device: leg.id, from: HUB, to: this.pushParty(provider), label, note });
+  }
+
+  pushResult(leg: DeviceLeg, provider: string, { outcome, status, ms, reason }: PushResult): void {
+    const isAccepted = outcome === "accepted";
+    this.note({
+      event: "push_result",
+      device: leg.id,
+      from: this.pushParty(provider),
+      to: HUB,
+      label: isAccepted || status === 0 ? outcome : `${outcome} ${status}`,
+      note: isAccepted ? `${Math.round(ms)} ms` : reason,
+      status,
+    });
+  }
+
+  /** The call is over: how, in the record, and what that meant for every device. */
+  end(status: number, answeredBy: Branch | null, legs: ReadonlyMap<string, DeviceLeg>, ending: Ending): void {
+    const { record } = this;
+    const elapsedMs = this.clock.nowMs - record.startedAtMs;
+    record.state = "ended";
+    record.status = status;
+    record.endedAtMs = this.clock.nowMs;
+    if (answeredBy !== null) {
+      record.result = "answered";
+      record.outcome = `answered by ${this.partyOf(answeredBy, legs)} after ${seconds(elapsedMs)}`;
+    } else {
+      record.result = ending.isTimedOut && !ending.isCancelled ? "timeout" : resultOf(status, ending.isCancelled);
+      record.outcome = outcomeWords([...legs.values()], record, elapsedMs, ending);
+    }
+    const why = answeredBy === null ? undefined : "completed elsewhere";
+    for (const leg of legs.values()) {
+      if (leg.branch === null || leg.branch === answeredBy || leg.branch.state !== "cancelled") continue;
+      this.note({ event: "cancel", device: leg.id, from: HUB, to: leg.party, label: "CANCEL", note: why });
+    }
+    if (answeredBy === null) this.toCaller(status);
+    this.note({ event: "end", note: record.outcome, status });
+  }
+
   /** A request of the dialog, both ways over us; `party` is the device. */
   noteDialog(method: string, party: string, isFromCaller: boolean): void {
     const event = method === "ACK" ? "ack" : method === "BYE" ? "bye" : null;
@@ -61,18 +131,6 @@ export class Story {
     const pushAt = parties.findIndex((other) => other.startsWith("push "));
     if (pushAt < 0) parties.push(party);
     else parties.splice(pushAt, 0, party);
-  }
-
-  /** The column of a push service, made on first use. */
-  pushParty(provider: string): string {
-    const party = "push " + provider;
-    if (!this.record.parties.includes(party)) this.record.parties.push(party);
-    return party;
-  }
-
-  /** The column of a branch's device. */
-  partyOf(branch: Branch, legs: ReadonlyMap<string, DeviceLeg>): string {
-    return legs.get(branch.target.contactId)?.party ?? branch.target.contactId;
   }
 
   /** Brings branches and wakes of the record up to date. */
@@ -98,5 +156,17 @@ export class Story {
         reason: wake.reason,
       });
     }
+  }
+
+  /** The column of a push service, made on first use. */
+  private pushParty(provider: string): string {
+    const party = "push " + provider;
+    if (!this.record.parties.includes(party)) this.record.parties.push(party);
+    return party;
+  }
+
+  /** The column of a branch's device. */
+  private partyOf(branch: Branch, legs: ReadonlyMap<string, DeviceLeg>): string {
+    return legs.get(branch.target.contactId)?.party ?? branch.target.contactId;
   }
 }

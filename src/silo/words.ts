@@ -2,8 +2,20 @@
 import type { Message } from "../sip/message.ts";
 import { detached, unquote } from "../sip/scan.ts";
 import { withoutTag } from "../sip/name_addr.ts";
+import type { Contact } from "../usrloc/model.ts";
+import type { Reachability } from "../usrloc/usrloc.ts";
 import type { DeviceLeg } from "./device_leg.ts";
 import type { CallRecord, CallResult } from "./record.ts";
+
+/** Why a call came to its end, where it was not a phone's word that ended it. */
+export interface Ending {
+  /** The caller gave up. */
+  isCancelled: boolean;
+  /** `wake.ring_timeout` ran out. */
+  isTimedOut: boolean;
+  /** Somebody's own words for it, or empty. */
+  reason: string;
+}
 
 /** From of the INVITE, without tag, not keeping the message alive. */
 export function callerText(request: Message): string {
@@ -38,12 +50,21 @@ export function resultOf(status: number, isCancelled: boolean): CallResult {
   return "failed";
 }
 
-/** How a call without an answer ended, with its final status. `reason`: somebody's own words for it, or empty. */
+/** Why a device is pushed at the start of a call. */
+export function whyWoken(contact: Contact, reach: Reachability, nowMs: number): string {
+  const flow = contact.flow;
+  if (reach === "lost" || flow === null) {
+    return `no connection, last registered ${ago(nowMs - contact.registeredAtMs)} ago`;
+  }
+  return flow.lastHeardMs === 0 ? "not heard of since the restart" : `silent for ${ago(nowMs - flow.lastHeardMs)}`;
+}
+
+/** How a call without an answer ended, with its final status. */
 export function outcomeWords(
   legs: readonly DeviceLeg[],
   { status, result }: CallRecord,
   elapsedMs: number,
-  { isCancelled, reason }: { isCancelled: boolean; reason: string },
+  { isCancelled, reason }: Ending,
 ): string {
   const after = ` after ${seconds(elapsedMs)}`;
   if (reason !== "") return `${reason} (${status})`;

@@ -1,0 +1,85 @@
+/**
+ * What a call that is over still owes the devices it woke: a cancel push (P-06), or INVITE and CANCEL when they come
+ * too late (W-13). Knows how the call ended from its record alone.
+ */
+import type { Contact } from "../usrloc/model.ts";
+import type { CallHome } from "./call_home.ts";
+import type { DeviceLeg } from "./device_leg.ts";
+import type { Legs } from "./legs.ts";
+import type { CallRecord, CallResult } from "./record.ts";
+import type { PushOrder } from "./settings.ts";
+import type { Wakes } from "./wakes.ts";
+
+export class AfterEnd {
+  /** Devices that registered between the caller's CANCEL (or a 6xx) and the final response. */
+  private readonly latecomers = new Set<string>();
+
+  constructor(
+    private readonly home: CallHome,
+    private readonly legs: Legs,
+    private readonly wakes: Wakes,
+    private readonly record: CallRecord,
+  ) {}
+
+  /** The 100 ms between CANCEL and 487: the device is as late as after the end, and is dealt with then. */
+  registeredWhileEnding(contact: Contact): void {
+    this.latecomers.add(contact.id);
+  }
+
+  /** The final response went, and the record says how it ended. */
+  run(): void {
+    for (const leg of this.legs.all.values()) this.release(leg);
+    for (const id of this.latecomers) {
+      const contact = this.home.usrloc.contact(id);
+      if (contact !== undefined) this.deviceRegistered(contact);
+    }
+  }
+
+  /**
+   * A device woken for this call registers after its end (W-13): it gets INVITE and CANCEL, so that its app can close
+   * the call it had to show.
+   */
+  deviceRegistered(contact: Contact): void {
+    const { delayedCancel } = this.home.settings;
+    const leg = this.legs.find(contact.id);
+    if (leg === undefined || leg.hasTakenPart || leg.wake === null || !leg.wake.wasSent) return;
+    if (contact.flow === null || contact.flow.state === "closed") return;
+    if (delayedCancel === "false" || (delayedCancel === "auto" && !isVoipToken(contact))) return;
+    this.legs.inviteAndCancel(leg, contact, contact.flow);
+  }
+
+  private release(leg: DeviceLeg): void {
+    const { wake } = leg;
+    if (wake === null) return;
+    if (wake.state === "hedged") return this.wakes.dropHedge(leg);
+    if (!wake.isPending) return;
+    const isAnswered = this.record.result === "answered";
+    this.wakes.end(wake, "cancelled", isAnswered ? "answered elsewhere" : "the call ended first");
+    if (leg.hasTakenPart) return;
+    const contact = this.home.usrloc.contact(leg.id);
+    // P-06: iOS must get no VoIP push for a call that no longer is.
+    if (contact === undefined || contact.push === null || isVoipToken(contact)) return;
+    this.wakes.pushCancel(leg, contact, cancelReason(this.record.result));
+  }
+}
+
+function cancelReason(result: CallResult | ""): NonNullable<PushOrder["reason"]> {
+  switch (result) {
+    case "answered":
+      return "answered_elsewhere";
+    case "cancelled":
+      return "caller_gave_up";
+    case "declined":
+      return "declined";
+    default:
+      return "timeout";
+  }
+}
+
+/** An APNs token that makes iOS show a call for each push: as RFC 8599 says it, or with a token of each kind. */
+function isVoipToken(contact: Contact): boolean {
+  const push = contact.push;
+  if (push === null || !push.provider.startsWith("apns")) return false;
+  if (push.prid.includes(":")) return push.prid.split("&").some((token) => token.endsWith(":voip"));
+  return /\.(?:voip|voip&remote|remote&voip)(?:\.(?:dev|prod))?$/.test(push.param);
+}

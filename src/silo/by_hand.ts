@@ -1,0 +1,62 @@
+/** Branches that people add and take out through the control port (W-18). Decides nothing by itself. */
+import type { Fork } from "../proxy/fork.ts";
+import type { Flow } from "../sip/flow.ts";
+import type { Contact } from "../usrloc/model.ts";
+import type { DeviceLeg } from "./device_leg.ts";
+import type { Legs } from "./legs.ts";
+import { HUB, type Story } from "./story.ts";
+import type { HeldCall, Wakes } from "./wakes.ts";
+
+export class ByHand {
+  constructor(
+    private readonly fork: Fork,
+    private readonly legs: Legs,
+    private readonly wakes: Wakes,
+    private readonly story: Story,
+    private readonly call: HeldCall,
+  ) {}
+
+  /**
+   * One more branch, over the device's flow.
+   * @returns false if the call is ending or full, or the device has no connection, has a live branch, or declined
+   */
+  appendDevice(contact: Contact): boolean {
+    if (!this.fork.isOpen || contact.flow === null || contact.flow.state === "closed") return false;
+    if (!this.legs.hasPlaceFor(contact.id)) return false;
+    const leg = this.legs.ensure(contact.id);
+    if (isServed(leg) || leg.hasDeclined) return false;
+    if (leg.wake !== null && leg.wake.isPending) this.wakes.end(leg.wake, "cancelled", "branch added by hand");
+    this.legs.invite(leg, contact, contact.flow, true);
+    this.call.settle();
+    return true;
+  }
+
+  /**
+   * A branch to an address that is no registered device. `token` routes the dialog back to it.
+   * @returns false if the call is ending, full, or has a live branch to that address
+   */
+  appendAddress(uri: string, flow: Flow, token: string): boolean {
+    if (!this.fork.isOpen || !this.legs.hasPlaceFor(uri)) return false;
+    const leg = this.legs.ensure(uri);
+    if (isServed(leg)) return false;
+    leg.hasTakenPart = true;
+    this.story.branch(leg, "INVITE (late)", "added by hand");
+    leg.branch = this.fork.addBranch({ uri, flow, route: "", token, contactId: uri }, true);
+    this.call.settle();
+    return true;
+  }
+
+  /** Takes a branch out, by its number from 1; false if there is no such live branch. */
+  removeBranch(number: number): boolean {
+    const branch = this.fork.branches[number - 1];
+    if (branch === undefined || !branch.isLive) return false;
+    const to = this.legs.find(branch.target.contactId)?.party;
+    this.story.note({ event: "cancel", from: HUB, to, label: "CANCEL", note: "removed by hand" });
+    this.fork.dropBranch(branch);
+    return true;
+  }
+}
+
+function isServed({ branch }: DeviceLeg): boolean {
+  return branch !== null && (branch.isLive || branch.state === "answered");
+}

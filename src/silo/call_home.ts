@@ -1,0 +1,13 @@
+/** What a call and its parts need of the silo they live in. */
+import type { Router } from "../proxy/router.ts";
+import type { Transactions } from "../transaction/table.ts";
+import type { Usrloc } from "../usrloc/usrloc.ts";
+import type { SiloPort, SiloSettings } from "./settings.ts";
+
+export interface CallHome {
+  readonly port: SiloPort;
+  readonly table: Transactions;
+  readonly usrloc: Usrloc;
+  readonly router: Router;
+  readonly settings: SiloSettings;
+}

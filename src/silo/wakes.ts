@@ -1,0 +1,165 @@
+/**
+ * The wakes of one call: when a device is pushed, what is pushed, and how each wake ends (W-02, W-03, W-07). Knows no
+ * branches: who is asked again, and when the call ends, is the call's own business.
+ */
+import type { Fork } from "../proxy/fork.ts";
+import { detached } from "../sip/scan.ts";
+import type { Contact } from "../usrloc/model.ts";
+import type { CallHome } from "./call_home.ts";
+import type { DeviceLeg } from "./device_leg.ts";
+import type { Legs } from "./legs.ts";
+import type { PushOrder, PushResult } from "./settings.ts";
+import type { Story } from "./story.ts";
+import { Wake, type WakeOwner } from "./wake.ts";
+import { callerName, seconds } from "./words.ts";
+
+/** The call, as its wakes hold it open. */
+export interface HeldCall {
+  /** Before the push goes. */
+  onWakeStarted(wake: Wake): void;
+  /** A wake ended, or may have: see whether the call is to go on. */
+  settle(): void;
+}
+
+export class Wakes implements WakeOwner {
+  private readonly fromUri: string;
+  private readonly fromName: string;
+
+  constructor(
+    private readonly home: CallHome,
+    private readonly fork: Fork,
+    private readonly legs: Legs,
+    private readonly story: Story,
+    private readonly call: HeldCall,
+  ) {
+    this.fromUri = detached(fork.request.from.uriText);
+    this.fromName = callerName(fork.request);
+  }
+
+  /** W-03: a live flow may lead to a frozen app; if nothing is heard of it, a push goes too. */
+  hedge(leg: DeviceLeg, contact: Contact): void {
+    const { hedgeMs } = this.home.settings;
+    if (hedgeMs === 0) return this.start(leg, contact, "hedge");
+    leg.wake = new Wake(this, this.home.port.token(16), contact.id);
+    this.home.table.schedule.deadlines.set(leg.wake, this.nowMs + hedgeMs);
+  }
+
+  /** It was heard of: no push is needed. */
+  dropHedge(leg: DeviceLeg): void {
+    if (leg.wake === null || leg.wake.state !== "hedged") return;
+    this.home.table.schedule.deadlines.cancel(leg.wake);
+    leg.wake = null;
+  }
+
+  /** Sends the push of a device, once per call (P-07); nothing if it cannot be pushed or has declined. */
+  start(leg: DeviceLeg, contact: Contact, why: string): void {
+    const push = contact.push;
+    if (push === null || push.tokenState === "dead" || leg.wake?.wasSent || leg.hasDeclined) return;
+    const wake = leg.wake ?? new Wake(this, this.home.port.token(16), contact.id);
+    leg.wake = wake;
+    wake.state = "waiting";
+    wake.sentAtMs = this.nowMs;
+    this.home.table.schedule.deadlines.set(wake, this.nowMs + this.home.settings.windowMs);
+    this.call.onWakeStarted(wake);
+    this.story.push(leg, push.provider, "push call", why);
+    this.home.port.push(this.pushOrder(contact, wake.uuid, "call"));
+    this.sendProgress();
+  }
+
+  end(wake: Wake, state: "registered" | "refused" | "expired" | "cancelled", reason: string): void {
+    wake.state = state;
+    wake.reason = reason;
+    this.home.table.schedule.deadlines.cancel(wake);
+    // A push that is still being tried would wake a device that is awake, or for nothing.
+    if (wake.pushMs === null) this.home.port.cancelPush(wake.uuid);
+  }
+
+  /** P-06: the app shows a call that no longer is. */
+  pushCancel(leg: DeviceLeg, contact: Contact, reason: NonNullable<PushOrder["reason"]>): void {
+    this.story.push(leg, contact.push!.provider, "push cancel", reason.replaceAll("_", " "));
+    this.home.port.push(this.pushOrder(contact, this.home.port.token(16), "cancel", reason));
+  }
+
+  /**
+   * The device registered: nothing is left to wait for.
+   * @returns what there is to say about it; empty: it was not being woken
+   */
+  deviceRegistered(leg: DeviceLeg): string {
+    this.dropHedge(leg);
+    const wake = leg.wake;
+    if (wake === null || !wake.isPending) return "";
+    wake.wakeMs = this.nowMs - wake.sentAtMs;
+    const note = `woke after ${seconds(wake.wakeMs)}`;
+    this.home.port.measure("wake_seconds", wake.wakeMs / 1000);
+    this.end(wake, "registered", note);
+    return note;
+  }
+
+  /** A contact left usrloc: nobody will register for it. */
+  deviceRemoved(contact: Contact): void {
+    const wake = this.legs.find(contact.id)?.wake;
+    if (wake === undefined || wake === null || !wake.isPending) return;
+    this.end(wake, "refused", "device is no longer registered");
+    this.call.settle();
+  }
+
+  /** The relay's verdict about a push of this call. */
+  pushResult(wake: Wake, result: PushResult): void {
+    const leg = this.legs.find(wake.contactId);
+    if (leg === undefined) return;
+    wake.pushMs = result.ms;
+    this.story.pushResult(leg, this.home.usrloc.contact(wake.contactId)?.push?.provider ?? "", result);
+    if (result.outcome === "accepted") wake.isAccepted = true;
+    else if (wake.isPending && result.outcome !== "failed") {
+      this.end(wake, "refused", result.reason);
+      this.call.settle();
+    } else wake.reason = result.reason;
+  }
+
+  onHedgeDue(wake: Wake): void {
+    const leg = this.legs.find(wake.contactId);
+    const contact = this.home.usrloc.contact(wake.contactId);
+    if (leg === undefined || contact === undefined || !this.fork.isOpen) return;
+    this.start(leg, contact, `no answer within ${this.home.settings.hedgeMs} ms`);
+  }
+
+  onWindowOver(wake: Wake): void {
+    this.end(wake, "expired", `did not register within ${seconds(this.home.settings.windowMs)}`);
+    const party = this.legs.find(wake.contactId)?.party ?? "";
+    this.story.note({ event: "wake_end", device: wake.contactId, note: `${party} did not wake up` });
+    this.call.settle();
+  }
+
+  /** Early answer while waking (W-09): once, and only if no phone speaks for itself. */
+  private sendProgress(): void {
+    const { progress } = this.home.settings;
+    const { server } = this.fork;
+    if (progress === "none" || !this.fork.isOpen || server.status > 100) return;
+    server.respond(Number(progress));
+    this.story.toCaller(Number(progress), "while waking");
+  }
+
+  private pushOrder(contact: Contact, uuid: string, event: "call" | "cancel", reason?: PushOrder["reason"]): PushOrder {
+    const push = contact.push!;
+    const { record } = this.story;
+    return {
+      uuid,
+      event,
+      provider: push.provider,
+      param: push.param,
+      prid: push.prid,
+      aor: record.aor,
+      device: contact.id,
+      callId: record.callId,
+      fromUri: this.fromUri,
+      fromName: this.fromName,
+      toUri: record.to,
+      ttlMs: this.home.settings.windowMs,
+      reason,
+    };
+  }
+
+  private get nowMs(): number {
+    return this.home.table.schedule.clock.nowMs;
+  }
+}
