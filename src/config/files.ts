@@ -5,6 +5,8 @@
 import { accessSync, closeSync, constants, fstatSync, openSync, readFileSync, type Stats, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { apnsKeyProblem, MAX_KEY_FILE } from "./apns_key.ts";
+import { serviceAccountProblem } from "./service_account.ts";
+import { readVapidKeys, type VapidKeyPair } from "./vapid_keys.ts";
 import { MAX_CONFIG_SIZE } from "./document.ts";
 import { loadConfig, type Loaded } from "./load.ts";
 import type { Place, Problem } from "./problem.ts";
@@ -70,6 +72,18 @@ export function readApnsKey(file: string): { text: string } | { reason: string }
   return reason === "" ? read : { reason };
 }
 
+/** A VAPID key file: its keys, or what is wrong with it. The reason never holds a part of the private key. */
+export function readVapidFile(file: string): VapidKeyPair | { reason: string } {
+  const read = readBounded(file, MAX_KEY_FILE);
+  return "reason" in read ? read : readVapidKeys(read.text);
+}
+
+/** What is wrong with a service account file; empty if nothing. */
+function serviceAccountFileProblem(file: string): string {
+  const read = readBounded(file, MAX_KEY_FILE);
+  return "reason" in read ? read.reason : serviceAccountProblem(read.text);
+}
+
 type ReportFile = (severity: Problem["severity"], message: string, hint: string) => void;
 
 function checkReadable(file: string, path: string, isSecret: boolean, report: ReportFile): void {
@@ -80,12 +94,28 @@ function checkReadable(file: string, path: string, isSecret: boolean, report: Re
     const read = readToken(file);
     if ("reason" in read) report("error", `cannot use ${file}: ${read.reason}`, "");
   }
-  if (path === "push.apns.key_file") {
-    const read = readApnsKey(file);
-    if ("reason" in read) report("error", `cannot use ${file}: ${read.reason}`, "");
-  }
+  const keyProblem = keyProblemOf(path, file);
+  if (keyProblem !== "") report("error", `cannot use ${file}: ${keyProblem}`, "");
   if (isSecret && (stat!.mode & 0o004) !== 0) {
     report("warning", `everyone on this machine can read ${file}`, `chmod o-r ${file}`);
+  }
+}
+
+/** What is wrong with the key of a push service; empty if nothing, or if it is no such key. */
+function keyProblemOf(path: string, file: string): string {
+  switch (path) {
+    case "push.apns.key_file": {
+      const read = readApnsKey(file);
+      return "reason" in read ? read.reason : "";
+    }
+    case "push.fcm.service_account_file":
+      return serviceAccountFileProblem(file);
+    case "push.webpush.vapid_file": {
+      const read = readVapidFile(file);
+      return "reason" in read ? read.reason : "";
+    }
+    default:
+      return "";
   }
 }
 

@@ -123,6 +123,8 @@ const RULES: readonly Rule[] = [
     },
   },
   { reads: ["push.apns", "push.webhook"], check: checkApns },
+  { reads: ["push.fcm", "push.webhook"], check: checkFcm },
+  { reads: ["push.webpush", "push.webhook"], check: checkWebPush },
   {
     reads: ["devices"],
     check({ devices }, report) {
@@ -152,10 +154,54 @@ function checkApns({ push: { apns, webhook } }: Config, report: Report): void {
   for (const key of ["server", "sandbox_server"] as const) {
     if (!apns[key].startsWith("https:")) report("error", `push.apns.${key}`, "must be an https URL", "");
   }
-  for (const name of ["apns", "apns.dev"]) {
-    if (Object.hasOwn(webhook, name)) {
-      report("warning", `push.webhook.${name}`, "takes the pushes that push.apns would send", "remove one of them");
+  checkRivals(["apns", "apns.dev"], "push.apns", webhook, report);
+}
+
+function checkFcm({ push: { fcm, webhook } }: Config, report: Report): void {
+  if (fcm.service_account_file === "") return;
+  if (!fcm.server.startsWith("https:")) report("error", "push.fcm.server", "must be an https URL", "");
+  checkRivals(["fcm"], "push.fcm", webhook, report);
+}
+
+function checkWebPush({ push: { webpush, webhook } }: Config, report: Report): void {
+  const { subject, vapid_file, allow_hosts } = webpush;
+  const path = "push.webpush.subject";
+  if (vapid_file === "") {
+    for (const key of ["subject", "allow_hosts"] as const) {
+      if (webpush[key].length === 0) continue;
+      report("warning", `push.webpush.${key}`, "has no effect without push.webpush.vapid_file", "");
     }
+    return;
+  }
+  if (subject === "") {
+    report(
+      "error",
+      path,
+      "is missing",
+      'push services want to know whom to write to, such as "mailto:ops@example.org"',
+    );
+  } else if (!/^(mailto:[^\s@]+@[^\s@]+|https:\/\/[^\s/]+\S*)$/.test(subject)) {
+    const hint = subject.includes("@") ? `did you mean "mailto:${subject.replace(/^mailto:/, "")}"?` : "";
+    report("error", path, `"${subject}" is neither a mailto: nor an https: URL`, hint);
+  }
+  allow_hosts.forEach((host, index) => {
+    if (host.startsWith("[") || host.endsWith(".")) {
+      report("error", `push.webpush.allow_hosts[${index}]`, "write it without brackets and without a last dot", "");
+    }
+  });
+  checkRivals(["webpush", "unifiedpush"], "push.webpush", webhook, report);
+}
+
+/** A webhook of the name of a service takes its pushes. */
+function checkRivals(
+  names: readonly string[],
+  service: string,
+  webhook: Config["push"]["webhook"],
+  report: Report,
+): void {
+  for (const name of names) {
+    if (!Object.hasOwn(webhook, name)) continue;
+    report("warning", `push.webhook.${name}`, `takes the pushes that ${service} would send`, "remove one of them");
   }
 }
 

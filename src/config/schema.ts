@@ -54,7 +54,7 @@ export interface Config {
       ca_file: string;
     };
     fcm: { service_account_file: string; server: string; ca_file: string };
-    webpush: { subject: string; vapid_file: string; ca_file: string };
+    webpush: { subject: string; vapid_file: string; ca_file: string; allow_hosts: string[] };
     /** By `pn-provider`, lower-case, or "*". No prototype: safe to index with what a phone sent. */
     webhook: Record<string, WebhookConfig>;
   };
@@ -649,7 +649,8 @@ export const KEYS: readonly KeyRow[] = [
     file: "secret",
     default: "",
     applies: "live",
-    doc: "Service account (JSON); it also names the token server.",
+    doc: "Service account of the app's Firebase project (JSON); it also names the token server.",
+    example: "/etc/latefork/service-account.json",
   },
   { path: "push.fcm.server", type: "url", default: "https://fcm.googleapis.com", applies: "live", doc: "Server." },
   {
@@ -674,7 +675,8 @@ export const KEYS: readonly KeyRow[] = [
     file: "secret",
     default: "",
     applies: "live",
-    doc: "VAPID keys, made by `latefork keys vapid`.",
+    doc: "VAPID keys, made by `latefork keys vapid FILE`.",
+    example: "/etc/latefork/vapid.json",
   },
   {
     path: "push.webpush.ca_file",
@@ -683,6 +685,15 @@ export const KEYS: readonly KeyRow[] = [
     default: "",
     applies: "live",
     doc: "Another CA (PEM). Empty: the system's.",
+  },
+  {
+    path: "push.webpush.allow_hosts",
+    type: "host",
+    default: [],
+    applies: "live",
+    doc:
+      "Hosts that phones may name though they are on private addresses, and without TLS: a UnifiedPush server in the LAN.",
+    example: "[ntfy.lan]",
   },
   { path: "push.webhook.*.url", type: "url", default: "", isRequired: true, applies: "live", doc: "Where to POST." },
   {
@@ -959,8 +970,6 @@ export const UNAVAILABLE: readonly Unavailable[] = [
   { path: "wake.early_media", what: "early media other than all is", instead: "use all" },
   { path: "wake.serial", what: "serial forking is", instead: "use false" },
   { path: "wake.q_step", what: "serial forking is", instead: "remove the key" },
-  { path: "push.fcm.*", what: "push to FCM is", instead: "use push.webhook" },
-  { path: "push.webpush.*", what: "Web Push is", instead: "use push.webhook" },
   { path: "store.cluster", what: "a cluster is", instead: "remove the key" },
   {
     path: "trace.hep",

@@ -58,6 +58,8 @@ export interface PushBackend {
   problem(): string;
   /** Opens the connection ahead of the first push, where the service's protocol allows it (P-05). */
   warm(): void;
+  /** A device with this token exists: as {@link warm}, for a backend whose connections depend on tokens. */
+  expect?(prid: string, isEncrypted: boolean): void;
   /** Reads secrets again. Returns a problem in words, or an empty text; an old secret that worked is kept. */
   reload(): string;
   /** Takes over what it need not learn or make anew from the backend a reload replaces by it. */
@@ -83,9 +85,17 @@ export interface PushWorld {
   fetch: HttpFetch;
   /** Runs `fn` after `delayMs`; returns what cancels it. */
   schedule(delayMs: number, fn: () => void): () => void;
+  /** The addresses of a name. */
+  lookup: HostLookup;
   /** Reads a secret file; throws if it cannot. */
   readSecret(path: string): string;
 }
+
+/** Asks for the addresses of a name, in the order to try them; answers later, or within the call. */
+export type HostLookup = (
+  host: string,
+  done: (error: Error | null, addresses: { address: string; family: number }[]) => void,
+) => void;
 
 /** The part of `fetch` the backends use. */
 export type HttpFetch = (url: string, init: HttpRequest) => Promise<Response>;

@@ -1,8 +1,8 @@
 /**
  * Owns the choice of a push's backend, the limit per device, and the last results. It must not know calls, usrloc or
- * HTTP: it is handed complete requests and gives verdicts. Further backends (APNs, FCM, Web Push) are added in
- * `#backendsOf`.
+ * HTTP: it is handed complete requests and gives verdicts.
  */
+import { lookup } from "node:dns";
 import { readFileSync } from "node:fs";
 import type { Config } from "../config/schema.ts";
 import { Apns } from "./apns.ts";
@@ -11,8 +11,10 @@ import { type BackendHealth, Delivery } from "./delivery.ts";
 import { Fcm } from "./fcm.ts";
 import { MAX_PARAM_LENGTH, MAX_PRID_LENGTH, MAX_PROVIDER_LENGTH } from "./parameters.ts";
 import { DeviceRate } from "./rate.ts";
+import type { PushKeys } from "../usrloc/model.ts";
 import type { PushEvent, PushOutcome, PushRequest, PushVerdict } from "./types.ts";
 import { Webhook } from "./webhook.ts";
+import { WebPush } from "./webpush.ts";
 
 /** P-07: pushes of one event to one device within a minute. A `cancel` follows a push that was counted, a `test` is the admin's. */
 export const CALL_PUSHES_PER_MINUTE = 10;
@@ -51,11 +53,6 @@ export interface RecentPush {
   attempts: number;
 }
 
-/** Configured, but not in this build: said at start and in refusals, never passed over. */
-const NOT_BUILT: readonly { provider: string; isSet: (push: PushConfig) => boolean }[] = [
-  { provider: "webpush", isSet: (push) => push.webpush.vapid_file !== "" },
-];
-
 const realWorld: PushWorld = {
   now: Date.now,
   systemNow: Date.now,
@@ -65,13 +62,13 @@ const realWorld: PushWorld = {
     const timer = setTimeout(fn, delayMs);
     return () => clearTimeout(timer);
   },
+  lookup: (host, done) => lookup(host, { all: true }, done),
   readSecret: (path) => readFileSync(path, "utf8"),
 };
 
 export class PushRelay {
   readonly #world: PushWorld;
   readonly #observer: PushObserver;
-  #push: PushConfig;
   /** By `pn-provider`, or `*`. A map, as the key comes from the network. */
   #deliveries = new Map<string, Delivery>();
   /** By the other names a backend serves. */
@@ -84,13 +81,13 @@ export class PushRelay {
   readonly #otherRate = rate(OTHER_PUSHES_PER_MINUTE);
   #recent: RecentPush[] = [];
   #isStopped = false;
-  #isWarm = false;
+  /** Backends that keep connections open, by provider. */
+  readonly #warm = new Set<string>();
 
   /** @param world parts of the world to replace; the rest is real. Never throws: see {@link problems}. */
   constructor(push: PushConfig, world: Partial<PushWorld> = {}, observer: PushObserver = {}) {
     this.#world = { ...realWorld, ...world };
     this.#observer = observer;
-    this.#push = push;
     for (const backend of this.#backendsOf(push)) {
       this.#deliveries.set(backend.provider, new Delivery(backend, this.#world));
     }
@@ -157,10 +154,23 @@ export class PushRelay {
     return this.#deliveryOf(provider)?.backend.problem() === "";
   }
 
-  /** Opens connections ahead of the first push (P-05): call it at start if there are devices. */
+  /** Opens connections of all backends ahead of the first push (P-05); see {@link expect} for those of devices. */
   warm(): void {
-    this.#isWarm = true;
-    for (const delivery of this.#deliveries.values()) delivery.backend.warm();
+    for (const { backend } of this.#deliveries.values()) this.#warmUp(backend);
+  }
+
+  /** A device with this token is registered: its service is connected to ahead of the first push (P-05). */
+  expect(device: { provider: string; prid: string; keys?: PushKeys | undefined }): void {
+    const backend = this.#deliveryOf(device.provider)?.backend;
+    if (backend === undefined || backend.problem() !== "") return;
+    this.#warmUp(backend);
+    backend.expect?.(device.prid, device.keys !== undefined);
+  }
+
+  /** The VAPID key Web Push phones must subscribe with (`sip.vapid`); empty if there is none. */
+  get vapidKey(): string {
+    const backend = this.#deliveries.get("webpush")?.backend;
+    return backend instanceof WebPush ? backend.publicKey : "";
   }
 
   /** Health by backend, for `GET /v1/push`. */
@@ -175,9 +185,8 @@ export class PushRelay {
 
   /** What keeps a configured backend from sending, in words; for the start screen and `check`. */
   problems(): string[] {
-    const broken = [...this.#deliveries.values()].map((delivery) => delivery.backend.problem());
-    const unbuilt = NOT_BUILT.filter(({ isSet }) => isSet(this.#push)).map(({ provider }) => notBuilt(provider));
-    return [...broken, ...unbuilt].filter((problem) => problem !== "");
+    const problems = [...this.#deliveries.values()].map((delivery) => delivery.backend.problem());
+    return problems.filter((problem) => problem !== "");
   }
 
   /**
@@ -189,14 +198,13 @@ export class PushRelay {
   reload(push: PushConfig): string[] {
     const problems: string[] = [];
     const before = this.#deliveries;
-    this.#push = push;
     this.#deliveries = new Map();
     for (const backend of this.#backendsOf(push)) {
       const old = before.get(backend.provider);
       if (old === undefined || !isSame(old.backend, backend)) {
         if (old !== undefined) backend.succeed?.(old.backend);
         this.#deliveries.set(backend.provider, new Delivery(backend, this.#world));
-        if (this.#isWarm) backend.warm();
+        if (this.#warm.delete(backend.provider)) this.#warmUp(backend);
         continue;
       }
       const problem = old.backend.reload();
@@ -219,10 +227,17 @@ export class PushRelay {
     this.#retired = [];
   }
 
+  #warmUp(backend: PushBackend): void {
+    if (this.#warm.has(backend.provider)) return;
+    this.#warm.add(backend.provider);
+    backend.warm();
+  }
+
   #backendsOf(push: PushConfig): PushBackend[] {
     const backends: PushBackend[] = [];
     if (push.apns.key_file !== "") backends.push(new Apns(push.apns, this.#world));
     if (push.fcm.service_account_file !== "") backends.push(new Fcm(push.fcm, this.#world));
+    if (push.webpush.vapid_file !== "") backends.push(new WebPush(push.webpush, this.#world));
     // Behind the services: whoever names a webhook apns wants it there (the config says so where both are set).
     for (const key of Object.keys(push.webhook)) {
       backends.push(new Webhook(key.toLowerCase(), push.webhook[key]!, this.#world));
@@ -242,10 +257,7 @@ export class PushRelay {
     const isTooLong = provider.length > MAX_PROVIDER_LENGTH || param.length > MAX_PARAM_LENGTH ||
       prid.length > MAX_PRID_LENGTH;
     if (isTooLong) return "its push parameters are too long";
-    if (delivery === undefined) {
-      const isUnbuilt = NOT_BUILT.some((one) => one.provider === provider.split(".")[0] && one.isSet(this.#push));
-      return isUnbuilt ? notBuilt(provider) : `no backend for provider ${provider}; add push.webhook.${provider}`;
-    }
+    if (delivery === undefined) return `no backend for provider ${provider}; ${missing(provider)}`;
     if (this.#pending.has(request.uuid)) return `push ${request.uuid} is under way already`;
     return this.#isWithinRate(request) ? "" : "rate limited: too many pushes to this device within a minute";
   }
@@ -290,9 +302,20 @@ function rate(count: number): DeviceRate {
   return new DeviceRate({ count, windowMs: 60_000, maxDevices: MAX_RATED_DEVICES });
 }
 
-function notBuilt(provider: string): string {
-  const service = provider.split(".")[0];
-  return `push.${service} is set, but this build cannot speak to ${service} yet; send it through push.webhook.${provider}`;
+const SERVICES: ReadonlyMap<string, string> = new Map([
+  ["apns", "apns"],
+  ["apns.dev", "apns"],
+  ["fcm", "fcm"],
+  ["webpush", "webpush"],
+  ["unifiedpush", "webpush"],
+]);
+
+/** What to put into the config. */
+function missing(provider: string): string {
+  const service = SERVICES.get(provider);
+  return service === undefined
+    ? `add push.webhook.${provider}`
+    : `set push.${service}, or add push.webhook.${provider}`;
 }
 
 function isSame(one: PushBackend, other: PushBackend): boolean {

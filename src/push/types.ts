@@ -1,4 +1,5 @@
 /** The relay's contract: what a push is, and what its service may say. Pure types; the backends are beside it. */
+import type { PushKeys } from "../usrloc/model.ts";
 
 /** Why a push is sent: `event` of the webhook body. */
 export type PushEvent = "call" | "message" | "refresh" | "cancel" | "missed" | "test";
@@ -13,6 +14,8 @@ export interface PushRequest {
   readonly provider: string;
   readonly param: string;
   readonly prid: string;
+  /** Of a Web Push subscription, where they are known: the payload is encrypted for them. */
+  readonly keys?: PushKeys | undefined;
   readonly aor: string;
   /** Contact id. */
   readonly device: string;

@@ -50,7 +50,7 @@ const DEFAULTS: Config = {
       ca_file: "",
     },
     fcm: { service_account_file: "", server: "https://fcm.googleapis.com", ca_file: "" },
-    webpush: { subject: "", vapid_file: "", ca_file: "" },
+    webpush: { subject: "", vapid_file: "", ca_file: "", allow_hosts: [] },
     webhook: {},
   },
   htables: { banned: { ttl: 600_000, max: 10_000, persist: true } },

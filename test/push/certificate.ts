@@ -29,8 +29,11 @@ function issue(subject: string, key: KeyObject, issuer: string, signer: KeyObjec
   const now = Date.now();
   const algorithm = sequence(oid("2a8648ce3d040302")); // ecdsa-with-SHA256
   const extensions = [
-    // subjectAltName: IP 127.0.0.1
-    sequence(oid("551d11"), octets(sequence(tlv(0x87, Buffer.from([127, 0, 0, 1]))))),
+    // subjectAltName: IP 127.0.0.1, and a name for tests that resolve it themselves
+    sequence(
+      oid("551d11"),
+      octets(sequence(tlv(0x87, Buffer.from([127, 0, 0, 1])), tlv(0x82, Buffer.from("push.test")))),
+    ),
     // basicConstraints, critical
     sequence(
       oid("551d13"),

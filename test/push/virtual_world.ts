@@ -1,5 +1,6 @@
 /** The relay's world in virtual time: timers run when the test says so. `fetch` is real unless the test replaces it. */
-import type { HttpFetch, PushWorld } from "../../src/push/backend.ts";
+import type { HostLookup, HttpFetch, PushWorld } from "../../src/push/backend.ts";
+import { isIP } from "node:net";
 import type { PushConfig } from "../../src/push/relay.ts";
 import type { PushRequest } from "../../src/push/types.ts";
 
@@ -13,6 +14,8 @@ export class VirtualWorld implements PushWorld {
   nowMs = Date.parse("2026-01-02T03:04:05.678Z");
   readonly timers = new Set<Timer>();
   readonly secrets = new Map<string, string>();
+  /** Names of the test; others do not exist. */
+  readonly names = new Map<string, string[]>();
   #watchers: (() => void)[] = [];
   fetch: HttpFetch;
 
@@ -38,6 +41,12 @@ export class VirtualWorld implements PushWorld {
   #wake(): void {
     for (const watcher of this.#watchers.splice(0)) watcher();
   }
+
+  lookup: HostLookup = (host, done) => {
+    const addresses = this.names.get(host);
+    if (addresses === undefined) return done(Object.assign(new Error("no such name"), { code: "ENOTFOUND" }), []);
+    done(null, addresses.map((address) => ({ address, family: isIP(address) })));
+  };
 
   readSecret = (path: string): string => {
     const secret = this.secrets.get(path);
@@ -87,7 +96,7 @@ export function pushConfig(
     refresh_before: 130_000,
     apns: { key_file: "", key_id: "", team_id: "", server: "", sandbox_server: "", ca_file: "" },
     fcm: { service_account_file: "", server: "", ca_file: "" },
-    webpush: { subject: "", vapid_file: "", ca_file: "" },
+    webpush: { subject: "", vapid_file: "", ca_file: "", allow_hosts: [] },
     webhook: Object.fromEntries(
       Object.entries(webhook).map(([key, hook]) => [key, { token_file: "", timeout: 5000, ...hook }]),
     ),

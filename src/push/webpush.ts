@@ -1,0 +1,200 @@
+/**
+ * Owns the backend for Web Push and UnifiedPush: which service and which message a push takes, and what the answer leads
+ * to (the table of `webpush_errors.ts`). It must not know HTTP, addresses, cryptography, windows or retries within them.
+ */
+import type { Config } from "../config/schema.ts";
+import { type PushAnswer, type PushAttempt, type PushBackend, type PushWorld, retry } from "./backend.ts";
+import { codeOf, retryAfterMsOf } from "./http_answer.ts";
+import { shownWords } from "./http_body.ts";
+import type { Http2Answer } from "./http2.ts";
+import { decodeSipText, MAX_BODY_BYTES } from "./payload.ts";
+import type { PushRequest } from "./types.ts";
+import { canEncrypt, encrypted, loadEncryption } from "./webpush_encryption.ts";
+import { type WebPushError, webPushErrorOf } from "./webpush_errors.ts";
+import { type WebPushHost, WebPushHosts } from "./webpush_hosts.ts";
+import { type WebPushMessage, webPushMessageOf } from "./webpush_message.ts";
+import { type WebPushTarget, webPushTargetOf } from "./webpush_target.ts";
+import { type VapidKeys, vapidKeysOf } from "./webpush_vapid.ts";
+
+export type WebPushConfig = Config["push"]["webpush"];
+
+const TIMEOUT_MS = 5000;
+
+/** One push on its way, through all the tries of one attempt. */
+interface Try {
+  readonly request: PushRequest;
+  readonly target: WebPushTarget;
+  readonly host: WebPushHost;
+  readonly message: WebPushMessage;
+  readonly attempt: PushAttempt;
+  readonly settled: () => void;
+  /** The service takes no message of this size. */
+  isBare: boolean;
+}
+
+export class WebPush implements PushBackend {
+  readonly name = "webpush";
+  readonly provider = "webpush";
+  readonly aliases = ["unifiedpush"];
+  /** Each phone names its own. */
+  readonly host = "push services";
+  readonly settings: string;
+  readonly timeoutMs = TIMEOUT_MS;
+  readonly #config: WebPushConfig;
+  readonly #world: PushWorld;
+  #hosts: WebPushHosts | null = null;
+  #keys: VapidKeys | null = null;
+  #problem = "";
+
+  /** Opens nothing. Never throws: what is wrong is said by {@link problem}. */
+  constructor(config: WebPushConfig, world: PushWorld) {
+    this.#config = config;
+    this.#world = world;
+    this.settings = JSON.stringify(config);
+    const isContact = /^(mailto:[^\s@]+@[^\s@]+|https:\/\/[^\s/]+\S*)$/.test(config.subject);
+    this.#problem = isContact ? this.reload() : "push.webpush.subject is not a mailto: or https: URL";
+  }
+
+  problem(): string {
+    return this.#problem;
+  }
+
+  /** The key phones must subscribe with (`sip.vapid`); empty if there is none. */
+  get publicKey(): string {
+    return this.#keys?.publicKey ?? "";
+  }
+
+  /** Services are known by tokens alone: see {@link expect}. */
+  warm(): void {}
+
+  expect(prid: string, isEncrypted: boolean): void {
+    if (this.#hosts === null) return;
+    const target = webPushTargetOf(decodeSipText(prid), this.#config.allow_hosts);
+    if (typeof target === "string") return;
+    this.#hosts.expect(target);
+    if (isEncrypted && !canEncrypt()) loadEncryption().catch(() => {});
+  }
+
+  reload(): string {
+    const { vapid_file, ca_file, subject } = this.#config;
+    let text: string;
+    let ca: string | undefined;
+    try {
+      text = this.#world.readSecret(vapid_file);
+    } catch (error) {
+      return `Cannot read push.webpush.vapid_file ${vapid_file}: ${codeOf(error) || "error"}`;
+    }
+    try {
+      if (ca_file !== "") ca = this.#world.readSecret(ca_file);
+    } catch (error) {
+      return `Cannot read push.webpush.ca_file ${ca_file}: ${codeOf(error) || "error"}`;
+    }
+    const keys = vapidKeysOf(text);
+    if (keys === null) return `push.webpush.vapid_file ${vapid_file} holds no VAPID keys; latefork check says why`;
+    this.#keys = keys;
+    this.#hosts ??= new WebPushHosts(keys, subject, this.#world);
+    this.#hosts.identify(keys);
+    this.#hosts.trust(ca);
+    this.#problem = "";
+    return "";
+  }
+
+  /** Services of phones are connected to again. */
+  succeed(before: PushBackend): void {
+    if (!(before instanceof WebPush)) return;
+    for (const origin of before.#hosts?.warmOrigins ?? []) this.expect(origin, false);
+  }
+
+  attempt(request: PushRequest, attempt: PushAttempt): Promise<void> {
+    const refuse = (reason: string): Promise<void> => {
+      attempt.answer({ kind: "refused", status: 0, reason, retryAfterMs: -1, isOurFault: false });
+      return Promise.resolve();
+    };
+    const target = webPushTargetOf(decodeSipText(request.prid), this.#config.allow_hosts);
+    if (typeof target === "string") return refuse(target);
+    const message = webPushMessageOf(request, this.#world.systemNow(), attempt.leftMs);
+    if (message === null) return refuse(`AoR and Call-ID are too long for a push of ${MAX_BODY_BYTES} bytes`);
+    attempt.draft(retry(`${target.origin} did not answer in time`));
+    const host = this.#hosts!.of(target);
+    return new Promise((settled) => {
+      const one: Try = { request, target, host, message, attempt, settled, isBare: message.plainText === "" };
+      if (one.isBare || canEncrypt()) return this.#post(one);
+      loadEncryption().then(
+        () => attempt.signal.aborted ? settled() : this.#post(one),
+        () => this.#refuse(one, "the library for encryption cannot be loaded: a fault of latefork, please report it"),
+      );
+    });
+  }
+
+  stop(): void {
+    this.#hosts?.stop();
+  }
+
+  #post(one: Try): void {
+    const { attempt, host, message } = one;
+    const body = one.isBare ? new Uint8Array() : encrypted(one.request.keys!, message.plainText);
+    if (body === null) return this.#refuse(one, "p256dh and auth of the phone are no keys: set them anew");
+    const headers: Record<string, string> = {
+      ...message.headers,
+      authorization: host.vapid.text(this.#world.systemNow()),
+      "content-length": String(body.length),
+    };
+    if (!one.isBare) {
+      headers["content-type"] = "application/octet-stream";
+      headers["content-encoding"] = "aes128gcm";
+    }
+    host.post({
+      path: one.target.path,
+      headers,
+      body,
+      signal: attempt.signal,
+      onStatus: (answer) => attempt.draft(this.#answerOf(answer, one, "")),
+      done: (answer, reason) => {
+        // Nobody listens any more: time was up, and the delivery has given its verdict.
+        if (attempt.signal.aborted) return one.settled();
+        if (answer === null) {
+          if (host.refusal !== "") return this.#refuse(one, host.refusal);
+          attempt.answer(retry(reason));
+          return one.settled();
+        }
+        if (webPushErrorOf(answer.status).action === "smaller" && !one.isBare) {
+          one.isBare = true;
+          return this.#post(one);
+        }
+        attempt.answer(this.#answerOf(answer, one, headers.authorization!));
+        one.settled();
+      },
+    }, attempt.attempt > 1);
+  }
+
+  #refuse(one: Try, reason: string): void {
+    one.attempt.answer({ kind: "refused", status: 0, reason, retryAfterMs: -1, isOurFault: false });
+    one.settled();
+  }
+
+  /** What an answer means when nothing more is tried. */
+  #answerOf(answer: Http2Answer, one: Try, authorization: string): PushAnswer {
+    const { status } = answer;
+    const error = webPushErrorOf(status);
+    const { origin, path } = one.target;
+    const isShown = error.action !== "accepted" && error.action !== "dead" && !("content-encoding" in answer.headers);
+    // A service may repeat what it was sent, and the path is all of the phone's secret there is.
+    const secrets = [
+      one.request.prid,
+      path.length > 1 ? path : "",
+      authorization,
+      authorization.slice(8).split(",")[0]!,
+    ];
+    const words = isShown ? shownWords(answer.body, secrets) : "";
+    const said = words === "" ? "" : `it says: ${words}`;
+    const reason = [`${status} from ${origin}`, error.words, said].filter((part) => part !== "").join("; ");
+    if (error.action === "retry") {
+      return retry(reason, status, retryAfterMsOf(answer.headers["retry-after"], this.#world.systemNow()));
+    }
+    return { kind: kindOf(error), status, reason, retryAfterMs: -1, isOurFault: error.action === "config" };
+  }
+}
+
+function kindOf({ action }: WebPushError): PushAnswer["kind"] {
+  return action === "accepted" || action === "dead" ? action : "refused";
+}

@@ -1,0 +1,62 @@
+/**
+ * Owns the message an event becomes for Web Push: life, urgency, topic, and the text that is to be encrypted, within
+ * its size (P-03, P-06). Pure but for hashing. It must not know subscriptions, keys or connections.
+ */
+import { createHash } from "node:crypto";
+import { fit, type PushFields, pushFields } from "./payload.ts";
+import type { PushEvent, PushRequest } from "./types.ts";
+
+/** RFC 8291 §4 and RFC 8188: of 4096 bytes, 86 are the header, 17 the padding delimiter and the tag. */
+export const MAX_PLAIN_BYTES = 3993;
+/** RFC 8030 §5.4: characters of base64url. */
+const MAX_TOPIC = 32;
+
+export interface WebPushMessage {
+  /** TTL, Urgency, Topic; lower-case names. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Empty for a phone without keys (RFC 8599: no payload). */
+  readonly plainText: string;
+}
+
+/**
+ * @param nowMs system clock, ms since the epoch.
+ * @param leftMs what is left of the window.
+ * @returns null if AoR and Call-ID alone are too large.
+ */
+export function webPushMessageOf(request: PushRequest, nowMs: number, leftMs: number): WebPushMessage | null {
+  const fields = pushFields(request, nowMs, leftMs);
+  const hasKeys = request.keys !== undefined;
+  const plainText = hasKeys ? fit(fields, MAX_PLAIN_BYTES, (some) => JSON.stringify(shown(some))) : "";
+  if (plainText === null) return null;
+  const isMuteCancel = request.event === "cancel" && !hasKeys;
+  const headers: Record<string, string> = {
+    // A cancel that cannot say so can still take the place of a call push nobody has fetched, and then be gone itself.
+    ttl: isMuteCancel ? "0" : String(fields.ttl),
+    urgency: isMuteCancel ? "normal" : URGENCY[request.event],
+  };
+  const topic = topicOf(request);
+  if (topic !== "") headers.topic = topic;
+  return { headers, plainText };
+}
+
+/** A refresh can wait for the phone's next look around; what rings, or stops ringing, cannot. */
+const URGENCY: Readonly<Record<PushEvent, "high" | "normal">> = {
+  call: "high",
+  message: "high",
+  cancel: "high",
+  test: "high",
+  missed: "normal",
+  refresh: "normal",
+};
+
+/** The fields of the webhook but for what the phone knows (its subscription). */
+function shown(fields: PushFields): Partial<PushFields> {
+  const { device: _device, provider: _provider, param: _param, prid: _prid, ...said } = fields;
+  return said;
+}
+
+/** What a later push replaces while the phone is off: the cancel its call, a refresh the one before. */
+function topicOf(request: PushRequest): string {
+  if (request.callId === "") return request.event === "refresh" ? "refresh" : "";
+  return createHash("sha256").update(request.callId, "latin1").digest("base64url").slice(0, MAX_TOPIC);
+}
