@@ -422,7 +422,7 @@ test("X-01 an answer may be as long and slow as it likes", async () => {
 const FORBIDDEN: [prid: string, reason: string][] = [
   ["nonsense", "pn-prid is no subscription URI"],
   ["http://push.example.org/x", "pn-prid is not an https URI; http is for hosts named in push.webpush.allow_hosts"],
-  ["file:///etc/passwd", "pn-prid is not an https URI"],
+  ["ftp://push.example.org/x", "pn-prid is not an https URI"],
   ["javascript:1", "pn-prid is not an https URI"],
   ["https://a:b@push.example.org/x", "the subscription URI holds a password"],
   ...[
