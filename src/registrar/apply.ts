@@ -181,6 +181,7 @@ export class Bindings {
       return known;
     }
     const aor = this.usrloc.ensure(request.aorKey, request.user, request.domain, this.aorId(request.aorKey));
+    const oldToken = known?.push?.prid ?? "";
     const binding = this.usrloc.save(aor, known, id, {
       uri: wanted.uriText,
       params: wanted.params,
@@ -205,6 +206,7 @@ export class Bindings {
       // The connection may have gone while the PBX was thinking.
     }, flow.state === "closed" ? null : flow);
     binding.isAsSent = !wanted.isByRule;
+    if (binding.push !== null && binding.push.prid !== oldToken) this.takeToken(binding, flow);
     // After the save: an AoR whose only contact is evicted first would be forgotten, and its PBX binding ended.
     while (known === null && aor.contacts.length > this.settings.maxContacts && this.evict(aor, binding));
     return binding;
@@ -214,6 +216,16 @@ export class Bindings {
   private isOnlyRefreshed(request: RegisterRequest, wanted: WantedContact, known: Binding, flow: Flow): boolean {
     return wanted.repeats === known && known.flow === flow && flow.state !== "closed" && known.path === request.path &&
       known.userAgent === request.userAgent;
+  }
+
+  /**
+   * R-20: a token names one app. Who brings it newly has taken the app over, and calls for its former user must not
+   * wake it. Two accounts of one app come over one connection: those stay.
+   */
+  private takeToken(binding: Binding, flow: Flow): void {
+    for (const other of this.usrloc.sharingToken(binding)) {
+      if (other.aor !== binding.aor && other.flow !== flow) this.usrloc.remove(other, "token_moved");
+    }
   }
 
   /** the oldest lost flow first, then the oldest; never the one it is done for. */

@@ -4,12 +4,13 @@
  */
 import type { Clock } from "../sip/clock.ts";
 import type { Flow } from "../sip/flow.ts";
-import { AUTHORIZATION, PROXY_AUTHORIZATION, REQUIRE } from "../sip/header.ts";
+import { AUTHORIZATION, PATH, PROXY_AUTHORIZATION, REQUIRE, SUPPORTED, VIA } from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";
+import { parseNameAddr } from "../sip/name_addr.ts";
 import type { Port } from "../sip/port.ts";
 import { receivedVia, responseTo } from "../sip/response.ts";
 import { reasonPhrase } from "../sip/reason.ts";
-import { canonicalUser } from "../sip/uri.ts";
+import { canonicalUser, uriParam } from "../sip/uri.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import { type Applied, type Bindings, contactLines, NO_ORDER } from "./apply.ts";
@@ -33,7 +34,7 @@ interface ProvenUser {
 }
 
 /** Extensions a registrar is asked to understand (RFC 3327, RFC 5626). */
-const KNOWN_EXTENSIONS = new Set(["path"]);
+const KNOWN_EXTENSIONS = new Set(["path", "outbound"]);
 
 export class LocalRegistrar {
   constructor(
@@ -155,9 +156,17 @@ export class LocalRegistrar {
       grants.push(Math.min(asked, maxExpires));
     }
     if (this.bindings.isFull(request)) return this.refused(403, "Too many devices", message, flow);
+    const outbound = outboundOf(message, request);
+    if (outbound === "first hop lacks it") return this.refused(439, "First Hop Lacks Outbound Support", message, flow);
     if (this.hasOlderCseq(request)) return this.refused(400, "CSeq is lower than that of the binding", message, flow);
     const applied = this.bindings.apply(request, grants, flow, NO_ORDER);
-    return { status: 200, reason: "", lines: this.replyLines(request, applied), applied };
+    let lines = this.replyLines(request, applied);
+    if (outbound === "applied") {
+      // RFC 5626 §4.4: over UDP the default of 24 to 29 s keeps NATs open, which a longer Flow-Timer would not.
+      lines += "Require: outbound\r\nSupported: path, outbound\r\n" +
+        (flow.isReliable ? `Flow-Timer: ${Math.round(this.bindings.settings.idleMs / 1000)}\r\n` : "");
+    }
+    return { status: 200, reason: "", lines, applied };
   }
 
   private hasOlderCseq(request: RegisterRequest): boolean {
@@ -193,6 +202,17 @@ export class LocalRegistrar {
     });
     return { status, reason, lines, applied: null };
   }
+}
+
+/** RFC 5626 §6: what its rules make of this REGISTER. A phone that is connected to us itself is never turned away. */
+function outboundOf(message: Message, request: RegisterRequest): "applied" | "not asked for" | "first hop lacks it" {
+  if (!request.contacts.some(({ regId, expires }) => regId > 0 && expires !== 0)) return "not asked for";
+  if (!(message.list(SUPPORTED) ?? []).some((tag) => tag.toLowerCase() === "outbound")) return "not asked for";
+  if ((message.list(VIA) ?? []).length < 2) return "applied";
+  // The last Path is that of the first hop.
+  const edge = parseNameAddr((message.list(PATH) ?? []).at(-1) ?? "");
+  const hasOb = edge !== null && edge.uri !== null && uriParam(edge.uri, "ob") !== undefined;
+  return hasOb ? "applied" : "first hop lacks it";
 }
 
 /** The same To tag for the same request, though nothing is remembered of it (§8.2.7 asks that of a stateless UAS). */

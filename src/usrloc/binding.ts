@@ -53,6 +53,8 @@ export class Binding implements Contact, Expiring {
   refreshAtMs = Infinity;
   /** Refresh pushes since its last REGISTER. */
   refreshTries = 0;
+  /** The push token usrloc's index knows it by; empty: none. */
+  indexedToken = "";
   /** `uri` as a Request-URI, made on first use. */
   requestUri = "";
   /** Flow token of Record-Route for this device, made on first use; see proxy/record_route.ts. */

@@ -8,7 +8,7 @@ import { Binding, type ContactFields, type Expiring, type ExpiryOwner, type Expi
 import type { Aor, ChangeLog, Contact, StoredAor, StoredContact, Upstream } from "./model.ts";
 
 /** Why a contact left. */
-export type RemovalCause = "expired" | "unregistered" | "evicted" | "token_dead" | "control";
+export type RemovalCause = "expired" | "unregistered" | "evicted" | "token_dead" | "token_moved" | "control";
 
 /** Told after the fact, within the turn. */
 export interface UsrlocListener {
@@ -37,6 +37,8 @@ export class Usrloc implements ExpiryOwner {
   private readonly contactsById = new Map<string, Binding>();
   /** Most flows have one contact, a proxy or a test phone may have thousands. */
   private readonly byFlow = new Map<Flow, Binding | Set<Binding>>();
+  /** By push token, as the phone sent it: an app that changes its user keeps it. */
+  private readonly byToken = new Map<string, Binding | Set<Binding>>();
   private readonly domainCounts = new Map<string, number>();
   /** AoRs that are kept for the sake of their upstream binding alone. */
   private readonly lapses = new Map<Aor, Lapse>();
@@ -145,6 +147,7 @@ export class Usrloc implements ExpiryOwner {
       if (binding.push !== null) binding.push.registeredAtMs = fields.registeredAtMs;
       this.changes.contactSaved(binding, isRefresh);
     }
+    this.indexToken(binding);
     this.bind(binding, flow);
     this.schedule(binding);
     return binding;
@@ -163,6 +166,7 @@ export class Usrloc implements ExpiryOwner {
 
   /** Tells the store that something else of the contact changed: token state, push parameters set by hand. */
   touched(contact: Contact): void {
+    if (this.contactsById.get(contact.id) === contact) this.indexToken(contact as Binding);
     this.changes.contactSaved(contact, false);
   }
 
@@ -183,6 +187,7 @@ export class Usrloc implements ExpiryOwner {
     this.expiries.cancel(binding);
     const { flow } = binding;
     this.bind(binding, null);
+    this.unindexToken(binding);
     binding.isRegistered = false;
     const contacts = binding.aor.contacts;
     contacts.splice(contacts.indexOf(binding), 1);
@@ -223,6 +228,7 @@ export class Usrloc implements ExpiryOwner {
       const binding = new Binding(stored.id, aor, stored, this);
       aor.contacts.push(binding);
       this.contactsById.set(binding.id, binding);
+      this.indexToken(binding);
       this.bind(binding, flowOf(binding.flowKey));
       this.schedule(binding);
     }
@@ -266,6 +272,40 @@ export class Usrloc implements ExpiryOwner {
     if (left > 0) this.domainCounts.set(aor.domain, left);
     else this.domainCounts.delete(aor.domain);
     this.changes.aorRemoved(aor);
+  }
+
+  /** The other contacts, of whatever AoR, that are woken by the same push token. */
+  sharingToken(contact: Contact): Binding[] {
+    const { push } = contact;
+    if (push === null) return [];
+    const same = this.byToken.get(push.prid);
+    const all = same === undefined ? [] : same instanceof Set ? [...same] : [same];
+    return all.filter((other) =>
+      other !== contact && other.push!.provider === push.provider && other.push!.param === push.param
+    );
+  }
+
+  private indexToken(binding: Binding): void {
+    const prid = binding.push?.prid ?? "";
+    if (prid === binding.indexedToken) return;
+    this.unindexToken(binding);
+    if (prid === "") return;
+    binding.indexedToken = prid;
+    const same = this.byToken.get(prid);
+    if (same === undefined) this.byToken.set(prid, binding);
+    else if (same instanceof Set) same.add(binding);
+    else this.byToken.set(prid, new Set([same, binding]));
+  }
+
+  private unindexToken(binding: Binding): void {
+    const prid = binding.indexedToken;
+    if (prid === "") return;
+    binding.indexedToken = "";
+    const same = this.byToken.get(prid);
+    if (same instanceof Set) {
+      same.delete(binding);
+      if (same.size === 0) this.byToken.delete(prid);
+    } else this.byToken.delete(prid);
   }
 
   private awaitLapse(aor: Aor, dueMs: number): void {

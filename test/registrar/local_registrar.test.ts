@@ -190,7 +190,7 @@ describe("R-16 registrar mode, trusted source", () => {
       const rig = trusting();
       const reply = exchange(rig, rig.phone("192.0.2.7"), text);
       expect(statusLine(reply)).toMatch(status);
-      if (name.startsWith("Require")) expect(headers(reply, "Unsupported")).toEqual(["gruu, Outbound"]);
+      if (name.startsWith("Require")) expect(headers(reply, "Unsupported")).toEqual(["gruu"]);
       expect(rig.changeCount).toBe(0);
       expect(rig.counts.size).toBeGreaterThan(0);
     });
