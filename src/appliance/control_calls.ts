@@ -1,0 +1,142 @@
+/** `/v1/calls` and `/v1/silo`: what is known of calls, and branches added, taken out and ended by hand (W-18). */
+import { ApiError } from "../control/backend.ts";
+import type { Call, CallBranch, Page, PageQuery, SiloEntry } from "../control/backend.ts";
+import { callShape } from "../control/shapes.ts";
+import { renderLadder } from "../observe/ladder.ts";
+import type { Call as OpenCall } from "../silo/call.ts";
+import type { CallRecord, CallState } from "../silo/record.ts";
+import { parseUri, uriParam } from "../sip/uri.ts";
+import { ControlResource, unknownDevice } from "./control_resource.ts";
+
+export class ControlCalls extends ControlResource {
+  calls(query: PageQuery & { state: CallState | ""; aor: string }): Page<Call> {
+    const records = this.appliance.core.silo.allRecords().filter((record) =>
+      (query.state === "" || record.state === query.state) && (query.aor === "" || record.aor === query.aor)
+    );
+    const start = query.after === "" ? 0 : records.findIndex(({ id }) => id === query.after) + 1;
+    const page = records.slice(start, start + query.limit);
+    return { items: page.map(callShape), next: records.length > start + page.length ? page.at(-1)!.id : null };
+  }
+
+  call(id: string): Call {
+    return callShape(this.record(id));
+  }
+
+  ladder(id: string): string {
+    return renderLadder(this.record(id));
+  }
+
+  endCall(id: string): void {
+    const call = this.openCall(id);
+    this.input(() => call.end("Ended by hand"));
+  }
+
+  addBranch(id: string, target: { contact: string } | { device: string }): CallBranch {
+    const call = this.openCall(id);
+    return this.input(() => {
+      if ("device" in target) {
+        const contact = call.aor.contacts.find((one) => one.id === target.device);
+        if (contact === undefined) throw unknownDevice(call.aor.key, target.device);
+        if (!call.appendDevice(contact)) {
+          throw new ApiError(
+            409,
+            "branch_not_added",
+            `Device ${target.device} gets no branch`,
+            "It has one already, declined, or has no connection; see GET /v1/calls/{id}",
+          );
+        }
+      } else this.addAddress(call, target.contact);
+      return callShape(call.snapshot()).branches.at(-1)!;
+    });
+  }
+
+  removeBranch(id: string, branch: string): void {
+    const call = this.openCall(id);
+    if (!this.input(() => call.removeBranch(Number(branch)))) {
+      throw new ApiError(
+        404,
+        "unknown_branch",
+        `Call ${id} has no live branch ${branch}`,
+        "See branches in GET /v1/calls/{id}",
+      );
+    }
+  }
+
+  silo(): SiloEntry[] {
+    return [...this.appliance.core.silo.openByAor().keys()].sort().map((aor) => this.siloOf(aor));
+  }
+
+  siloOf(aor: string): SiloEntry {
+    return {
+      aor,
+      calls: this.appliance.core.silo.callsOf(aor).map((call) => {
+        const record = call.snapshot();
+        return {
+          id: record.id,
+          call_id: record.callId,
+          from: record.from,
+          held: call.isHeld,
+          branches: record.branches.length,
+          waiting: record.wakes.filter(({ state }) => state === "waiting").length,
+          age_ms: Math.round(this.nowMs - record.startedAtMs),
+        };
+      }),
+    };
+  }
+
+  append(key: string): { calls: number; branches: number } {
+    const aor = this.aor(key);
+    return this.input(() => this.appliance.core.silo.appendAll(aor));
+  }
+
+  private addAddress(call: OpenCall, contact: string): void {
+    const uri = parseUri(contact);
+    if (uri === null || (uri.scheme !== "sip" && uri.scheme !== "sips")) {
+      throw new ApiError(
+        400,
+        "invalid_contact",
+        `Cannot read contact "${contact}"`,
+        "Give a SIP URI with an IP address: sip:desk@192.0.2.7:5060",
+      );
+    }
+    const { core, world } = this.appliance;
+    const host = uri.host.replace(/[[\]]/g, "");
+    const flow = world.flowTo(
+      uriParam(uri, "transport")?.toLowerCase() === "tcp" ? "tcp" : "udp",
+      host,
+      uri.port || 5060,
+    );
+    if (flow === null) {
+      throw new ApiError(
+        409,
+        "no_route",
+        `No way to ${uri.host}`,
+        "Give an IP address, and a transport that latefork listens on",
+      );
+    }
+    call.appendAddress(contact, flow, core.addressToken(flow, call.record.callId));
+  }
+
+  private record(id: string): CallRecord {
+    const { silo } = this.appliance.core;
+    const record = silo.record(id) ?? silo.allRecords().find(({ callId }) => callId === id);
+    if (record === undefined) {
+      throw new ApiError(
+        404,
+        "unknown_call",
+        `There is no call ${id}`,
+        "GET /v1/calls lists the open and the last ended ones",
+      );
+    }
+    return record;
+  }
+
+  private openCall(id: string): OpenCall {
+    const record = this.record(id);
+    const call = this.appliance.core.silo.call(record.id);
+    if (call === undefined || !call.isOpen) {
+      throw new ApiError(409, "call_ended", `Call ${id} is over: ${record.outcome}`);
+    }
+    return call;
+  }
+}

@@ -1,0 +1,131 @@
+/** `/v1/locations`: who is registered, and devices set by hand. Also reads the AoRs that people type. */
+import { ApiError } from "../control/backend.ts";
+import type { DevicePatch, Location, LocationDevice, Page, PageQuery } from "../control/backend.ts";
+import { deviceShape, locationShape } from "../control/shapes.ts";
+import { aorOf, parseUri, uriParam } from "../sip/uri.ts";
+import type { Aor } from "../usrloc/model.ts";
+import { ControlResource, unknownDevice } from "./control_resource.ts";
+
+/** Devices set by hand without an expiry: until somebody deletes them. */
+const NEVER_MS = 10 * 365 * 86_400_000;
+
+export class ControlLocations extends ControlResource {
+  resolveAor(text: string): string {
+    const uri = parseUri(/^sips?:/i.test(text) ? text : "sip:" + text);
+    if (uri === null || (!text.includes("@") && uri.user === "" && !/^[^\s@;?<>]+$/.test(text))) {
+      throw new ApiError(
+        400,
+        "invalid_aor",
+        `Cannot read address of record "${text}"`,
+        "Give user@domain, or a user of the first domain",
+      );
+    }
+    if (uri.user !== "") return aorOf(uri);
+    const domain = this.domains()[0] ?? "";
+    return domain === "" ? text : `${text}@${domain}`;
+  }
+
+  locations(query: PageQuery & { filter: string }): Page<Location> {
+    const keys: string[] = [];
+    for (const aor of this.appliance.core.usrloc.all()) {
+      if (aor.key.includes(query.filter) && (query.after === "" || aor.key > query.after)) keys.push(aor.key);
+    }
+    keys.sort();
+    const page = keys.slice(0, query.limit);
+    return {
+      items: page.map((key) => this.shape(this.appliance.core.usrloc.find(key)!)),
+      next: keys.length > page.length ? page.at(-1)! : null,
+    };
+  }
+
+  location(aor: string): Location {
+    return this.shape(this.aor(aor));
+  }
+
+  deleteLocation(key: string): void {
+    const aor = this.aor(key);
+    this.input(() => {
+      for (const contact of [...aor.contacts]) this.appliance.core.usrloc.remove(contact, "control");
+    });
+  }
+
+  putDevice(key: string, id: string, patch: DevicePatch): LocationDevice {
+    const { usrloc } = this.appliance.core;
+    const known = usrloc.find(key)?.contacts.find((contact) => contact.id === id) ?? null;
+    if (known === null && patch.contact === undefined) {
+      throw new ApiError(404, "unknown_device", `${key} has no device ${id}`, "Give contact to make a static device");
+    }
+    if (known === null && (usrloc.contact(id) !== undefined || !/^[a-z0-9]{1,64}$/.test(id))) {
+      throw new ApiError(
+        409,
+        "invalid_device_id",
+        `Cannot use ${id} as a device id`,
+        "Take up to 64 lower-case letters and digits that no other device has",
+      );
+    }
+    const uri = patch.contact === undefined ? null : parseUri(patch.contact);
+    if (patch.contact !== undefined && (uri === null || uri.scheme === "tel")) {
+      throw new ApiError(
+        400,
+        "invalid_contact",
+        `Cannot read contact "${patch.contact}"`,
+        "Give a SIP URI such as sip:alice@192.0.2.7:5060",
+      );
+    }
+    return this.input(() => {
+      const [user = "", domain = ""] = splitAor(key);
+      const aor = usrloc.ensure(key, user, domain, this.appliance.core.aorId(key));
+      const flow = uri === null ? known?.flow ?? null : this.appliance.world.flowTo(
+        uriParam(uri, "transport") === "tcp" ? "tcp" : "udp",
+        uri.host.replace(/[[\]]/g, ""),
+        uri.port || 5060,
+      );
+      const push = patch.push === undefined ? known?.push ?? null : patch.push === null ? null : {
+        provider: patch.push.provider.toLowerCase(),
+        param: patch.push.param ?? "",
+        prid: patch.push.prid,
+        tokenState: "unknown" as const,
+        registeredAtMs: this.nowMs,
+      };
+      const saved = usrloc.save(aor, known as never, id, {
+        uri: patch.contact ?? known!.uri,
+        params: known?.params ?? "",
+        instance: known?.instance ?? "",
+        regId: known?.regId ?? 0,
+        q: known?.q ?? 1000,
+        callId: known?.callId ?? "",
+        cseq: known?.cseq ?? 0,
+        expiresAtMs: patch.expires_in === undefined
+          ? known?.expiresAtMs ?? this.nowMs + NEVER_MS
+          : this.nowMs + patch.expires_in * 1000,
+        registeredAtMs: known?.registeredAtMs ?? this.nowMs,
+        path: known?.path ?? "",
+        userAgent: patch.user_agent ?? known?.userAgent ?? "",
+        kind: patch.kind ?? known?.kind ?? (push === null ? "desk" : "mobile"),
+        push,
+        flowKey: flow?.key ?? known?.flowKey ?? "",
+      }, flow);
+      if (patch.push !== undefined) {
+        saved.push = push;
+        usrloc.touched(saved);
+      }
+      this.appliance.core.deviceSet(saved);
+      return deviceShape(saved, this.appliance.core.upkeepOf(saved), this.nowMs);
+    });
+  }
+
+  deleteDevice(key: string, id: string): void {
+    const contact = this.aor(key).contacts.find((one) => one.id === id);
+    if (contact === undefined) throw unknownDevice(key, id);
+    this.input(() => this.appliance.core.usrloc.remove(contact, "control"));
+  }
+
+  private shape(aor: Aor): Location {
+    return locationShape(aor, this.appliance.core, this.nowMs);
+  }
+}
+
+function splitAor(key: string): [string, string] {
+  const at = key.lastIndexOf("@");
+  return [key.slice(0, at), key.slice(at + 1)];
+}

@@ -1,0 +1,84 @@
+/** `/v1/push`: how the push services do, the last pushes, and pushes sent by hand. */
+import { ApiError } from "../control/backend.ts";
+import type { PushBackendInfo, PushBody, PushRecent, PushResult } from "../control/backend.ts";
+import type { PushEvent, PushVerdict } from "../push/types.ts";
+import { ControlResource } from "./control_resource.ts";
+
+const PUSH_EVENTS: readonly string[] = ["call", "message", "refresh", "cancel", "missed", "test"];
+
+export class ControlPush extends ControlResource {
+  pushBackends(): PushBackendInfo[] {
+    return this.appliance.relay.backends().map((
+      { provider, backend, state, accepted, refused, dead, failed, last_error },
+    ) => ({
+      provider,
+      kind: backend.split(".")[0]!,
+      state: state === "ok" ? "healthy" as const : state === "unused" ? "unused" as const : "failing" as const,
+      accepted,
+      refused: refused + dead,
+      failed,
+      last_reason: last_error,
+    }));
+  }
+
+  async push(body: PushBody): Promise<PushResult> {
+    const event = body.event ?? "test";
+    if (!PUSH_EVENTS.includes(event)) {
+      throw new ApiError(400, "invalid_event", `Unknown event "${event}"`, `One of ${PUSH_EVENTS.join(", ")}`);
+    }
+    if ("provider" in body) {
+      return verdictShape(
+        await this.appliance.relay.testPush(body.provider, body.param, body.prid, event as PushEvent),
+      );
+    }
+    const aor = this.aor(body.aor);
+    const contact = aor.contacts.find((one) => body.device === undefined ? one.push !== null : one.id === body.device);
+    if (contact === undefined || contact.push === null) {
+      throw new ApiError(
+        409,
+        "not_pushable",
+        `${aor.key} has no device with a push token`,
+        "See push in GET /v1/locations/{aor}; a token comes with the REGISTER, or by PUT .../devices/{id}",
+      );
+    }
+    const { provider, param, prid } = contact.push;
+    const sentAtMs = this.nowMs;
+    const verdict = await this.appliance.relay.sendNow({
+      uuid: crypto.randomUUID(),
+      event: event as PushEvent,
+      provider,
+      param,
+      prid,
+      aor: aor.key,
+      device: contact.id,
+      callId: "",
+      fromUri: "",
+      fromName: "",
+      toUri: "sip:" + aor.key,
+      ttlMs: 10_000,
+    });
+    this.input(() =>
+      this.appliance.core.pushResult(verdict, contact.id, prid, Math.min(sentAtMs, verdict.deadSinceMs ?? sentAtMs))
+    );
+    return verdictShape(verdict);
+  }
+
+  pushRecent(): PushRecent[] {
+    return this.appliance.relay.recent().map(({ at, aor, device, event, provider, status, accepted, reason, ms }) => ({
+      at,
+      aor,
+      device,
+      event,
+      provider,
+      status,
+      accepted,
+      reason,
+      ms,
+    }));
+  }
+}
+
+function verdictShape(verdict: PushVerdict): PushResult {
+  const { provider, status, outcome, reason, ms } = verdict;
+  return { provider, status, accepted: outcome === "accepted", reason, ms: Math.round(ms * 10) / 10 };
+}
