@@ -261,10 +261,11 @@ export class Appliance {
   private onMessage(flow: Flow, text: string): void {
     this.turn.enter();
     // Before the trace: a flood must not push out what people look for there.
-    if (!this.isHeard(flow)) return;
+    const isRegistered = this.transports.isPinned(flow);
+    if (!this.guard.admits(flow.remoteAddress, isRegistered, this.turn.nowMs)) return;
     this.trace.add(this.turn.nowMs, true, flow.key, text);
     try {
-      this.core.receive(flow, text);
+      this.core.receive(flow, text, isRegistered);
     } catch (error) {
       this.onFault(error);
     }
@@ -272,14 +273,10 @@ export class Appliance {
 
   private onMalformed(flow: Flow, text: string, problem: FramingProblem): void {
     this.turn.run(() => {
-      if (!this.isHeard(flow)) return;
+      if (!this.guard.admits(flow.remoteAddress, this.transports.isPinned(flow), this.turn.nowMs)) return;
       this.trace.add(this.turn.nowMs, true, flow.key, text);
       this.core.malformed(flow, text, problem.status, problem.reason);
     });
-  }
-
-  private isHeard(flow: Flow): boolean {
-    return this.guard.admits(flow.remoteAddress, this.transports.isPinned(flow), this.turn.nowMs);
   }
 
   private isPbxAddress(address: string): boolean {

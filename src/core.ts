@@ -148,10 +148,13 @@ export class Core implements RouterUser, RegistrarUser {
     this.local?.setUsers(secrets.users, () => this.authenticator());
   }
 
-  /** A complete message came in over a flow (latin1 text). */
-  receive(flow: Flow, text: string): void {
+  /**
+   * A complete message came in over a flow (latin1 text).
+   * @param isRegistered a phone registered over this flow: it is no scanner, whatever it calls itself
+   */
+  receive(flow: Flow, text: string, isRegistered = false): void {
     const message = parseMessage(text, !flow.isReliable);
-    if (this.guard !== null && message.isRequest && this.isScanner(this.guard, message, flow)) return;
+    if (!isRegistered && this.guard !== null && message.isRequest && this.isScanner(this.guard, message, flow)) return;
     if (message.problem !== null) return this.reject(message, flow);
     if (!message.isRequest) return this.table.receiveResponse(message, flow);
     if (this.local !== null && message.method === "REGISTER" && this.isTrusted(flow)) {

@@ -74,6 +74,7 @@ describe("X-01 requests_per_source", () => {
     ["at the limit for a minute", 3000, 60_000, 3000],
     ["a burst of more than 10 s have saved", 600, 0, 500],
     ["twice the limit for 20 s", 2000, 20_000, 1500],
+    ["twice the limit for five minutes", 30_000, 300_000, 15_500],
   ];
   for (const [what, count, overMs, passed] of cases) {
     test(`${what}: ${passed} of ${count} pass and nobody is banned`, () => {

@@ -109,3 +109,11 @@ for (const what of ["good", "malformed"]) {
     expect(rig.counts.get("rejected_total{scanner}")).toBe(1);
   });
 }
+
+test("X-02 a registered phone is no scanner, whatever it calls itself", () => {
+  const { rig, bans } = guarded();
+  const phone = rig.phone(PHONE);
+  rig.core.receive(phone, register(phone, { lines: ["User-Agent: VaxSIPUserAgent/3.1"] }), true);
+  expect(rig.take(rig.pbx)).toHaveLength(1);
+  expect(bans.size).toBe(0);
+});
