@@ -38,12 +38,7 @@ export class ControlCalls extends ControlResource {
         const contact = call.aor.contacts.find((one) => one.id === target.device);
         if (contact === undefined) throw unknownDevice(call.aor.key, target.device);
         if (!call.appendDevice(contact)) {
-          throw new ApiError(
-            409,
-            "branch_not_added",
-            `Device ${target.device} gets no branch`,
-            "It has one already, declined, or has no connection; see GET /v1/calls/{id}",
-          );
+          throw notAdded(`Device ${target.device}`, "It has one already, declined, or has no connection");
         }
       } else this.addAddress(call, target.contact);
       return callShape(call.snapshot()).branches.at(-1)!;
@@ -114,7 +109,9 @@ export class ControlCalls extends ControlResource {
         "Give an IP address, and a transport that latefork listens on",
       );
     }
-    call.appendAddress(contact, flow, core.addressToken(flow, call.record.callId));
+    if (!call.appendAddress(contact, flow, core.addressToken(flow, call.record.callId))) {
+      throw notAdded(contact, "It has one already, or the call is full");
+    }
   }
 
   private record(id: string): CallRecord {
@@ -139,4 +136,8 @@ export class ControlCalls extends ControlResource {
     }
     return call;
   }
+}
+
+function notAdded(whom: string, why: string): ApiError {
+  return new ApiError(409, "branch_not_added", `${whom} gets no branch`, `${why}; see GET /v1/calls/{id}`);
 }
