@@ -201,6 +201,8 @@ export class Bindings {
         prid: wanted.prid,
         tokenState: "unknown",
         registeredAtMs: nowMs,
+        // No REGISTER tells them: they were set by hand, and are of that subscription.
+        keys: known?.push?.prid === wanted.prid ? known.push.keys : undefined,
       },
       flowKey: flow.key,
       // The connection may have gone while the PBX was thinking.

@@ -6,7 +6,7 @@ import type { Clock } from "../sip/clock.ts";
 import type { Port } from "../sip/port.ts";
 import { paramOf } from "../sip/scan.ts";
 import type { Binding } from "../usrloc/binding.ts";
-import type { Contact } from "../usrloc/model.ts";
+import type { Contact, PushKeys } from "../usrloc/model.ts";
 
 /** A push that asks for a REGISTER; the relay's request, field by field. */
 export interface RefreshOrder {
@@ -15,6 +15,7 @@ export interface RefreshOrder {
   readonly provider: string;
   readonly param: string;
   readonly prid: string;
+  readonly keys?: PushKeys | undefined;
   readonly aor: string;
   readonly device: string;
   readonly callId: string;
@@ -101,7 +102,7 @@ export class RefreshPush {
   }
 
   private push(binding: Binding, leftMs: number): void {
-    const { provider, param, prid } = binding.push!;
+    const { provider, param, prid, keys } = binding.push!;
     if (this.port.isLogged("debug", binding.aor.key)) {
       this.port.log("debug", `Refresh push, ${Math.round(leftMs / 1000)} s before the end`, {
         aor: binding.aor.key,
@@ -114,6 +115,7 @@ export class RefreshPush {
       provider,
       param,
       prid,
+      keys,
       aor: binding.aor.key,
       device: binding.id,
       callId: "",

@@ -1,5 +1,6 @@
 /** What the silo is told from the config, and what it asks of the world. */
 import type { TransactionPort } from "../transaction/timers.ts";
+import type { PushKeys } from "../usrloc/model.ts";
 
 export interface SiloSettings {
   /** How long a wake may take (`wake.window`). */
@@ -32,6 +33,7 @@ export interface PushOrder {
   readonly provider: string;
   readonly param: string;
   readonly prid: string;
+  readonly keys?: PushKeys | undefined;
   readonly aor: string;
   readonly device: string;
   readonly callId: string;

@@ -148,6 +148,7 @@ export class Wakes implements WakeOwner {
       provider: push.provider,
       param: push.param,
       prid: push.prid,
+      keys: push.keys,
       aor: record.aor,
       device: contact.id,
       callId: record.callId,

@@ -64,6 +64,9 @@ export const STEPS: readonly string[] = [
     expires_at INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (name, key)
   ) WITHOUT ROWID;`,
+  // Keys of Web Push subscriptions; empty: none.
+  `ALTER TABLE contact ADD COLUMN pn_p256dh TEXT NOT NULL DEFAULT '';
+  ALTER TABLE contact ADD COLUMN pn_auth TEXT NOT NULL DEFAULT '';`,
 ];
 
 /** Why this database is not ours to touch, in words; empty if it is, or is new. Reads only. */

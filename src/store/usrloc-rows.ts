@@ -23,8 +23,8 @@ const PUT_AOR = `INSERT OR REPLACE INTO aor
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const PUT_CONTACT = `INSERT OR REPLACE INTO contact
   (row, id, aor_key, uri, params, instance, reg_id, q, path, user_agent, kind, pn_provider, pn_param, pn_prid,
-   pn_token_state, flow_key)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+   pn_token_state, flow_key, pn_p256dh, pn_auth)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 
 interface AorRow {
   row: number;
@@ -55,6 +55,8 @@ interface ContactRow {
   pn_prid: string;
   pn_token_state: string;
   flow_key: string;
+  pn_p256dh: string;
+  pn_auth: string;
 }
 
 /**
@@ -245,6 +247,8 @@ export class UsrlocRows implements ChangeLog {
       push === null ? "" : push.prid,
       push === null ? "unknown" : push.tokenState,
       contact.flowKey,
+      push?.keys?.p256dh ?? "",
+      push?.keys?.auth ?? "",
     );
   }
 }
@@ -302,6 +306,7 @@ function storedContact(
       prid: row.pn_prid,
       tokenState: shared(row.pn_token_state) as TokenState,
       registeredAtMs: binding.pn_registered_at,
+      keys: row.pn_p256dh === "" ? undefined : { p256dh: row.pn_p256dh, auth: row.pn_auth },
     },
     flowKey: row.flow_key,
   };

@@ -253,6 +253,25 @@ describe("R-11 one device, one binding", () => {
   });
 });
 
+test("R-20 keys set by hand stay with their subscription, however its phone registers, and go with it", () => {
+  const rig = new Rig();
+  const keys = { p256dh: "BPoint", auth: "secret" };
+  const phone = (prid: string, host = "192.0.2.7") => ({
+    contacts: [`<sip:alice@${host};pn-provider=webpush;pn-prid=${prid}>;+sip.instance="<urn:uuid:1>"`],
+  });
+  registered(rig, rig.phone("192.0.2.7"), phone("https://p/1"));
+  const contact = rig.core.usrloc.find(AOR)!.contacts[0]!;
+  contact.push!.keys = keys;
+  registered(rig, rig.phone("192.0.2.7"), { ...phone("https://p/1"), cseq: 2 });
+  expect(contact.push!.keys).toEqual(keys);
+  registered(rig, rig.phone("192.0.2.8"), { ...phone("https://p/1", "192.0.2.8"), cseq: 3 });
+  expect([contactsOf(rig).length, contact.uri.includes("192.0.2.8")]).toEqual([1, true]);
+  expect(contact.push!.keys).toEqual(keys);
+  registered(rig, rig.phone("192.0.2.8"), { ...phone("https://p/2", "192.0.2.8"), cseq: 4 });
+  expect(contact.push).toMatchObject({ prid: "https://p/2" });
+  expect(contact.push!.keys).toBeUndefined();
+});
+
 describe("R-13 max_contacts", () => {
   const fill = (rig: Rig, count: number) => {
     for (let n = 1; n <= count; n++) {

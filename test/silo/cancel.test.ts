@@ -33,6 +33,18 @@ test("W-10 the caller hangs up while B wakes: 200 to the CANCEL, 487 at once, a 
   expect(call.finals.length).toBe(1);
 });
 
+test("P-03 P-06 pushes about a call carry the keys of the phone's subscription", () => {
+  const w = new World();
+  const keys = { p256dh: "BPoint", auth: "secret" };
+  w.asleep("alice", { wakeMs: null, push: { provider: "webpush", prid: "https://p/1" } });
+  for (const aor of w.core.usrloc.all()) aor.contacts[0]!.push!.keys = keys;
+  const call = w.pbx.call("alice");
+  w.advance(1000);
+  call.cancel();
+  w.settle();
+  expect(w.push.orders.map(({ order }) => [order.event, order.keys])).toEqual([["call", keys], ["cancel", keys]]);
+});
+
 test("W-10 487 leaves when the branches have ended, before the 100 ms are over", () => {
   const w = new World();
   const a = w.awake("alice");

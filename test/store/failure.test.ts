@@ -235,6 +235,34 @@ describe("migration", () => {
     expect(openStore(options(path)).problem).toMatch(/newer latefork/);
   });
 
+  test("S-02 a phone stored by the first version is there again, without keys it could not have, and can get them", () => {
+    const path = freshPath();
+    const db = opened(path);
+    expect(migrate(db, path, STEPS.slice(0, 1))).toBe("");
+    db.run("INSERT INTO aor (row, key, user, domain, id) VALUES (1, 'a@b', 'a', 'b', 'x')");
+    db.run(
+      "INSERT INTO contact (row, id, aor_key, pn_provider, pn_prid) VALUES (1, 'd1', 'a@b', 'webpush', 'https://p/')",
+    );
+    db.run("INSERT INTO binding (seq, contact_row, expires_at, pn_registered_at) VALUES (1, 1, 9000, 7)");
+    db.close();
+    const store = open(path);
+    const push = {
+      provider: "webpush",
+      param: "",
+      prid: "https://p/",
+      tokenState: "unknown",
+      registeredAtMs: 7,
+    } as const;
+    expect(store.load(0).contacts.map((one) => one.push)).toEqual([push]);
+    const keyed = contact(aor("a", { key: "a@b" }), "d1", { push: { ...push, keys: { p256dh: "p", auth: "a" } } });
+    store.contactSaved(keyed, false);
+    store.close();
+    const again = open(path);
+    expect(again.load(0).contacts.map((one) => one.push)).toEqual([keyed.push]);
+    again.close();
+    expect(readdirSync(dirname(path)).sort()).toEqual(["latefork.db", `latefork.db.before-v${STEPS.length}`]);
+  });
+
   test("S-02 a step that fails leaves the data at the last good version, and the copy in place", () => {
     const path = filled(3);
     const db = opened(path);

@@ -30,12 +30,22 @@ test("R-18 every field of AoRs and contacts is there again, without a commit at 
       uri: "sip:b@[2001:db8::1]:5060",
       userAgent: "Ph\u00f6n \u00ff\u0080 \0 'x'",
     }),
+    contact(bob, "d4", {
+      push: {
+        provider: "webpush",
+        param: "",
+        prid: "https://push.example.org/x?y",
+        tokenState: "unknown",
+        registeredAtMs: NOW_MS,
+        keys: { p256dh: "BPoint", auth: "secret" },
+      },
+    }),
   ];
   const first = open(path);
   first.aorSaved(alice);
   first.aorSaved(bob);
   for (const phone of phones) first.contactSaved(phone, false);
-  expect(first.commit()).toEqual({ ok: true, rows: 5, error: "" });
+  expect(first.commit()).toEqual({ ok: true, rows: 6, error: "" });
   phones[0].expiresAtMs += 5000;
   first.contactSaved(phones[0], true);
   expect(first.close()).toEqual({ ok: true, rows: 1, error: "" });
