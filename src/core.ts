@@ -2,7 +2,16 @@
  * The pure core, put together: messages, closed flows, deadlines and push verdicts go in; sends, pushes and changes
  * come out through one port. It reads no clock and does no I/O, so the whole appliance runs in virtual time in tests.
  */
-import type { Config, DeviceRule } from "./config/schema.ts";
+import type { Config } from "./config/schema.ts";
+import {
+  authenticator,
+  type CoreSecrets,
+  deviceHints,
+  isKnownUser,
+  refreshSettings,
+  registrarSettings,
+  siloSettings,
+} from "./core_settings.ts";
 import type { SourceGuard } from "./guard/source_guard.ts";
 import { OwnAddresses } from "./proxy/address.ts";
 import { Pbx, type PbxAddress } from "./proxy/pbx.ts";
@@ -12,25 +21,21 @@ import { Router, type RouterUser } from "./proxy/router.ts";
 import { refusalOf } from "./proxy/validate.ts";
 import { stripPushParams } from "./push/parameters.ts";
 import { Bindings } from "./registrar/apply.ts";
-import { Authenticator } from "./registrar/authenticator.ts";
 import { LocalRegistrar } from "./registrar/local_registrar.ts";
 import { MidRegistrar } from "./registrar/mid_registrar.ts";
-import { RefreshPush, type RefreshSettings } from "./registrar/refresh_push.ts";
-import type { DeviceHints, RegistrarSettings, RegistrarUser } from "./registrar/settings.ts";
+import { RefreshPush } from "./registrar/refresh_push.ts";
+import type { DeviceHints, RegistrarUser } from "./registrar/settings.ts";
 import { aorUpkeep, deviceUpkeep, type Upkeep, type UpstreamState, upstreamStates } from "./registrar/upkeep.ts";
 import type { UpstreamKeeper } from "./registrar/upstream_keeper.ts";
-import type { UserDirectory } from "./registrar/users.ts";
 import { Silo } from "./silo/silo.ts";
-import type { PushResult, SiloPort, SiloSettings } from "./silo/settings.ts";
+import type { PushResult, SiloPort } from "./silo/settings.ts";
 import type { Clock } from "./sip/clock.ts";
-import type { DigestSecret } from "./sip/digest.ts";
 import type { Flow, Listener } from "./sip/flow.ts";
 import { USER_AGENT } from "./sip/header.ts";
 import { type Message, parseMessage } from "./sip/message.ts";
 import { reasonPhrase } from "./sip/reason.ts";
 import { receivedVia, responseTo } from "./sip/response.ts";
-import { unquote } from "./sip/scan.ts";
-import { canonicalUser, parseUri, withoutHeaders } from "./sip/uri.ts";
+import { parseUri, withoutHeaders } from "./sip/uri.ts";
 import type { ServerTransaction } from "./transaction/server.ts";
 import { Transactions } from "./transaction/table.ts";
 import { Schedule } from "./transaction/timers.ts";
@@ -38,20 +43,10 @@ import type { Binding } from "./usrloc/binding.ts";
 import type { Aor, ChangeLog, Contact, StoredAor, StoredContact } from "./usrloc/model.ts";
 import { type FlowPins, type RemovalCause, Usrloc } from "./usrloc/usrloc.ts";
 
+export type { CoreSecrets };
+
 /** Everything the core asks of the world. */
 export interface CorePort extends SiloPort, FlowPins, ChangeLog {}
-
-/** What the core is given besides the config: secrets and files, read by the shell. */
-export interface CoreSecrets {
-  /** Text key of flow tokens and ids; belongs to the installation and outlives restarts. */
-  readonly installation: string;
-  /** Key of the digest nonces, made at start. */
-  readonly nonces: Uint8Array;
-  /** Users of registrar mode; null: no users file. */
-  readonly users: UserDirectory | null;
-  /** Credentials towards the PBX by user (`pbx.credentials_file`). */
-  readonly credentials: ReadonlyMap<string, DigestSecret>;
-}
 
 const TRUST_REMEMBERED = 4096;
 
@@ -87,7 +82,7 @@ export class Core implements RouterUser, RegistrarUser {
     this.router = new Router(this.usrloc, this.own, new FlowTokens(secrets.installation), this.pbx, this, {
       domains: config.domain,
       isTrusted: (address) => this.config.security.trust.some((network) => network.contains(address)),
-      isKnownUser: (user, domain) => this.isKnownUser(user, domain),
+      isKnownUser: (user, domain) => isKnownUser(this.config, this.secrets, user, domain),
     });
     this.table = new Transactions(port, this.schedule, this.router);
     this.router.table = this.table;
@@ -105,7 +100,7 @@ export class Core implements RouterUser, RegistrarUser {
         this.usrloc,
         this.bindings,
         this,
-        this.authenticator(),
+        authenticator(config, secrets),
         (host) => this.router.isOurDomain(host),
         hints,
       );
@@ -145,7 +140,7 @@ export class Core implements RouterUser, RegistrarUser {
     this.bindings.settings = registrarSettings(config, secrets);
     this.refreshPush.settings = refreshSettings(config);
     this.mid?.onRestored();
-    this.local?.setUsers(secrets.users, () => this.authenticator());
+    this.local?.setUsers(secrets.users, () => authenticator(config, secrets));
   }
 
   /**
@@ -376,93 +371,7 @@ export class Core implements RouterUser, RegistrarUser {
     return isTrusted;
   }
 
-  /** True if the users file has this user, in the domain or, where the host is but an address of ours, in the first realm. */
-  private isKnownUser(user: string, domain: string): boolean {
-    const { users } = this.secrets;
-    if (users === null) return false;
-    const name = canonicalUser(user);
-    if (users.find(name, domain) !== null) return true;
-    const realms = this.config.domain.length > 0 ? this.config.domain : users.realms;
-    return realms.length > 0 && !realms.includes(domain) && users.find(name, realms[0]!) !== null;
-  }
-
   private isPbxTrusted(address: string): boolean {
     return this.config.pbx!.trust.some((network) => network.contains(address));
   }
-
-  private authenticator(): Authenticator | null {
-    const { users, nonces } = this.secrets;
-    if (users === null) return null;
-    // Without a domain of our own the users' realms are what phones know.
-    const realms = this.config.domain.length > 0 ? this.config.domain : users.realms;
-    if (realms.length === 0) return null;
-    return new Authenticator({ realms, nonceLifetimeMs: 300_000, secret: nonces }, users);
-  }
-}
-
-function siloSettings(config: Config): SiloSettings {
-  const { wake, limits } = config;
-  return {
-    windowMs: wake.window,
-    ringTimeoutMs: wake.ring_timeout,
-    hedgeMs: wake.hedge,
-    idleMs: wake.idle,
-    progress: wake.progress,
-    delayedCancel: wake.delayed_cancel,
-    decline: wake.decline,
-    isSingleAnswer: wake.single_answer,
-    maxCalls: limits.calls,
-    maxCallsPerAor: limits.calls_per_aor,
-    keptCalls: config.trace.calls,
-    callerParty: config.pbx === null ? "caller" : "PBX",
-  };
-}
-
-function registrarSettings(config: Config, secrets: CoreSecrets): RegistrarSettings {
-  const { registration, pbx } = config;
-  return {
-    mode: pbx?.mode ?? "aor",
-    placement: pbx?.contact_id ?? "param",
-    upstreamExpires: Math.round((pbx?.expires ?? 3_600_000) / 1000),
-    minExpires: Math.round(registration.min_expires / 1000),
-    defaultExpires: Math.round(registration.default_expires / 1000),
-    maxExpires: Math.round(registration.max_expires / 1000),
-    maxContacts: registration.max_contacts,
-    overflow: registration.overflow,
-    repliesWithAll: registration.reply_contacts === "all",
-    maxBindings: config.limits.bindings,
-    idleMs: config.wake.idle,
-    hasDeviceRules: config.devices.length > 0,
-    trustsUs: pbx?.trusts_us ?? false,
-    refreshLeadMs: config.push.refresh_before,
-    idSecret: secrets.installation,
-    credentials: (user) => secrets.credentials.get(user) ?? null,
-  };
-}
-
-function refreshSettings(config: Config): RefreshSettings {
-  return { leadMs: config.push.refresh_before, idleMs: config.wake.idle };
-}
-
-/** The `devices:` rules as a function; the first that fits wins (R-20). */
-function deviceHints(rules: readonly DeviceRule[]): DeviceHints {
-  const compiled = rules.map((rule) => ({
-    rule,
-    userAgent: rule.user_agent === "" ? null : new RegExp(rule.user_agent),
-    header: rule.header === null ? null : new RegExp(rule.header.pattern),
-  }));
-  return (request, paramNamed) => {
-    for (const { rule, userAgent, header } of compiled) {
-      if (userAgent !== null && !userAgent.test(request.valueOf("user-agent") ?? "")) continue;
-      if (header !== null && !header.test(request.valueOf(rule.header!.name.toLowerCase()) ?? "")) continue;
-      const source = rule.push?.token_from ?? null;
-      const token = source === null
-        ? ""
-        : source.source === "contact"
-        ? paramNamed(source.name)
-        : request.valueOf(source.name);
-      return { kind: rule.kind, provider: rule.push?.provider ?? "", prid: unquote(token ?? "") };
-    }
-    return null;
-  };
 }

@@ -10,7 +10,18 @@ export type Sources = ReadonlyMap<string, string>;
 const versionFile = "../package.json";
 
 /** Folders and files of src/ that decide and do nothing else: no clock, timer, randomness, async or runtime in them. */
-export const pureRooms = ["sip", "transaction", "proxy", "usrloc", "registrar", "silo", "htable", "guard", "core.ts"];
+export const pureRooms = [
+  "sip",
+  "transaction",
+  "proxy",
+  "usrloc",
+  "registrar",
+  "silo",
+  "htable",
+  "guard",
+  "core.ts",
+  "core_settings.ts",
+];
 
 const pureFolders = pureRooms.filter((room) => !room.endsWith(".ts"));
 
@@ -30,7 +41,8 @@ const table: Record<string, string[]> = {
   config: ["sip"],
   observe: ["sip"],
   control: [...pureFolders, "push (pure)", "config", "observe", versionFile],
-  "core.ts": [...pureFolders, "push (pure)", "config (types)"],
+  "core.ts": [...pureFolders, "core_settings.ts", "push (pure)", "config (types)"],
+  "core_settings.ts": [...pureFolders, "config (types)"],
   "appliance.ts": [
     ...pureRooms,
     "appliance",
