@@ -28,6 +28,7 @@ import { PushRelay } from "./push/relay.ts";
 import type { FramingProblem } from "./sip/framing.ts";
 import type { Flow } from "./sip/flow.ts";
 import { openStore, type SqliteStore } from "./store/sqlite.ts";
+import type { TransportLimits } from "./transport/sink.ts";
 import { Transports } from "./transport/transports.ts";
 
 /** How it is started. */
@@ -122,11 +123,7 @@ export class Appliance {
       },
       onInput: () => this.turn.enter(),
       log: (level, message, fields) => this.world.log(level, message, fields),
-      limits: {
-        maxMessageBytes: this.config.limits.message,
-        maxConnections: this.config.limits.connections,
-        maxConnectionsPerSource: this.config.limits.connections_per_source,
-      },
+      limits: transportLimits(this.config),
       isExempt: (address) => this.world.isExempt(address) || this.isPbxAddress(address),
       isRefused: (address) => this.guard.isRefused(address, this.turn.nowMs),
     });
@@ -170,7 +167,7 @@ export class Appliance {
     this.warnings.push(...this.relay.problems(), ...this.files.problems);
     if (this.storeProblem !== "") this.warnings.push(this.storeProblem);
     this.warnOfNobody();
-    if (this.core.usrloc.contactCount > 0) this.world.warm();
+    for (const aor of this.core.usrloc.all()) for (const contact of aor.contacts) this.world.expectPush(contact);
     this.state = "ready";
     this.turn.enter();
   }
@@ -247,6 +244,7 @@ export class Appliance {
     this.log.configure(this.config.log);
     this.core.reconfigure(this.config, this.secrets());
     this.guard.configure(this.guardSettings());
+    this.transports.setLimits(transportLimits(this.config));
     this.readControlToken();
     const problems = [...this.relay.reload(this.config.push), ...files.problems];
     for (const problem of problems) this.world.log("warn", problem);
@@ -419,6 +417,10 @@ export class Appliance {
       ["state"],
       () => [...core.upstreamStates()].map(([state, count]) => [[state], count] as const),
     );
+    metrics.gauge("connections_refused_total", "Connections refused at once", ["reason"], () => {
+      const { refusedTotal, refusedPerSource, refusedSources } = this.transports.counts;
+      return [[["limit"], refusedTotal], [["source_limit"], refusedPerSource], [["banned"], refusedSources]];
+    }, "counter");
     metrics.gauge("banned", "Banned sources", [], () => this.htables.get("banned")?.size ?? 0);
     metrics.gauge("build_info", "Version", ["version", "bun"], () => [[[this.version, Bun.version], 1]]);
     metrics.gauge("transactions", "Transactions in the table", ["side"], () => [
@@ -427,4 +429,12 @@ export class Appliance {
     ]);
     metrics.gauge("tombstones", "Ended calls that still listen", [], () => core.silo.tombstoneCount);
   }
+}
+
+function transportLimits({ limits }: Config): Partial<TransportLimits> {
+  return {
+    maxMessageBytes: limits.message,
+    maxConnections: limits.connections,
+    maxConnectionsPerSource: limits.connections_per_source,
+  };
 }

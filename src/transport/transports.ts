@@ -127,6 +127,11 @@ export class Transports {
     return [...this.#listeners];
   }
 
+  /** New limits, from now on; connections that are there stay. */
+  setLimits(limits: Partial<TransportLimits>): void {
+    Object.assign(this.#context.limits, limits);
+  }
+
   /** For the start tree (T-05): bytes of datagrams the kernel keeps for each UDP listener; null = could not be asked. */
   receiveBuffers(): { listener: Listener; bytes: number | null }[] {
     return this.#udp.map((socket) => ({ listener: socket.listener, bytes: socket.receiveBufferBytes }));

@@ -126,6 +126,7 @@ claim(
     const connection = connect({ host: rig.address("us"), port: rig.port, localAddress: address });
     connection.on("error", () => {}).on("close", () => closed.resolve());
     await within(3000, "the end of a banned connection", closed.promise);
+    expect(await appliance.metric("connections_refused_total", 'reason="banned"')).toBe(1);
     attacker.close();
   },
 );

@@ -36,3 +36,19 @@ test("X-02 a flow is a phone's as long as it is pinned", async () => {
   transports.unpin(flow);
   expect(transports.isPinned(flow)).toBe(false);
 });
+
+test("X-01 O-03 new limits count for the next connection, and those that are there stay", async () => {
+  using rig = await Rig.start(["tcp://127.0.0.1"], { limits: { maxConnectionsPerSource: 2 } });
+  using first = await TcpPeer.connect(rig.listener.port);
+  first.write(request("1"));
+  await rig.messages.next();
+  rig.transports.setLimits({ maxConnectionsPerSource: 1 });
+  using second = await TcpPeer.connect(rig.listener.port);
+  await second.ended;
+  first.write(request("2"));
+  expect((await rig.messages.next()).text).toBe(request("2"));
+  rig.transports.setLimits({ maxConnectionsPerSource: 2 });
+  using third = await TcpPeer.connect(rig.listener.port);
+  third.write(request("3"));
+  expect((await rig.messages.next()).text).toBe(request("3"));
+});
