@@ -86,6 +86,7 @@ export class ControlLocations extends ControlResource {
         prid: patch.push.prid,
         tokenState: "unknown" as const,
         registeredAtMs: this.nowMs,
+        keys: patch.push.keys,
       };
       const saved = usrloc.save(aor, known as never, id, {
         uri: patch.contact ?? known!.uri,

@@ -27,9 +27,7 @@ export class ControlPush extends ControlResource {
       throw new ApiError(400, "invalid_event", `Unknown event "${event}"`, `One of ${PUSH_EVENTS.join(", ")}`);
     }
     if ("provider" in body) {
-      return verdictShape(
-        await this.appliance.relay.testPush(body.provider, body.param, body.prid, event as PushEvent),
-      );
+      return verdictShape(await this.appliance.relay.testPush(body, event as PushEvent));
     }
     const aor = this.aor(body.aor);
     const contact = aor.contacts.find((one) => body.device === undefined ? one.push !== null : one.id === body.device);
@@ -41,7 +39,7 @@ export class ControlPush extends ControlResource {
         "See push in GET /v1/locations/{aor}; a token comes with the REGISTER, or by PUT .../devices/{id}",
       );
     }
-    const { provider, param, prid } = contact.push;
+    const { provider, param, prid, keys } = contact.push;
     const sentAtMs = this.nowMs;
     const verdict = await this.appliance.relay.sendNow({
       uuid: crypto.randomUUID(),
@@ -49,6 +47,7 @@ export class ControlPush extends ControlResource {
       provider,
       param,
       prid,
+      keys,
       aor: aor.key,
       device: contact.id,
       callId: "",

@@ -50,7 +50,6 @@ export class World implements CorePort {
   private randomPool = new Uint8Array(0);
   private randomAt = 0;
   private nextCommitMs = 0;
-  private isWarm = false;
 
   constructor(readonly parts: WorldParts, private readonly config: () => Config) {}
 
@@ -65,13 +64,6 @@ export class World implements CorePort {
     this.durableFlows.push(flow);
     this.durableWires.push(wire);
     return true;
-  }
-
-  /** Opens the connections to the push services, once there is somebody to push (P-05). */
-  warm(): void {
-    if (this.isWarm) return;
-    this.isWarm = true;
-    this.parts.relay.warm();
   }
 
   /** S-01: one transaction for the turn, then the answers that promise it. */
@@ -189,8 +181,13 @@ export class World implements CorePort {
     return left === 0 ? text : text + ALPHABET[pool[this.randomAt++]! & 31];
   }
 
+  /** Opens the connection to the push service of a phone, once there is one to push (P-05). */
+  expectPush({ push }: Contact, isRefresh = false): void {
+    if (push !== null && !isRefresh && push.tokenState !== "dead") this.parts.relay.expect(push);
+  }
+
   contactSaved(contact: Contact, isRefresh: boolean): void {
-    if (!this.isWarm && contact.push !== null) this.warm();
+    this.expectPush(contact, isRefresh);
     if (!this.parts.store.isVolatile) this.parts.store.contactSaved(contact, isRefresh);
   }
 

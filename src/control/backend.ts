@@ -8,7 +8,7 @@ import type { Problem } from "../config/problem.ts";
 import type { LogOverride } from "../observe/log.ts";
 import type { ApplianceEvent, LogLevel } from "../sip/port.ts";
 import type { BranchState, CallResult, CallState, TimelineEvent, WakeState } from "../silo/record.ts";
-import type { DeviceKind, TokenState } from "../usrloc/model.ts";
+import type { DeviceKind, PushKeys, TokenState } from "../usrloc/model.ts";
 
 /**
  * A refusal that becomes `{"error":{"code","message","hint"}}` with its status. Every method of
@@ -135,7 +135,15 @@ export interface LocationDevice {
   expires_in: number;
   flow: { state: "open" | "connecting" | "closed" | "none"; transport: string; remote: string };
   /** null: cannot be woken. The token itself is shown by its first and last characters only. */
-  push: { provider: string; param: string; token: string; token_state: TokenState; registered_at: string } | null;
+  push: {
+    provider: string;
+    param: string;
+    token: string;
+    token_state: TokenState;
+    /** The keys of its Web Push subscription are known: its pushes say who calls. */
+    encrypted: boolean;
+    registered_at: string;
+  } | null;
   /** Seconds until the PBX's binding ends that the device depends on; null: none is known. */
   upstream_expires_in: number | null;
   /** The next call may not reach it: it did not answer a refresh push, or the PBX's binding has lapsed. */
@@ -158,7 +166,7 @@ export interface DevicePatch {
   user_agent?: string;
   /** Seconds; absent: a static device that never expires. */
   expires_in?: number;
-  push?: { provider: string; param?: string; prid: string } | null;
+  push?: { provider: string; param?: string; prid: string; keys?: PushKeys } | null;
 }
 
 export interface CallBranch {
@@ -254,7 +262,7 @@ export interface PushBackendInfo {
 /** Body of `POST /v1/push`: a device of an AoR (the first that can be woken, or the one named), or a bare token. */
 export type PushBody =
   | { aor: string; device?: string; event?: string }
-  | { provider: string; param: string; prid: string; event: string };
+  | { provider: string; param: string; prid: string; keys?: PushKeys; event: string };
 
 /** Answer of `POST /v1/push`. */
 export interface PushResult {

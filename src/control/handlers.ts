@@ -2,6 +2,7 @@
  * How each route is answered: reads the request, asks the backend, picks JSON or text. Must not know sockets, nor how
  * the appliance does what it is asked.
  */
+import { ECDH } from "node:crypto";
 import type { Context } from "hono";
 import { parseOverride } from "../observe/log.ts";
 import { renderTrace } from "../observe/trace.ts";
@@ -12,6 +13,7 @@ import { openapi } from "./openapi.ts";
 import { Fields, parseDurationMs, parseWhole, readText } from "./request.ts";
 import { curlLine, type RouteId, ROUTES } from "./routes.ts";
 import * as text from "./text.ts";
+import type { PushKeys } from "../usrloc/model.ts";
 
 /** What the server tells about the connection of a request. */
 export interface ControlEnv extends Entrance {
@@ -241,8 +243,35 @@ function devicePatch(body: Fields): DevicePatch {
   if (push === undefined) return patch;
   if (push === null) return { ...patch, push: null };
   patch.push = { provider: push.requiredText("provider"), param: push.text("param"), prid: push.requiredText("prid") };
+  const keys = pushKeys(push);
+  if (keys !== undefined) patch.push.keys = keys;
   push.end();
   return patch;
+}
+
+/** The keys of a Web Push subscription, as a browser's PushSubscription has them: both or none. */
+function pushKeys(body: Fields): PushKeys | undefined {
+  const [p256dh, auth] = [body.text("p256dh"), body.text("auth")];
+  if (p256dh === undefined && auth === undefined) return undefined;
+  const [point, secret] = [p256dh, auth].map((text) => Buffer.from(text ?? "", "base64url"));
+  if (!isPoint(point!) || secret!.length !== 16) {
+    throw new ApiError(
+      400,
+      "invalid_keys",
+      "Cannot use p256dh and auth as the keys of a subscription",
+      "Expected both, in base64url: a point of 65 bytes on P-256, and 16 bytes",
+    );
+  }
+  return { p256dh: point!.toString("base64url"), auth: secret!.toString("base64url") };
+}
+
+function isPoint(bytes: Uint8Array): boolean {
+  try {
+    ECDH.convertKey(bytes, "prime256v1");
+    return bytes.length === 65;
+  } catch {
+    return false;
+  }
 }
 
 function branchTarget(body: Fields): { contact: string } | { device: string } {
@@ -269,8 +298,9 @@ function pushBody(body: Fields, backend: ControlBackend): PushBody {
     prid: body.requiredText("prid"),
     event,
   };
+  const keys = pushKeys(body);
   body.end();
-  return token;
+  return keys === undefined ? token : { ...token, keys };
 }
 
 function logChange(body: Fields): LogChange {

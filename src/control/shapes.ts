@@ -81,6 +81,7 @@ export function deviceShape(contact: Contact, upkeep: Upkeep, nowMs: number): Lo
       param: push.param,
       token: shortToken(push.prid),
       token_state: push.tokenState,
+      encrypted: push.keys !== undefined,
       registered_at: new Date(push.registeredAtMs).toISOString(),
     },
     upstream_expires_in: upkeep.upstreamEndsMs === 0 ? null : secondsLeft(upkeep.upstreamEndsMs, nowMs),

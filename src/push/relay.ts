@@ -122,13 +122,17 @@ export class PushRelay {
   }
 
   /** Sends one push to a bare token (P-08). */
-  testPush(provider: string, param: string, prid: string, event: PushEvent = "test"): Promise<PushVerdict> {
+  testPush(
+    token: { provider: string; param: string; prid: string; keys?: PushKeys | undefined },
+    event: PushEvent = "test",
+  ): Promise<PushVerdict> {
     return this.sendNow({
       uuid: crypto.randomUUID(),
       event,
-      provider: provider.toLowerCase(),
-      param,
-      prid,
+      provider: token.provider.toLowerCase(),
+      param: token.param,
+      prid: token.prid,
+      keys: token.keys,
       aor: "",
       device: "",
       callId: "",
@@ -152,6 +156,11 @@ export class PushRelay {
   /** True if pushes for this `pn-provider` have a backend that can send (registration: Feature-Caps and 555, P-02). */
   serves(provider: string): boolean {
     return this.#deliveryOf(provider)?.backend.problem() === "";
+  }
+
+  /** The `pn-provider` values that can be sent to, for a phone that asks; a webhook for any provider has no name of its own. */
+  services(): string[] {
+    return [...this.#deliveries.keys()].filter((provider) => provider !== "*" && this.serves(provider));
   }
 
   /** Opens connections of all backends ahead of the first push (P-05); see {@link expect} for those of devices. */

@@ -11,7 +11,7 @@ import { decodeSipText, MAX_BODY_BYTES } from "./payload.ts";
 import type { PushRequest } from "./types.ts";
 import { canEncrypt, encrypted, loadEncryption } from "./webpush_encryption.ts";
 import { type WebPushError, webPushErrorOf } from "./webpush_errors.ts";
-import { type WebPushHost, WebPushHosts } from "./webpush_hosts.ts";
+import { MAX_WARM_HOSTS, type WebPushHost, WebPushHosts } from "./webpush_hosts.ts";
 import { type WebPushMessage, webPushMessageOf } from "./webpush_message.ts";
 import { type WebPushTarget, webPushTargetOf } from "./webpush_target.ts";
 import { type VapidKeys, vapidKeysOf } from "./webpush_vapid.ts";
@@ -44,6 +44,8 @@ export class WebPush implements PushBackend {
   readonly #world: PushWorld;
   #hosts: WebPushHosts | null = null;
   #keys: VapidKeys | null = null;
+  /** Services of {@link expect}, as phones write them. */
+  readonly #expected = new Set<string>();
   #problem = "";
 
   /** Opens nothing. Never throws: what is wrong is said by {@link problem}. */
@@ -69,10 +71,13 @@ export class WebPush implements PushBackend {
 
   expect(prid: string, isEncrypted: boolean): void {
     if (this.#hosts === null) return;
+    if (isEncrypted && !canEncrypt()) loadEncryption().catch(() => {});
+    // A hundred thousand phones at the start share few services.
+    if (this.#expected.size >= MAX_WARM_HOSTS || this.#expected.has(originTextOf(prid))) return;
     const target = webPushTargetOf(decodeSipText(prid), this.#config.allow_hosts);
     if (typeof target === "string") return;
+    this.#expected.add(originTextOf(prid));
     this.#hosts.expect(target);
-    if (isEncrypted && !canEncrypt()) loadEncryption().catch(() => {});
   }
 
   reload(): string {
@@ -193,6 +198,12 @@ export class WebPush implements PushBackend {
     }
     return { kind: kindOf(error), status, reason, retryAfterMs: -1, isOurFault: error.action === "config" };
   }
+}
+
+/** `https://host:port` of a URI, as it is written. */
+function originTextOf(uri: string): string {
+  const end = uri.indexOf("/", "https://".length);
+  return end === -1 ? uri : uri.slice(0, end);
 }
 
 function kindOf({ action }: WebPushError): PushAnswer["kind"] {

@@ -122,11 +122,10 @@ export class WebPushHosts {
     return host;
   }
 
-  /** A phone of this service exists: connects, unless so many services are connected to already. */
+  /** A phone of this service exists: connects. The caller sees to it that it is not asked for more than {@link MAX_WARM_HOSTS}. */
   expect(target: WebPushTarget): void {
-    if (this.#hosts.get(target.origin)?.isWarm) return;
-    const warm = [...this.#hosts.values()].filter(({ isWarm }) => isWarm).length;
-    if (warm < MAX_WARM_HOSTS) this.of(target).warm();
+    const host = this.of(target);
+    if (!host.isWarm) host.warm();
   }
 
   trust(ca: string | undefined): void {

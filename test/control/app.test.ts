@@ -1,10 +1,14 @@
 import { afterAll, expect, test } from "bun:test";
+import { createECDH, ECDH } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { controlApp } from "../../src/control/app.ts";
 import { methodsOf, ROUTES } from "../../src/control/routes.ts";
 import { SmallBackend } from "./small-backend.ts";
+
+/** The public key of a subscription. */
+const POINT = createECDH("prime256v1").generateKeys();
 
 const folder = mkdtempSync(join(tmpdir(), "latefork-control-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -230,6 +234,12 @@ test("bodies reach the backend read and checked", async () => {
   await ask("POST", "/v1/push", '{"provider":"ACME","param":"p","prid":"t","event":"call"}');
   await ask("POST", "/v1/calls/7f3a01/branches", '{"contact":"sip:a@b"}');
   await ask("PUT", "/v1/locations/alice/devices/d0", '{"push":{"provider":"acme","prid":"t"}}');
+  const keys = { p256dh: POINT.toString("base64url"), auth: "AAECAwQFBgcICQoLDA0ODw" };
+  const webpush = { provider: "webpush", prid: "https://p/1" };
+  // As some libraries write it.
+  const padded = { p256dh: POINT.toString("base64"), auth: "AAECAwQFBgcICQoLDA0ODw==" };
+  await ask("PUT", "/v1/locations/alice/devices/d0", JSON.stringify({ push: { ...webpush, ...padded } }));
+  await ask("POST", "/v1/push", JSON.stringify({ ...webpush, ...keys }));
   await ask("PUT", "/v1/log", '{"level":"warn","overrides":["aor=alice@example.org -> debug"],"for":"10m"}');
   await ask("GET", "/v1/calls?state=open&aor=alice");
   expect(backend.asked).toEqual([
@@ -237,6 +247,8 @@ test("bodies reach the backend read and checked", async () => {
     ["push", { provider: "acme", param: "p", prid: "t", event: "call" }],
     ["addBranch", "7f3a01", { contact: "sip:a@b" }],
     ["putDevice", "alice@example.org", "d0", { push: { provider: "acme", prid: "t" } }],
+    ["putDevice", "alice@example.org", "d0", { push: { ...webpush, keys } }],
+    ["push", { ...webpush, param: "", event: "test", keys }],
     ["setLog", {
       for_ms: 600_000,
       level: "warn",
@@ -259,6 +271,22 @@ test("a body that cannot be used is 400 and says why", async () => {
     ["POST", "/v1/calls/7f3a01/branches", '{"contact":"a","device":"b"}', "Cannot tell what to add"],
     ["PUT", "/v1/locations/alice/devices/d0", '{"expires_in":-1}', 'Cannot use field "expires_in"'],
     ["PUT", "/v1/locations/alice/devices/d0", '{"push":{"provider":"acme"}}', 'Cannot use field "prid"'],
+    ...[
+      { p256dh: POINT.toString("base64url") },
+      { auth: "AAECAwQFBgcICQoLDA0ODw" },
+      { p256dh: POINT.toString("base64url"), auth: "AAEC" },
+      { p256dh: Buffer.alloc(65, 4).toString("base64url"), auth: "AAECAwQFBgcICQoLDA0ODw" },
+      {
+        p256dh: ECDH.convertKey(POINT, "prime256v1", undefined, "base64url", "compressed"),
+        auth: "AAECAwQFBgcICQoLDA0ODw",
+      },
+      { p256dh: "", auth: "" },
+    ].map((keys): [string, string, string, string] => [
+      "PUT",
+      "/v1/locations/alice/devices/d0",
+      JSON.stringify({ push: { provider: "webpush", prid: "https://p/1", ...keys } }),
+      "Cannot use p256dh and auth as the keys of a subscription",
+    ]),
     ["PUT", "/v1/locations/alice/devices/d0", '{"__proto__":{"contact":"x"}}', 'Unknown field "__proto__"'],
     ["PUT", "/v1/log", '{"level":"loud"}', 'Cannot use field "level"'],
     ["PUT", "/v1/log", '{"for":"soon"}', 'Cannot parse for "soon"'],

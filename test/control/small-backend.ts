@@ -43,6 +43,7 @@ export class SmallBackend implements ControlBackend {
         param: "",
         token: "abcd…wxyz",
         token_state: "valid",
+        encrypted: false,
         registered_at: "2026-01-02T03:04:05.678Z",
       },
       upstream_expires_in: 3599,

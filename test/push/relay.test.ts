@@ -345,7 +345,7 @@ test("P-07 one uuid is one push", async () => {
 
 test("P-08 a push to a bare token returns the verdict", async () => {
   const { relay, calls } = replying([400, {}, "bad token"]);
-  const verdict = await relay.testPush("ACME", "app", "token-9");
+  const verdict = await relay.testPush({ provider: "ACME", param: "app", prid: "token-9" });
   expect(verdict).toMatchObject({ provider: "acme", outcome: "refused", status: 400 });
   expect(verdict.reason).toBe("400 from https://push.example.org: bad token");
   expect(JSON.parse(calls[0]!.init.body)).toMatchObject({ event: "test", param: "app", prid: "token-9", ttl: 10 });
