@@ -21,22 +21,7 @@ export interface ExpiryOwner {
 }
 
 /** Everything of a contact that comes from a REGISTER or from the store. */
-export interface ContactFields {
-  uri: string;
-  params: string;
-  instance: string;
-  regId: number;
-  q: number;
-  callId: string;
-  cseq: number;
-  expiresAtMs: number;
-  registeredAtMs: number;
-  path: string;
-  userAgent: string;
-  kind: DeviceKind;
-  push: PushParams | null;
-  flowKey: string;
-}
+export type ContactFields = Omit<Contact, "id" | "aor" | "flow" | "storeEntry">;
 
 export class Binding implements Contact, Expiring {
   dueMs = 0;
