@@ -143,6 +143,7 @@ export class Appliance {
     this.files = readSecretFiles(this.config);
     this.core = new Core(this.world, this.turn, this.config, this.secrets());
     this.core.guard = this.guard;
+    this.core.setPushServices(this.relay);
     this.registerGauges();
   }
 

@@ -21,6 +21,7 @@ import { Router, type RouterUser } from "./proxy/router.ts";
 import { refusalOf } from "./proxy/validate.ts";
 import { stripPushParams } from "./push/parameters.ts";
 import { Bindings } from "./registrar/apply.ts";
+import type { PushServices } from "./registrar/feature_caps.ts";
 import { LocalRegistrar } from "./registrar/local_registrar.ts";
 import { MidRegistrar } from "./registrar/mid_registrar.ts";
 import { RefreshPush } from "./registrar/refresh_push.ts";
@@ -178,6 +179,11 @@ export class Core implements RouterUser, RegistrarUser {
   /** How many AoRs there are in each state of their binding at the PBX (the metric `upstream_bindings`). */
   upstreamStates(): Map<UpstreamState, number> {
     return upstreamStates(this.usrloc.all(), this.mid, this.clock.nowMs);
+  }
+
+  /** Tells which push services can be sent to, so that phones hear of it (P-02). */
+  setPushServices(services: PushServices): void {
+    this.bindings.pushServices = services;
   }
 
   /** A device was set by hand: the PBX is told of its AoR where that is ours to do (R-09). */

@@ -59,6 +59,7 @@ export function registrarSettings(config: Config, secrets: CoreSecrets): Registr
     hasDeviceRules: config.devices.length > 0,
     trustsUs: pbx?.trusts_us ?? false,
     refreshLeadMs: config.push.refresh_before,
+    unsupportedPush: config.push.unsupported,
     idSecret: secrets.installation,
     credentials: (user) => secrets.credentials.get(user) ?? null,
   };

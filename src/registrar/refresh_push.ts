@@ -6,27 +6,11 @@ import type { Clock } from "../sip/clock.ts";
 import type { Port } from "../sip/port.ts";
 import { paramOf } from "../sip/scan.ts";
 import type { Binding } from "../usrloc/binding.ts";
-import type { Contact, PushKeys } from "../usrloc/model.ts";
-
-/** A push that asks for a REGISTER; the relay's request, field by field. */
-export interface RefreshOrder {
-  readonly uuid: string;
-  readonly event: "refresh";
-  readonly provider: string;
-  readonly param: string;
-  readonly prid: string;
-  readonly keys?: PushKeys | undefined;
-  readonly aor: string;
-  readonly device: string;
-  readonly callId: string;
-  readonly fromUri: string;
-  readonly fromName: string;
-  readonly toUri: string;
-  readonly ttlMs: number;
-}
+import type { Contact } from "../usrloc/model.ts";
+import type { PushOrder } from "../usrloc/push_order.ts";
 
 export interface RefreshPort extends Port {
-  push(order: RefreshOrder): void;
+  push(order: PushOrder): void;
 }
 
 export interface RefreshSettings {
@@ -93,7 +77,7 @@ export class RefreshPush {
 
   /** RFC 8599 §5.5: whoever can wake itself is pushed only if it did not. */
   private leadMs(binding: Binding): number {
-    return wakesItself(binding) ? Math.min(this.settings.leadMs, SELF_WAKING_LEAD_MS) : this.settings.leadMs;
+    return wakesItself(binding.params) ? Math.min(this.settings.leadMs, SELF_WAKING_LEAD_MS) : this.settings.leadMs;
   }
 
   /** Heard of lately. An open connection alone says nothing: that of a sleeping phone stays open for hours. */
@@ -137,7 +121,7 @@ export function isPushable(contact: Contact): boolean {
   return contact.kind === "mobile" && contact.push !== null && contact.push.tokenState !== "dead";
 }
 
-/** True if it said that it wakes itself in time to refresh (RFC 8599 §4.1.4 `+sip.pnsreg`). */
-export function wakesItself(contact: Contact): boolean {
-  return contact.params !== "" && paramOf(contact.params, "+sip.pnsreg") !== undefined;
+/** True if a Contact with these header parameters said that it wakes itself in time to refresh (RFC 8599 §4.1.4 `+sip.pnsreg`). */
+export function wakesItself(params: string): boolean {
+  return params !== "" && paramOf(params, "+sip.pnsreg") !== undefined;
 }

@@ -11,6 +11,7 @@ import { aorOf, canonicalUser, isSipScheme, uriParam } from "../sip/uri.ts";
 import type { Binding } from "../usrloc/binding.ts";
 import type { DeviceIdentity } from "../usrloc/identity.ts";
 import type { Aor, DeviceKind } from "../usrloc/model.ts";
+import { isPushedByOther } from "./feature_caps.ts";
 import { repeatedContact } from "./repeated.ts";
 import { type DeviceHint, type DeviceHints, MAX_EXPIRES } from "./settings.ts";
 
@@ -24,7 +25,7 @@ export interface WantedContact extends DeviceIdentity {
   kind: DeviceKind;
   /** The contact it repeats to the byte; null: it was read from the message. */
   repeats: Binding | null;
-  /** True if a `devices:` rule had a say. */
+  /** True if a `devices:` rule had a say, or another proxy: it is read anew each time. */
   isByRule: boolean;
 }
 
@@ -41,6 +42,8 @@ export interface RegisterRequest {
   userAgent: string;
   callId: string;
   cseq: number;
+  /** A proxy before us pushes in our place (RFC 8599 §5.3). */
+  isPushedByOther: boolean;
 }
 
 /** Asks the `devices:` rules about a REGISTER (R-20); null: no rule fits. */
@@ -80,7 +83,9 @@ export function readRegister(
   if (to.user === "") return { status: 400, reason: "To has no user" };
   const header = expiresHeaderOf(request);
   const key = aorOf(to);
-  const aor = aors?.find(key);
+  const isOthers = isPushedByOther(request);
+  // What was stored of a contact then may say otherwise.
+  const aor = isOthers ? undefined : aors?.find(key);
   const repeated = aor === undefined ? null : repeatedContact(request, aor.contacts);
   const elements = repeated !== null ? [] : request.list(CONTACT);
   if (elements === null) return { status: 400, reason: "Malformed Contact" };
@@ -101,6 +106,7 @@ export function readRegister(
       ? repeated.binding.callId
       : detached(request.callId),
     cseq: request.cseq,
+    isPushedByOther: isOthers,
   };
   if (repeated !== null) {
     result.contacts.push(wantedAgain(repeated.binding, repeated.expires ?? header));
@@ -117,10 +123,17 @@ export function readRegister(
     }
     const contact = readContact(element, header, request, hints);
     if (contact === null) return { status: 400, reason: "Malformed Contact" };
+    if (isOthers) leaveToOther(contact);
     if (contact.expires === 0) result.contacts.unshift(contact);
     else result.contacts.push(contact);
   }
   return result;
+}
+
+/** The other proxy's token is none of ours. */
+function leaveToOther(contact: WantedContact): void {
+  contact.provider = contact.param = contact.prid = "";
+  contact.isByRule = true;
 }
 
 /** What was read from the contact when it came first. */

@@ -54,6 +54,8 @@ export class RegisterRelay implements ClientOwner {
     private readonly plan: UpstreamPlan,
     private readonly order: number,
     private readonly arrivedAtMs: number,
+    /** Feature-Caps lines (P-02). */
+    private readonly caps: string,
   ) {}
 
   onResponse(response: Message): void {
@@ -113,7 +115,7 @@ export class RegisterRelay implements ClientOwner {
       return this.server.respond(403, "Too many devices");
     }
     const applied = registrar.accept(request, grants, this.flow, order, arrivedAtMs);
-    this.replaceContacts(edit, response, registrar.replyLines(request, applied.listed));
+    this.replaceContacts(edit, response, registrar.replyLines(request, applied.listed, this.caps));
     this.server.relay(response.status, edit.build(), true);
     registrar.resume(applied, arrivedAtMs, grants.upstream);
   }
@@ -177,10 +179,12 @@ export function upstreamRegister(
   receivedVia: string,
   routesToDrop: number,
   isStream: boolean,
+  caps: string,
 ): string {
   const edit = forwardEdit(request, { uri: null, via, receivedVia, recordRoute: [], routesToDrop, route: "" });
   if (isStream) addLength(edit, request);
   for (let n = request.find(PATH); n >= 0; n = request.find(PATH, n + 1)) edit.removeLine(request, n);
+  if (caps !== "") edit.insert(request.bodyStart - 2, caps);
   if (plan.contactLines === "") return edit.build();
   let isFirst = true;
   for (let n = request.find(CONTACT); n >= 0; n = request.find(CONTACT, n + 1)) {

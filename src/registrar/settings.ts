@@ -33,6 +33,8 @@ export interface RegistrarSettings {
   readonly trustsUs: boolean;
   /** How long before a binding ends its phone is pushed (`push.refresh_before`). */
   readonly refreshLeadMs: number;
+  /** What is done with a REGISTER for a push service that is not served here (`push.unsupported`). */
+  readonly unsupportedPush: "forward" | "555";
   /** Secret of the installation: ids of AoRs and devices are made from it, so that they stay the same and cannot be guessed. */
   readonly idSecret: string;
   /** Credentials of an AoR towards the PBX; null if there are none (R-09). */

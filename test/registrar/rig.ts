@@ -6,7 +6,6 @@ import { Cidr } from "../../src/config/cidr.ts";
 import { defaultConfig } from "../../src/config/defaults.ts";
 import type { Config, DeviceRule, PbxConfig } from "../../src/config/schema.ts";
 import { Core, type CorePort, type CoreSecrets } from "../../src/core.ts";
-import type { RefreshOrder } from "../../src/registrar/refresh_push.ts";
 import type { PushOrder } from "../../src/silo/settings.ts";
 import type { Flow, FlowState, Listener, Transport } from "../../src/sip/flow.ts";
 import { type Message, parseMessage } from "../../src/sip/message.ts";
@@ -65,7 +64,7 @@ export class Rig implements CorePort {
   readonly secrets: CoreSecrets;
   /** Everything sent and not taken yet. */
   readonly sent: Sent[] = [];
-  readonly pushes: (PushOrder | RefreshOrder)[] = [];
+  readonly pushes: PushOrder[] = [];
   readonly events: ApplianceEvent[] = [];
   readonly logged: { level: LogLevel; message: string; fields: LogFields }[] = [];
   readonly counts = new Map<string, number>();
@@ -224,7 +223,7 @@ export class Rig implements CorePort {
     else this.pinned.set(flow, left);
   }
 
-  push(order: PushOrder | RefreshOrder): void {
+  push(order: PushOrder): void {
     this.pushes.push(order);
   }
 
