@@ -123,11 +123,15 @@ export const VERBS: readonly VerbHelp[] = [
   },
   {
     name: "keys",
-    usage: "apns FILE [--json]",
-    what: "look at a key for a push service, and say what to put where",
-    more: ["apns FILE: the .p8 file Apple gave for push. Exit code 1 if it is none. Nothing of the key is printed."],
+    usage: "apns FILE | vapid [FILE] [--json]",
+    what: "look at a key for a push service or make it, and say what to put where",
+    more: [
+      "apns FILE: the .p8 file Apple gave for push. Exit code 1 if it is none. Nothing of the key is printed.",
+      "vapid FILE: the keys for Web Push and UnifiedPush; made if there is no such file. Prints the public one.",
+      "vapid: prints a new pair, as such a file.",
+    ],
     options: ["--json  as JSON"],
-    words: ["apns"],
+    words: ["apns", "vapid"],
   },
   {
     name: "config",
@@ -200,7 +204,7 @@ export function bashCompletion(): string {
   return `_latefork() {
   local word="\${COMP_WORDS[COMP_CWORD]}" words
   case "\${COMP_WORDS[COMP_CWORD-1]}" in
-    -c|--config|--token-file|backup|apns) COMPREPLY=($(compgen -f -- "$word")); return ;;
+    -c|--config|--token-file|backup|apns|vapid) COMPREPLY=($(compgen -f -- "$word")); return ;;
   esac
   case "\${COMP_WORDS[1]}" in
 ${cases.join("\n")}

@@ -1,25 +1,74 @@
 /**
- * `latefork keys apns FILE`: says what a key file holds and what to put where. Works on the file alone, no appliance
- * needed. Must not print a part of the key.
+ * `latefork keys`: says what a key file holds and what to put where, and makes those that nobody gives out. Works on the
+ * file alone, no appliance needed. Must not print a part of a private key, but for the pair somebody asks for.
  */
-import { statSync } from "node:fs";
+import { existsSync, statSync, writeFileSync } from "node:fs";
 import { basename, resolve } from "node:path";
-import { readApnsKey } from "../config/files.ts";
+import { readApnsKey, readVapidFile } from "../config/files.ts";
+import { makeVapidKeys } from "../config/vapid_keys.ts";
 import { readVerbArgs } from "./args.ts";
 import { FAILED, OK, USAGE, VerbError } from "./exit.ts";
 import type { Io } from "./io.ts";
 
 /**
  * @param args what follows `keys` on the command line
- * @returns the exit code: 0, or 1 if the file holds no key of that kind
+ * @returns the exit code: 0, or 1 if the file holds no key of that kind or cannot be made
  */
 export function runKeys(args: string[], io: Io): number {
   const { flags, words } = readVerbArgs(args, { json: { type: "boolean" } }, [1, 2]);
   const [kind, file] = words;
-  if (kind === "vapid") throw new VerbError(FAILED, "vapid is not in this version");
-  if (kind !== "apns") throw new VerbError(USAGE, "expected: apns FILE");
-  if (file === undefined) throw new VerbError(USAGE, "the file is missing: apns FILE");
-  return keysApns(file, flags.json ?? false, io);
+  if (kind !== "apns" && kind !== "vapid") throw new VerbError(USAGE, "expected: apns FILE, or vapid [FILE]");
+  if (file === undefined) {
+    if (kind === "apns") throw new VerbError(USAGE, "the file is missing: apns FILE");
+    // As a file for push.webpush.vapid_file, for whoever keeps secrets elsewhere.
+    io.stdout(JSON.stringify(makeVapidKeys(), null, 2) + "\n");
+    return OK;
+  }
+  return (kind === "apns" ? keysApns : keysVapid)(file, flags.json ?? false, io);
+}
+
+/** An existing file is only looked at: phones that subscribed with its key could not be pushed with another. */
+function keysVapid(file: string, isJson: boolean, io: Io): number {
+  const path = resolve(file);
+  const isNew = !existsSync(path);
+  if (isNew) {
+    try {
+      writeFileSync(path, `${JSON.stringify(makeVapidKeys(), null, 2)}\n`, { mode: 0o600, flag: "wx" });
+    } catch (error) {
+      throw new VerbError(FAILED, `cannot make ${file}: ${(error as NodeJS.ErrnoException).code ?? "error"}`);
+    }
+  }
+  const read = readVapidFile(file);
+  if ("reason" in read) {
+    if (isJson) io.stdout(JSON.stringify({ file: path, ok: false, problem: read.reason }) + "\n");
+    else io.stderr(`${file} holds no VAPID keys: ${read.reason}\n`);
+    return FAILED;
+  }
+  const isOpen = (statSync(file).mode & 0o004) !== 0;
+  if (isJson) {
+    const key = { file: path, ok: true, made: isNew, public_key: read.publicKey, world_readable: isOpen };
+    io.stdout(JSON.stringify(key) + "\n");
+    return OK;
+  }
+  if (isOpen) io.stderr(`warning: everyone on this machine can read ${file} (chmod o-r ${file})\n`);
+  io.stdout(`${file}: VAPID keys, ${isNew ? "made now; keep a copy, as phones subscribe with them" : "there already"}
+public key: ${read.publicKey}
+
+Put into latefork.yaml:
+
+  push:
+    webpush:
+      vapid_file: ${JSON.stringify(path)}
+      subject: "mailto:ops@example.org"   # whom a push service may write to
+
+The app subscribes with the public key (applicationServerKey of a browser, vapid of UnifiedPush), and registers with
+pn-provider=webpush and the subscription's URI, escaped, as pn-prid. Then:
+
+  latefork check
+  latefork reload
+  latefork push test AOR
+`);
+  return OK;
 }
 
 function keysApns(file: string, isJson: boolean, io: Io): number {

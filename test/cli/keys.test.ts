@@ -1,7 +1,7 @@
 /** `latefork keys apns FILE` on real files. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { generateKeyPairSync } from "node:crypto";
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadConfig } from "../../src/config/load.ts";
@@ -59,11 +59,47 @@ test("O-02 keys apns says why a file is none, and fails", async () => {
   expect(JSON.parse((await latefork(["keys", "apns", file, "--json"])).out)).toMatchObject({ ok: false });
 });
 
+test("O-02 keys vapid makes a file that only its owner can read, and says what to put where", async () => {
+  const file = join(folder, "vapid.json");
+  const { code, out, err } = await latefork(["keys", "vapid", file]);
+  expect([code, err]).toEqual([0, ""]);
+  expect(statSync(file).mode & 0o777).toBe(0o600);
+  const { publicKey, privateKey } = JSON.parse(readFileSync(file, "utf8"));
+  expect(out).toContain(`public key: ${publicKey}`);
+  expect(out).not.toContain(privateKey);
+  const yaml = out.slice(out.indexOf("  push:"), out.indexOf("The app")).replaceAll("\n  ", "\n").trimStart();
+  const { config, problems } = loadConfig(`users_file: u\n${yaml}`);
+  expect(problems).toEqual([]);
+  expect(config!.push.webpush).toMatchObject({ vapid_file: file, subject: "mailto:ops@example.org" });
+});
+
+test("O-02 keys vapid shows the keys there are, and makes none anew", async () => {
+  const file = join(folder, "kept.json");
+  const made = JSON.parse((await latefork(["keys", "vapid", file, "--json"])).out);
+  const again = JSON.parse((await latefork(["keys", "vapid", file, "--json"])).out);
+  expect(made).toMatchObject({ file, ok: true, made: true, world_readable: false });
+  expect(again).toEqual({ ...made, made: false });
+  chmodSync(file, 0o644);
+  expect((await latefork(["keys", "vapid", file])).err).toContain("everyone on this machine can read");
+  writeFileSync(file, "{}");
+  const broken = await latefork(["keys", "vapid", file]);
+  expect([broken.code, broken.out, readFileSync(file, "utf8")]).toEqual([1, "", "{}"]);
+  expect(broken.err).toContain('holds no VAPID keys: its "publicKey" or "privateKey" is missing');
+  expect(JSON.parse((await latefork(["keys", "vapid", file, "--json"])).out)).toMatchObject({ ok: false });
+});
+
+test("O-02 keys vapid without a file prints a pair that can be one", async () => {
+  const { code, out } = await latefork(["keys", "vapid"]);
+  const file = write("printed.json", out);
+  expect(code).toBe(0);
+  expect(JSON.parse((await latefork(["keys", "vapid", file, "--json"])).out)).toMatchObject({ ok: true, made: false });
+});
+
 test.each([
   [["keys"], 64, "an argument is missing"],
   [["keys", "apns"], 64, "the file is missing"],
   [["keys", "fcm", "x"], 64, "expected: apns FILE"],
-  [["keys", "vapid"], 1, "vapid is not in this version"],
+  [["keys", "vapid", "/proc/none/vapid.json"], 1, "cannot make /proc/none/vapid.json: ENOENT"],
 ])("%j is told", async (argv, expected, words) => {
   const { code, err } = await latefork(argv);
   expect(code).toBe(expected);
