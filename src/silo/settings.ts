@@ -1,6 +1,8 @@
 /** What the silo is told from the config, and what it asks of the world. */
 import type { TransactionPort } from "../transaction/timers.ts";
-import type { PushKeys } from "../usrloc/model.ts";
+import type { PushOrder } from "../usrloc/push_order.ts";
+
+export type { PushOrder };
 
 export interface SiloSettings {
   /** How long a wake may take (`wake.window`). */
@@ -25,24 +27,6 @@ export interface SiloSettings {
 
 /** Devices a call forks to at most (W-20). */
 export const MAX_DEVICES = 32;
-
-/** A push to be sent; the relay's request, field by field. The silo's own are `call` and `cancel`. */
-export interface PushOrder {
-  readonly uuid: string;
-  readonly event: "call" | "cancel" | "refresh";
-  readonly provider: string;
-  readonly param: string;
-  readonly prid: string;
-  readonly keys?: PushKeys | undefined;
-  readonly aor: string;
-  readonly device: string;
-  readonly callId: string;
-  readonly fromUri: string;
-  readonly fromName: string;
-  readonly toUri: string;
-  readonly ttlMs: number;
-  readonly reason?: "answered_elsewhere" | "caller_gave_up" | "declined" | "timeout";
-}
 
 /** What came of it. */
 export interface PushResult {

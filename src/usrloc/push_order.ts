@@ -1,0 +1,25 @@
+/** What the pure parts order when a device is to be pushed; the relay's request, field by field. Data only. */
+import type { PushKeys } from "./model.ts";
+
+/** The silo orders `call` and `cancel`, the registrar `refresh`. */
+export interface PushOrder {
+  /** Comes back with the verdict. */
+  readonly uuid: string;
+  readonly event: "call" | "cancel" | "refresh";
+  readonly provider: string;
+  readonly param: string;
+  readonly prid: string;
+  readonly keys?: PushKeys | undefined;
+  readonly aor: string;
+  /** Contact id. */
+  readonly device: string;
+  /** Call-ID of the INVITE; empty for `refresh`, as are the names of the caller. */
+  readonly callId: string;
+  readonly fromUri: string;
+  readonly fromName: string;
+  readonly toUri: string;
+  /** After this long the push is of no use. */
+  readonly ttlMs: number;
+  /** Of `cancel`: why the call is over. */
+  readonly reason?: "answered_elsewhere" | "caller_gave_up" | "declined" | "timeout";
+}
