@@ -61,8 +61,7 @@ export class Bindings {
     if (aor === undefined) return null;
     const { repeats } = wanted;
     // The PBX may have taken its time, and the contact gone or changed meanwhile.
-    const isStill = repeats !== null && repeats.isRegistered && repeats.aor === aor && repeats.isAsSent &&
-      repeats.uri === wanted.uriText && repeats.params === wanted.params;
+    const isStill = repeats !== null && repeats.isRegistered && repeats.aor === aor && repeats.sent === wanted.sent;
     return isStill ? repeats : findDevice(aor.contacts as Binding[], wanted);
   }
 
@@ -225,7 +224,7 @@ export class Bindings {
       flowKey: flow.key,
       // The connection may have gone while the PBX was thinking.
     }, flow.state === "closed" ? null : flow);
-    binding.isAsSent = !wanted.isByRule;
+    binding.sent = wanted.sent;
     if (binding.push !== null && binding.push.prid !== oldToken) this.takeToken(binding, flow);
     // After the save: an AoR whose only contact is evicted first would be forgotten, and its PBX binding ended.
     while (known === null && aor.contacts.length > this.settings.maxContacts && this.evict(aor, binding));

@@ -3,8 +3,9 @@
  * id on every retry, challenge and restart, so the PBX never sees two Contacts for one; and nobody can guess an id.
  */
 import { createHmac } from "node:crypto";
+import { detached } from "../sip/scan.ts";
 
 /** 18 letters and digits: 72 bits. */
 export function stableId(secret: string, text: string): string {
-  return createHmac("sha256", secret).update(text, "latin1").digest("hex").slice(0, 18);
+  return detached(createHmac("sha256", secret).update(text, "latin1").digest("hex").slice(0, 18));
 }

@@ -12,7 +12,7 @@ import type { Binding } from "../usrloc/binding.ts";
 import type { DeviceIdentity } from "../usrloc/identity.ts";
 import type { Aor, DeviceKind } from "../usrloc/model.ts";
 import { isPushedByOther } from "./feature_caps.ts";
-import { repeatedContact } from "./repeated.ts";
+import { comparable, repeatedContact } from "./repeated.ts";
 import { type DeviceHint, type DeviceHints, MAX_EXPIRES } from "./settings.ts";
 
 /** One Contact of a REGISTER. */
@@ -25,8 +25,8 @@ export interface WantedContact extends DeviceIdentity {
   kind: DeviceKind;
   /** The contact it repeats to the byte; null: it was read from the message. */
   repeats: Binding | null;
-  /** True if a `devices:` rule had a say, or another proxy: it is read anew each time. */
-  isByRule: boolean;
+  /** What {@link Binding.sent} says of it; empty if a `devices:` rule had a say, or another proxy. */
+  sent: string;
 }
 
 /** A REGISTER, read. */
@@ -133,7 +133,7 @@ export function readRegister(
 /** The other proxy's token is none of ours. */
 function leaveToOther(contact: WantedContact): void {
   contact.provider = contact.param = contact.prid = "";
-  contact.isByRule = true;
+  contact.sent = "";
 }
 
 /** What was read from the contact when it came first. */
@@ -151,7 +151,7 @@ function wantedAgain(binding: Binding, expires: number | null): WantedContact {
     param: push === null ? "" : push.param,
     prid: push === null ? "" : push.prid,
     repeats: binding,
-    isByRule: false,
+    sent: binding.sent,
   };
 }
 
@@ -161,33 +161,40 @@ function readContact(
   request: Message,
   hints: DeviceHintReader,
 ): WantedContact | null {
-  const address = parseNameAddr(detached(element));
+  // One copy, and what is read from it are pieces of that.
+  const contact = detached(element);
+  const address = parseNameAddr(contact);
   if (address === null || address.uri === null || !isSipScheme(address.uri)) return null;
-  const { uri, params } = address;
-  if (address.uriText.length > MAX_URI || params.length > MAX_PARAMS || hasControl(params)) return null;
+  const { uri } = address;
+  if (address.uriText.length > MAX_URI || address.params.length > MAX_PARAMS || hasControl(address.params)) return null;
+  const params = withoutParam(address.params, "expires");
   const expires = paramOf(address.params, "expires");
-  const instance = unquote(paramOf(address.params, "+sip.instance") ?? "").replace(/^<(.*)>$/, "$1");
+  const instance = withoutBrackets(unquote(paramOf(address.params, "+sip.instance") ?? ""));
   const regId = paramOf(address.params, "reg-id") ?? "";
   const paramNamed = (name: string) => uriParam(uri, name) ?? paramOf(address.params, name);
   const hint = hints(request, paramNamed);
   const push = pushParamsOf((name) => uriParam(uri, name), (name) => paramOf(address.params, name)) ??
-    (isTokenOf(hint) ? { provider: hint.provider, param: "", prid: hint.prid } : null);
+    (isTokenOf(hint) ? { provider: hint.provider, param: "", prid: detached(hint.prid) } : null);
   const kind = hint === null || hint.kind === "" ? (push === null ? "desk" : "mobile") : hint.kind;
   return {
     uriText: address.uriText,
-    params: withoutParam(address.params, "expires"),
-    instance: detached(instance),
+    params,
+    instance,
     // RFC 5626 §6: reg-id means nothing without an instance
     regId: instance === "" ? 0 : Math.max(0, digits(regId, 0, regId.length, 2147483647)),
     q: qOf(paramOf(address.params, "q")),
     expires: expires === undefined ? header : expiresOf(expires),
     kind,
-    provider: push === null ? "" : detached(push.provider),
-    param: push === null ? "" : detached(push.param),
-    prid: push === null ? "" : detached(push.prid),
+    provider: push === null ? "" : push.provider,
+    param: push === null ? "" : push.param,
+    prid: push === null ? "" : push.prid,
     repeats: null,
-    isByRule: hint !== null,
+    sent: hint === null ? comparable(contact, address.uriText, params) : "",
   };
+}
+
+function withoutBrackets(text: string): string {
+  return text.startsWith("<") && text.endsWith(">") ? text.slice(1, -1) : text;
 }
 
 function isTokenOf(hint: DeviceHint | null): hint is DeviceHint {

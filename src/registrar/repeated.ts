@@ -4,7 +4,7 @@
  */
 import { CONTACT } from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";
-import { digits, equalsIgnoreCase } from "../sip/scan.ts";
+import { detached, digits, equalsIgnoreCase } from "../sip/scan.ts";
 import type { Binding } from "../usrloc/binding.ts";
 import type { Contact } from "../usrloc/model.ts";
 import { MAX_EXPIRES } from "./settings.ts";
@@ -16,8 +16,6 @@ export interface Repeated {
   readonly expires: number | null;
 }
 
-const LESS = 60;
-const GREATER = 62;
 const EXPIRES_PARAM = ";expires=";
 
 /** The contact that a REGISTER's only Contact repeats; null: none, so that it must be read. */
@@ -27,20 +25,28 @@ export function repeatedContact(request: Message, contacts: readonly Contact[]):
   const { raw } = request;
   const start = request.valueStart(line);
   const end = request.valueEnd(line);
-  if (raw.charCodeAt(start) !== LESS) return null;
   for (const contact of contacts) {
     const binding = contact as Binding;
-    // A dead token comes to life when it is registered again (P-04), which is for the reader to do.
-    if (!binding.isAsSent || binding.push?.tokenState === "dead") continue;
-    const uriEnd = start + 1 + binding.uri.length;
-    const paramsEnd = uriEnd + 1 + binding.params.length;
-    if (paramsEnd > end || raw.charCodeAt(uriEnd) !== GREATER) continue;
-    if (!raw.startsWith(binding.uri, start + 1) || !raw.startsWith(binding.params, uriEnd + 1)) continue;
-    if (paramsEnd === end) return { binding, expires: null };
-    const digitsStart = paramsEnd + EXPIRES_PARAM.length;
-    if (!equalsIgnoreCase(raw, paramsEnd, digitsStart, EXPIRES_PARAM)) return null;
+    const { sent } = binding;
+    const sentEnd = start + sent.length;
+    if (sent === "" || sentEnd > end || !raw.startsWith(sent, start)) continue;
+    if (sentEnd === end) return { binding, expires: null };
+    const digitsStart = sentEnd + EXPIRES_PARAM.length;
+    if (!equalsIgnoreCase(raw, sentEnd, digitsStart, EXPIRES_PARAM)) continue;
     const expires = digits(raw, digitsStart, end, MAX_EXPIRES);
-    return expires < 0 ? null : { binding, expires };
+    if (expires >= 0) return { binding, expires };
   }
   return null;
+}
+
+/**
+ * What of a Contact may be compared with next time: all but an `expires` behind everything else.
+ * @param element the Contact as it came, `uri` and `params` (without expires) what was read from it
+ * @returns empty if more than that stands between
+ */
+export function comparable(element: string, uri: string, params: string): string {
+  const uriEnd = uri.length + 1;
+  const end = uriEnd + 1 + params.length;
+  if (element[0] !== "<" || element[uriEnd] !== ">" || element.slice(uriEnd + 1, end) !== params) return "";
+  return element.length === end ? element : detached(element.slice(0, end));
 }

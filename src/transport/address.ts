@@ -55,7 +55,8 @@ export function defaultPort(transport: Transport): number {
 
 /** The name of a flow across restarts, see `Flow.key`. */
 export function flowKey(transport: Transport, local: string, localPort: number, remote: string, remotePort: number) {
-  return `${transport}|${hostPort(local, localPort)}|${hostPort(remote, remotePort)}`;
+  // Joined and not added: a sum keeps its pieces until somebody reads it, and a key is kept for each contact.
+  return [transport, hostPort(local, localPort), hostPort(remote, remotePort)].join("|");
 }
 
 /** The parts of a {@link flowKey}; null if the text is none. */

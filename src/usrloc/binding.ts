@@ -23,41 +23,45 @@ export interface ExpiryOwner {
 /** Everything of a contact that comes from a REGISTER or from the store. */
 export type ContactFields = Omit<Contact, "id" | "aor" | "flow" | "storeEntry">;
 
+/** The fields every refresh needs come first: what lies together is fetched together. */
 export class Binding implements Contact, Expiring {
+  /**
+   * The Contact as the phone sent it last, without `expires`, as long as every field a Contact gives came from it alone;
+   * empty: it must be read again. Whoever changes such a field by other means empties it.
+   */
+  sent = "";
+  flow: Flow | null = null;
+  callId: string;
+  cseq: number;
+  expiresAtMs: number;
+  registeredAtMs: number;
   dueMs = 0;
   heapSlot = -1;
-  flow: Flow | null = null;
-  /** False once it is out of usrloc: whoever still holds it must not use it. */
-  isRegistered = true;
-  /** True if every field that a Contact gives is as the last REGISTER gave it, and nothing but the Contact was asked. */
-  isAsSent = false;
-  storeEntry?: object = undefined;
-  /** When the PBX's Contact for this device ends, ms; 0: not known. For the modes with one Contact per device. */
-  upstreamEndsMs = 0;
   /** When the device is to be pushed to refresh, ms; Infinity: never. Not stored. */
   refreshAtMs = Infinity;
   /** Refresh pushes since its last REGISTER. */
   refreshTries = 0;
+  storeEntry?: object = undefined;
+  path: string;
+  userAgent: string;
+  push: PushParams | null;
+  kind: DeviceKind;
+  /** False once it is out of usrloc: whoever still holds it must not use it. */
+  isRegistered = true;
   /** The push token usrloc's index knows it by; empty: none. */
   indexedToken = "";
-  /** `uri` as a Request-URI, made on first use. */
-  requestUri = "";
-  /** Flow token of Record-Route for this device, made on first use; see proxy/record_route.ts. */
-  routeToken = "";
   uri: string;
   params: string;
   instance: string;
   regId: number;
   q: number;
-  callId: string;
-  cseq: number;
-  expiresAtMs: number;
-  registeredAtMs: number;
-  path: string;
-  userAgent: string;
-  kind: DeviceKind;
-  push: PushParams | null;
   flowKey: string;
+  /** When the PBX's Contact for this device ends, ms; 0: not known. For the modes with one Contact per device. */
+  upstreamEndsMs = 0;
+  /** `uri` as a Request-URI, made on first use. */
+  requestUri = "";
+  /** Flow token of Record-Route for this device, made on first use; see proxy/record_route.ts. */
+  routeToken = "";
 
   constructor(
     readonly id: string,

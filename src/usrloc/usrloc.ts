@@ -4,6 +4,7 @@
  */
 import type { Clock } from "../sip/clock.ts";
 import type { Flow } from "../sip/flow.ts";
+import { SharedTexts } from "./shared_texts.ts";
 import { Binding, type ContactFields, type Expiring, type ExpiryOwner, type ExpirySchedule } from "./binding.ts";
 import type { Aor, ChangeLog, Contact, StoredAor, StoredContact, Upstream } from "./model.ts";
 
@@ -31,6 +32,9 @@ export interface FlowPins {
 /** `live`: heard of lately, or its connection is open. `unknown`: UDP and silent. `lost`: no way to it but a push. */
 export type Reachability = "live" | "unknown" | "lost";
 
+/** One for all: an upstream binding is replaced, never changed. */
+const NO_UPSTREAM: Upstream = Object.freeze({ state: "none", expiresAtMs: 0, callId: "", cseq: 0 });
+
 export class Usrloc implements ExpiryOwner {
   private readonly aors = new Map<string, Aor>();
   private readonly aorsById = new Map<string, Aor>();
@@ -39,6 +43,7 @@ export class Usrloc implements ExpiryOwner {
   private readonly byFlow = new Map<Flow, Binding | Set<Binding>>();
   /** By push token, as the phone sent it: an app that changes its user keeps it (R-20). */
   private readonly byToken = new Map<string, Binding | Set<Binding>>();
+  private readonly texts = new SharedTexts();
   private readonly domainCounts = new Map<string, number>();
   /** AoRs that are kept for the sake of their upstream binding alone. */
   private readonly lapses = new Map<Aor, Lapse>();
@@ -105,10 +110,10 @@ export class Usrloc implements ExpiryOwner {
     const aor: Aor = {
       key,
       user,
-      domain,
+      domain: this.texts.of(domain),
       id,
       contacts: [],
-      upstream: { state: "none", expiresAtMs: 0, callId: "", cseq: 0 },
+      upstream: NO_UPSTREAM,
     };
     this.index(aor);
     this.changes.aorSaved(aor);
@@ -120,12 +125,13 @@ export class Usrloc implements ExpiryOwner {
     let binding = known;
     if (binding === null) {
       binding = new Binding(id, aor, fields, this);
+      this.shareTexts(binding);
       aor.contacts.push(binding);
       this.contactsById.set(id, binding);
       this.dropLapse(aor);
       this.changes.contactSaved(binding, false);
     } else {
-      binding.isAsSent = false;
+      binding.sent = "";
       const isRefresh = isOnlyRefreshed(binding, fields);
       binding.callId = fields.callId;
       binding.cseq = fields.cseq;
@@ -143,6 +149,7 @@ export class Usrloc implements ExpiryOwner {
         binding.kind = fields.kind;
         binding.flowKey = fields.flowKey;
         if (!samePush(binding, fields)) binding.push = fields.push;
+        this.shareTexts(binding);
       }
       if (binding.push !== null) binding.push.registeredAtMs = fields.registeredAtMs;
       this.changes.contactSaved(binding, isRefresh);
@@ -151,6 +158,16 @@ export class Usrloc implements ExpiryOwner {
     this.bind(binding, flow);
     this.schedule(binding);
     return binding;
+  }
+
+  private shareTexts(binding: Binding): void {
+    const { texts } = this;
+    binding.path = texts.of(binding.path);
+    binding.userAgent = texts.of(binding.userAgent);
+    const { push } = binding;
+    if (push === null) return;
+    push.provider = texts.of(push.provider);
+    push.param = texts.of(push.param);
   }
 
   /** A contact came again over its flow, and nothing but its times, Call-ID and CSeq is new. */
@@ -166,6 +183,7 @@ export class Usrloc implements ExpiryOwner {
 
   /** Tells the store that something else of the contact changed: token state, push parameters set by hand. */
   touched(contact: Contact): void {
+    (contact as Binding).sent = "";
     if (this.contactsById.get(contact.id) === contact) this.indexToken(contact as Binding);
     this.changes.contactSaved(contact, false);
   }

@@ -77,7 +77,10 @@ describe("N-01 a Contact that is repeated to the byte is not read again", () => 
   });
 
   test("P-04 with a dead token it is, as it comes to life by being registered", () => {
-    const die = (rig: Rig) => void (bindings(rig)[0]!.push!.tokenState = "dead");
+    const die = (rig: Rig) => {
+      bindings(rig)[0]!.push!.tokenState = "dead";
+      rig.core.usrloc.touched(bindings(rig)[0]!);
+    };
     expect(isRepeated([contact], [contact], die)).toBe(false);
   });
 
@@ -135,7 +138,11 @@ test("N-01 any row of REGISTERs leaves the same, whether repeated Contacts are r
           const replies = rigs.map((rig) => {
             const phone = rig.phone("192.0.2.7", port);
             if (event === "later") rig.clock.nowMs += 40_000;
-            for (const { push } of bindings(rig)) if (event === "dead" && push !== null) push.tokenState = "dead";
+            for (const binding of bindings(rig)) {
+              if (event !== "dead" || binding.push === null) continue;
+              binding.push.tokenState = "dead";
+              rig.core.usrloc.touched(binding);
+            }
             rig.receive(phone, register(phone, text));
             return rig.one(phone);
           });
