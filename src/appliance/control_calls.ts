@@ -5,7 +5,7 @@ import { callShape } from "../control/shapes.ts";
 import { renderLadder } from "../observe/ladder.ts";
 import type { Call as OpenCall } from "../silo/call.ts";
 import type { CallRecord, CallState } from "../silo/record.ts";
-import { parseUri, uriParam } from "../sip/uri.ts";
+import { parseUri } from "../sip/uri.ts";
 import { ControlResource, unknownDevice } from "./control_resource.ts";
 
 export class ControlCalls extends ControlResource {
@@ -94,13 +94,8 @@ export class ControlCalls extends ControlResource {
         "Give a SIP URI with an IP address: sip:desk@192.0.2.7:5060",
       );
     }
-    const { core, world } = this.appliance;
-    const host = uri.host.replace(/[[\]]/g, "");
-    const flow = world.flowTo(
-      uriParam(uri, "transport")?.toLowerCase() === "tcp" ? "tcp" : "udp",
-      host,
-      uri.port || 5060,
-    );
+    const { core } = this.appliance;
+    const flow = this.flowTo(uri);
     if (flow === null) {
       throw new ApiError(
         409,

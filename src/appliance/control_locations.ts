@@ -2,7 +2,7 @@
 import { ApiError } from "../control/backend.ts";
 import type { DevicePatch, Location, LocationDevice, Page, PageQuery } from "../control/backend.ts";
 import { deviceShape, locationShape } from "../control/shapes.ts";
-import { aorOf, parseUri, uriParam } from "../sip/uri.ts";
+import { aorOf, parseUri } from "../sip/uri.ts";
 import type { Aor } from "../usrloc/model.ts";
 import { ControlResource, unknownDevice } from "./control_resource.ts";
 
@@ -75,11 +75,7 @@ export class ControlLocations extends ControlResource {
     return this.input(() => {
       const [user = "", domain = ""] = splitAor(key);
       const aor = usrloc.ensure(key, user, domain, this.appliance.core.aorId(key));
-      const flow = uri === null ? known?.flow ?? null : this.appliance.world.flowTo(
-        uriParam(uri, "transport") === "tcp" ? "tcp" : "udp",
-        uri.host.replace(/[[\]]/g, ""),
-        uri.port || 5060,
-      );
+      const flow = uri === null ? known?.flow ?? null : this.flowTo(uri);
       const push = patch.push === undefined ? known?.push ?? null : patch.push === null ? null : {
         provider: patch.push.provider.toLowerCase(),
         param: patch.push.param ?? "",

@@ -1,6 +1,8 @@
 /** What every resource of the control port has: the live parts, the turn its changes run in, and the AoRs they are about. */
 import type { Appliance } from "../appliance.ts";
 import { ApiError } from "../control/backend.ts";
+import type { Flow } from "../sip/flow.ts";
+import { type Uri, uriParam } from "../sip/uri.ts";
 import type { Aor } from "../usrloc/model.ts";
 
 export abstract class ControlResource {
@@ -20,6 +22,12 @@ export abstract class ControlResource {
   protected domains(): string[] {
     const { config, core } = this.appliance;
     return config.domain.length > 0 ? config.domain : [...core.usrloc.domains()];
+  }
+
+  /** The flow to the address of a URI; null: it is a name, or no listener has its transport. */
+  protected flowTo(uri: Uri): Flow | null {
+    const isTcp = uriParam(uri, "transport")?.toLowerCase() === "tcp";
+    return this.appliance.world.flowTo(isTcp ? "tcp" : "udp", uri.host.replace(/[[\]]/g, ""), uri.port || 5060);
   }
 
   /** @throws ApiError 404 `unknown_aor` */

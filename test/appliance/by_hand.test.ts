@@ -1,4 +1,4 @@
-/** W-18: branches added through the control port of a running appliance, over real sockets. */
+/** Branches and devices added through the control port of a running appliance, over real sockets. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Appliance } from "../../src/appliance.ts";
 import { loadConfig } from "../../src/config/load.ts";
@@ -30,7 +30,7 @@ beforeAll(async () => {
   const pusher = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("ok") });
   closers.push(() => pusher.stop(true));
   const pbx = await party();
-  const { config } = loadConfig(`listen: ["udp://127.0.0.1:0"]
+  const { config } = loadConfig(`listen: ["udp://127.0.0.1:0", "tcp://127.0.0.1:0"]
 domain: example.org
 pbx: { uri: "sip:127.0.0.1:${pbx.socket.port}", qualify: 0s }
 push: { webhook: { acme: { url: "http://127.0.0.1:${pusher.port}/wake" } } }
@@ -44,7 +44,7 @@ control: { listen: ["http://127.0.0.1:0"] }
   api = appliance.controlUrls[0]!;
   const push = { provider: "acme", prid: "token" };
   await ask("PUT", `/v1/locations/${AOR}/devices/phone1`, { contact: "sip:alice@127.0.0.1:9", kind: "mobile", push });
-  const { port } = appliance.transports.listeners()[0]!;
+  const { port } = appliance.transports.listeners().find(({ transport }) => transport === "udp")!;
   const invite = [
     `INVITE sip:${AOR} SIP/2.0`,
     `Via: SIP/2.0/UDP 127.0.0.1:${pbx.socket.port};branch=z9hG4bK1`,
@@ -80,3 +80,14 @@ test("W-18 an address gets one live branch, and who asks for another is told why
   expect(again.body.error).toMatchObject({ code: "branch_not_added" });
   expect(again.body.error.hint).toContain("/v1/calls");
 });
+
+test.each(["tcp", "TCP"])(
+  "RFC 3261 §19.1.4 a device set by hand with transport=%s is reached over TCP",
+  async (transport) => {
+    const desk = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => {} } });
+    closers.push(() => desk.stop(true));
+    const contact = `sip:desk@127.0.0.1:${desk.port};transport=${transport}`;
+    const { body } = await ask("PUT", "/v1/locations/desk@example.org/devices/desk1", { contact });
+    expect(body.flow).toMatchObject({ transport: "tcp", remote: `127.0.0.1:${desk.port}` });
+  },
+);
