@@ -2,8 +2,10 @@
 import { ApiError } from "../control/backend.ts";
 import type { DevicePatch, Location, LocationDevice, Page, PageQuery } from "../control/backend.ts";
 import { deviceShape, locationShape } from "../control/shapes.ts";
-import { aorOf, parseUri } from "../sip/uri.ts";
-import type { Aor } from "../usrloc/model.ts";
+import type { Flow } from "../sip/flow.ts";
+import { aorOf, parseUri, type Uri } from "../sip/uri.ts";
+import type { ContactFields } from "../usrloc/binding.ts";
+import type { Aor, Contact } from "../usrloc/model.ts";
 import { ControlResource, unknownDevice } from "./control_resource.ts";
 
 /** Devices set by hand without an expiry: until somebody deletes them. */
@@ -50,64 +52,22 @@ export class ControlLocations extends ControlResource {
   }
 
   putDevice(key: string, id: string, patch: DevicePatch): LocationDevice {
-    const { usrloc } = this.appliance.core;
-    const known = usrloc.find(key)?.contacts.find((contact) => contact.id === id) ?? null;
-    if (known === null && patch.contact === undefined) {
-      throw new ApiError(404, "unknown_device", `${key} has no device ${id}`, "Give contact to make a static device");
-    }
-    if (known === null && (usrloc.contact(id) !== undefined || !/^[a-z0-9]{1,64}$/.test(id))) {
-      throw new ApiError(
-        409,
-        "invalid_device_id",
-        `Cannot use ${id} as a device id`,
-        "Take up to 64 lower-case letters and digits that no other device has",
-      );
-    }
-    const uri = patch.contact === undefined ? null : parseUri(patch.contact);
-    if (patch.contact !== undefined && (uri === null || uri.scheme === "tel")) {
-      throw new ApiError(
-        400,
-        "invalid_contact",
-        `Cannot read contact "${patch.contact}"`,
-        "Give a SIP URI such as sip:alice@192.0.2.7:5060",
-      );
-    }
+    const { core } = this.appliance;
+    const known = core.usrloc.find(key)?.contacts.find((contact) => contact.id === id) ?? null;
+    if (known === null) this.checkNew(key, id, patch);
+    const uri = patch.contact === undefined ? null : readContact(patch.contact);
     return this.input(() => {
       const [user = "", domain = ""] = splitAor(key);
-      const aor = usrloc.ensure(key, user, domain, this.appliance.core.aorId(key));
+      const aor = core.usrloc.ensure(key, user, domain, core.aorId(key));
       const flow = uri === null ? known?.flow ?? null : this.flowTo(uri);
-      const push = patch.push === undefined ? known?.push ?? null : patch.push === null ? null : {
-        provider: patch.push.provider.toLowerCase(),
-        param: patch.push.param ?? "",
-        prid: patch.push.prid,
-        tokenState: "unknown" as const,
-        registeredAtMs: this.nowMs,
-        keys: patch.push.keys,
-      };
-      const saved = usrloc.save(aor, known as never, id, {
-        uri: patch.contact ?? known!.uri,
-        params: known?.params ?? "",
-        instance: known?.instance ?? "",
-        regId: known?.regId ?? 0,
-        q: known?.q ?? 1000,
-        callId: known?.callId ?? "",
-        cseq: known?.cseq ?? 0,
-        expiresAtMs: patch.expires_in === undefined
-          ? known?.expiresAtMs ?? this.nowMs + NEVER_MS
-          : this.nowMs + patch.expires_in * 1000,
-        registeredAtMs: known?.registeredAtMs ?? this.nowMs,
-        path: known?.path ?? "",
-        userAgent: patch.user_agent ?? known?.userAgent ?? "",
-        kind: patch.kind ?? known?.kind ?? (push === null ? "desk" : "mobile"),
-        push,
-        flowKey: flow?.key ?? known?.flowKey ?? "",
-      }, flow);
+      const fields = fieldsOf(known, patch, flow, this.nowMs);
+      const saved = core.usrloc.save(aor, known as never, id, fields, flow);
       if (patch.push !== undefined) {
-        saved.push = push;
-        usrloc.touched(saved);
+        saved.push = fields.push;
+        core.usrloc.touched(saved);
       }
-      this.appliance.core.deviceSet(saved);
-      return deviceShape(saved, this.appliance.core.upkeepOf(saved), this.nowMs);
+      core.deviceSet(saved);
+      return deviceShape(saved, core.upkeepOf(saved), this.nowMs);
     });
   }
 
@@ -115,6 +75,20 @@ export class ControlLocations extends ControlResource {
     const contact = this.aor(key).contacts.find((one) => one.id === id);
     if (contact === undefined) throw unknownDevice(key, id);
     this.input(() => this.appliance.core.usrloc.remove(contact, "control"));
+  }
+
+  private checkNew(key: string, id: string, { contact }: DevicePatch): void {
+    if (contact === undefined) {
+      throw new ApiError(404, "unknown_device", `${key} has no device ${id}`, "Give contact to make a static device");
+    }
+    if (this.appliance.core.usrloc.contact(id) !== undefined || !/^[a-z0-9]{1,64}$/.test(id)) {
+      throw new ApiError(
+        409,
+        "invalid_device_id",
+        `Cannot use ${id} as a device id`,
+        "Take up to 64 lower-case letters and digits that no other device has",
+      );
+    }
   }
 
   private shape(aor: Aor): Location {
@@ -125,4 +99,45 @@ export class ControlLocations extends ControlResource {
 function splitAor(key: string): [string, string] {
   const at = key.lastIndexOf("@");
   return [key.slice(0, at), key.slice(at + 1)];
+}
+
+function readContact(contact: string): Uri {
+  const uri = parseUri(contact);
+  if (uri !== null && uri.scheme !== "tel") return uri;
+  throw new ApiError(
+    400,
+    "invalid_contact",
+    `Cannot read contact "${contact}"`,
+    "Give a SIP URI such as sip:alice@192.0.2.7:5060",
+  );
+}
+
+/** What is known of the device, with the patch applied; nothing that a REGISTER said is lost. */
+function fieldsOf(known: Contact | null, patch: DevicePatch, flow: Flow | null, nowMs: number): ContactFields {
+  const push = patch.push === undefined ? known?.push ?? null : patch.push === null ? null : {
+    provider: patch.push.provider.toLowerCase(),
+    param: patch.push.param ?? "",
+    prid: patch.push.prid,
+    tokenState: "unknown" as const,
+    registeredAtMs: nowMs,
+    keys: patch.push.keys,
+  };
+  return {
+    uri: patch.contact ?? known!.uri,
+    params: known?.params ?? "",
+    instance: known?.instance ?? "",
+    regId: known?.regId ?? 0,
+    q: known?.q ?? 1000,
+    callId: known?.callId ?? "",
+    cseq: known?.cseq ?? 0,
+    expiresAtMs: patch.expires_in === undefined
+      ? known?.expiresAtMs ?? nowMs + NEVER_MS
+      : nowMs + patch.expires_in * 1000,
+    registeredAtMs: known?.registeredAtMs ?? nowMs,
+    path: known?.path ?? "",
+    userAgent: patch.user_agent ?? known?.userAgent ?? "",
+    kind: patch.kind ?? known?.kind ?? (push === null ? "desk" : "mobile"),
+    push,
+    flowKey: flow?.key ?? known?.flowKey ?? "",
+  };
 }
