@@ -18,7 +18,8 @@ export function decodeSipText(text: string): string {
   let isAscii = true;
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
-    if (code > 0xff) return text;
+    // JSON of half a surrogate pair is refused by services that want Unicode.
+    if (code > 0xff) return text.toWellFormed();
     if (code > 0x7f) isAscii = false;
   }
   if (isAscii) return text;

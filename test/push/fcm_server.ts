@@ -318,6 +318,7 @@ function judgeMessage(body: string, message: unknown): string {
   if (priority !== "HIGH" && priority !== "NORMAL") return `priority ${priority}`;
   if (typeof ttl !== "string" || !/^\d+(\.\d{1,9})?s$/.test(ttl)) return `Invalid ttl ${ttl}`;
   for (const [key, value] of Object.entries(data ?? {})) {
+    if (!String(value).isWellFormed()) return `Invalid value at 'message.data[0].value', half a surrogate pair`;
     if (typeof value !== "string") return `Invalid value at 'message.data[0].value' (TYPE_STRING), ${value}`;
     if (key === "from" || key === "message_type" || /^(google|gcm)/.test(key)) {
       return `Invalid data payload key: ${key}`;
