@@ -21,7 +21,7 @@ import { Router, type RouterUser } from "./proxy/router.ts";
 import { refusalOf } from "./proxy/validate.ts";
 import { stripPushParams } from "./push/parameters.ts";
 import { Bindings } from "./registrar/apply.ts";
-import type { PushServices } from "./registrar/feature_caps.ts";
+import { isWokenByOther, type PushServices } from "./registrar/push_support.ts";
 import { LocalRegistrar } from "./registrar/local_registrar.ts";
 import { MidRegistrar } from "./registrar/mid_registrar.ts";
 import { RefreshPush } from "./registrar/refresh_push.ts";
@@ -293,7 +293,8 @@ export class Core implements RouterUser, RegistrarUser {
     const binding = contact as Binding;
     if (binding.requestUri === "") {
       const uri = parseUri(binding.uri);
-      binding.requestUri = stripPushParams(uri === null ? binding.uri : withoutHeaders(uri));
+      const text = uri === null ? binding.uri : withoutHeaders(uri);
+      binding.requestUri = isWokenByOther(binding) ? text : stripPushParams(text);
     }
     return binding.requestUri;
   }

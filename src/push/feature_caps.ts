@@ -22,8 +22,8 @@ const MAX_NAME_LENGTH = 64;
  * hold may stand there: a quote or a comma would announce something else.
  */
 export function isAnnounceable(service: string): boolean {
-  // RFC 3840 §9: a tag value is a token without "!".
-  return service.length <= MAX_NAME_LENGTH && /^[A-Za-z0-9\-.%*_+`'~]+$/.test(service);
+  // RFC 3840 §9: a tag value is a token without "!". Nor is "%" taken: a name is what its escapes make it.
+  return service.length <= MAX_NAME_LENGTH && /^[A-Za-z0-9\-.*_+`'~]+$/.test(service);
 }
 
 /** The header lines for these services, each with its CRLF (RFC 6809 §6.2, RFC 8599 §14.2); empty for none. */

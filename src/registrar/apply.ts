@@ -6,8 +6,8 @@ import { findDevice, identityText } from "../usrloc/identity.ts";
 import type { Aor, Contact } from "../usrloc/model.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import { stableId } from "./ids.ts";
-import { NO_PUSH_SERVICES, type PushServices, pushWish, SHORTEST_PUSHED } from "./feature_caps.ts";
 import { EVERY_DEVICE, InFlight } from "./in_flight.ts";
+import { NO_PUSH_SERVICES, type PushAnswer, pushAnswer, type PushServices } from "./push_support.ts";
 import type { KnownAors, RegisterRequest, WantedContact } from "./register.ts";
 import type { RegistrarSettings } from "./settings.ts";
 
@@ -41,19 +41,9 @@ export class Bindings {
     return this.usrloc.find(key)?.id ?? stableId(this.settings.idSecret, "a:" + key);
   }
 
-  /**
-   * What a REGISTER asks of push, and why it is refused if it is (P-02).
-   * @returns status 0: it is not
-   */
-  pushWish(request: RegisterRequest): { status: number; lines: string; caps: string } {
-    const { settings } = this;
-    const asked = (wanted: WantedContact) => Math.min(wanted.expires ?? settings.defaultExpires, settings.maxExpires);
-    const wish = pushWish(request, this.pushServices, asked, Math.ceil(settings.refreshLeadMs / 1000));
-    if (wish.isTooShort) {
-      return { status: 423, lines: `Min-Expires: ${Math.max(SHORTEST_PUSHED, settings.minExpires)}\r\n`, caps: "" };
-    }
-    if (wish.isUnserved && settings.unsupportedPush === "555") return { status: 555, lines: "", caps: "" };
-    return { status: 0, lines: "", caps: wish.lines };
+  /** What a REGISTER is told of push (P-02). */
+  pushAnswer(request: RegisterRequest): PushAnswer {
+    return pushAnswer(request, this.pushServices, this.settings);
   }
 
   /** The contact of the AoR that is this device. */

@@ -14,7 +14,7 @@ import { canonicalUser, uriParam } from "../sip/uri.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import { type Applied, type Bindings, contactLines, NO_ORDER } from "./apply.ts";
-import { isLongEnough } from "./feature_caps.ts";
+import { grantedCaps } from "./push_support.ts";
 import type { Authenticator } from "./authenticator.ts";
 import { type DeviceHintReader, isProblem, readRegister, type RegisterRequest } from "./register.ts";
 import type { RegistrarUser } from "./settings.ts";
@@ -147,6 +147,9 @@ export class LocalRegistrar {
     if (who !== null && !this.isSelf(who, request.user, request.domain)) {
       return this.refused(403, "Not your address of record", message, flow);
     }
+    // Before the general minimum: a phone told that one would be told this one next.
+    const push = this.bindings.pushAnswer(request);
+    if (push.status !== 0) return this.refused(push.status, "", message, flow, push.lines);
     const { minExpires, defaultExpires, maxExpires } = this.bindings.settings;
     const grants: number[] = [];
     for (const wanted of request.contacts) {
@@ -156,15 +159,13 @@ export class LocalRegistrar {
       }
       grants.push(Math.min(asked, maxExpires));
     }
-    const push = this.bindings.pushWish(request);
-    if (push.status !== 0) return this.refused(push.status, "", message, flow, push.lines);
     if (this.bindings.isFull(request)) return this.refused(403, "Too many devices", message, flow);
     const outbound = outboundOf(message, request);
     if (outbound === "first hop lacks it") return this.refused(439, "First Hop Lacks Outbound Support", message, flow);
     if (this.hasOlderCseq(request)) return this.refused(400, "CSeq is lower than that of the binding", message, flow);
     const applied = this.bindings.apply(request, grants, flow, NO_ORDER);
     let lines = this.replyLines(request, applied);
-    if (isLongEnough(request, applied.listed, this.clock.nowMs)) lines += push.caps;
+    lines += grantedCaps(push.offers, applied.listed, this.clock.nowMs, this.bindings.settings);
     if (outbound === "applied") {
       // RFC 5626 §4.4: over UDP the default of 24 to 29 s keeps NATs open, which a longer Flow-Timer would not.
       lines += "Require: outbound\r\nSupported: path, outbound\r\n" +

@@ -24,7 +24,7 @@ import {
 import { type Grants, RegisterRelay, type UpstreamPlan, upstreamRegister } from "./relay.ts";
 import type { RegistrarMode, RegistrarSettings, RegistrarUser } from "./settings.ts";
 import { Challenged, isAbsorbable } from "./throttle.ts";
-import { isLongEnough } from "./feature_caps.ts";
+import { grantedCaps, type PushOffer, upstreamCaps } from "./push_support.ts";
 import { isPushable } from "./refresh_push.ts";
 import { UpstreamAgent } from "./upstream_agent.ts";
 import { UpstreamKeeper } from "./upstream_keeper.ts";
@@ -74,16 +74,17 @@ export class MidRegistrar {
     if (this.isOwn(message)) return this.refuse(server, 482, "");
     const request = readRegister(message, this.hints, this.bindings.repeatable);
     if (isProblem(request)) return this.refuse(server, request.status, request.reason);
+    // Before the general minimum: a phone told that one would be told this one next.
+    const push = this.bindings.pushAnswer(request);
+    if (push.status !== 0) return this.refuse(server, push.status, "", push.lines);
     const { minExpires } = this.settings;
     if (
       request.contacts.some((wanted) => wanted.expires !== 0 && wanted.expires !== null && wanted.expires < minExpires)
     ) {
       return this.refuse(server, 423, "", `Min-Expires: ${minExpires}\r\n`);
     }
-    const push = this.bindings.pushWish(request);
-    if (push.status !== 0) return this.refuse(server, push.status, "", push.lines);
     if (this.bindings.isFull(request)) return this.refuse(server, 403, "Too many devices");
-    if (this.absorb(server, request, push.caps)) return;
+    if (this.absorb(server, request, push.offers)) return;
     const upstreamFlow = this.pbx.flow();
     if (upstreamFlow === null) {
       this.count("pbx_unreachable", request, 503);
@@ -98,7 +99,15 @@ export class MidRegistrar {
     const order = this.inFlight.begin(request.aorKey, adding);
     const branch = this.table.newBranch();
     const via = viaValue(upstreamFlow, branch);
-    const wire = upstreamRegister(message, plan, via, server.viaText, routesToDrop, upstreamFlow.isReliable, push.caps);
+    const wire = upstreamRegister(
+      message,
+      plan,
+      via,
+      server.viaText,
+      routesToDrop,
+      upstreamFlow.isReliable,
+      upstreamCaps(push.offers),
+    );
     const relay = new RegisterRelay(
       this,
       server,
@@ -108,13 +117,13 @@ export class MidRegistrar {
       plan,
       order,
       this.clock.nowMs,
-      push.caps,
+      push.offers,
     );
     this.table.send(wire, "REGISTER", branch, upstreamFlow, relay);
   }
 
   /** Answers a refresh here if the PBX need not hear of it (R-05, R-06). */
-  private absorb(server: ServerTransaction, request: RegisterRequest, caps: string): boolean {
+  private absorb(server: ServerTransaction, request: RegisterRequest, offers: readonly PushOffer[]): boolean {
     const isAnswer = this.challenged.take(request.callId);
     if (isAnswer || this.mode === "mirror" || this.inFlight.isBusy(request.aorKey)) return false;
     const aor = this.usrloc.find(request.aorKey);
@@ -131,7 +140,7 @@ export class MidRegistrar {
     if (!isAbsorbed) return false;
     const applied = this.bindings.apply(request, asked, server.flow, NO_ORDER);
     this.count("absorbed", request, 200);
-    server.respond(200, "", this.replyLines(request, applied.listed, caps), true);
+    server.respond(200, "", this.replyLines(request, applied.listed, offers), true);
     this.resume(applied, nowMs, Math.round((aor.upstream.expiresAtMs - nowMs) / 1000));
     return true;
   }
@@ -370,11 +379,11 @@ export class MidRegistrar {
   }
 
   /** Lines of the 2xx to the phone: Contacts (R-03, R-14), and the Path we kept from the PBX (RFC 3327 §5.3). */
-  replyLines(request: RegisterRequest, listed: readonly Contact[], caps: string): string {
+  replyLines(request: RegisterRequest, listed: readonly Contact[], offers: readonly PushOffer[]): string {
     const isFetch = request.contacts.length === 0 && !request.isWildcard;
     const all = this.usrloc.find(request.aorKey)?.contacts ?? [];
     let lines = contactLines(isFetch || this.settings.repliesWithAll ? all : listed, this.clock.nowMs);
-    if (isLongEnough(request, listed, this.clock.nowMs)) lines += caps;
+    lines += grantedCaps(offers, listed, this.clock.nowMs, this.settings);
     return request.path === "" ? lines : lines + "Path: " + request.path + "\r\n";
   }
 

@@ -11,7 +11,7 @@ import { aorOf, canonicalUser, isSipScheme, uriParam } from "../sip/uri.ts";
 import type { Binding } from "../usrloc/binding.ts";
 import type { DeviceIdentity } from "../usrloc/identity.ts";
 import type { Aor, DeviceKind } from "../usrloc/model.ts";
-import { isPushedByOther } from "./feature_caps.ts";
+import { isPushedByOther } from "./push_support.ts";
 import { comparable, repeatedContact } from "./repeated.ts";
 import { type DeviceHint, type DeviceHints, MAX_EXPIRES } from "./settings.ts";
 
@@ -132,7 +132,10 @@ export function readRegister(
 
 /** The other proxy's token is none of ours. */
 function leaveToOther(contact: WantedContact): void {
+  if (contact.prid === "") return;
   contact.provider = contact.param = contact.prid = "";
+  // To us it is a phone that cannot be woken; a rule may know better what it is.
+  if (contact.sent !== "") contact.kind = "desk";
   contact.sent = "";
 }
 

@@ -19,6 +19,7 @@ import { withoutTopVia } from "../sip/response.ts";
 import type { ClientFailure, ClientOwner } from "../transaction/client.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { MidRegistrar } from "./mid_registrar.ts";
+import type { PushOffer } from "./push_support.ts";
 import type { RegisterRequest } from "./register.ts";
 import { grantOf } from "./upstream_contact.ts";
 
@@ -54,8 +55,8 @@ export class RegisterRelay implements ClientOwner {
     private readonly plan: UpstreamPlan,
     private readonly order: number,
     private readonly arrivedAtMs: number,
-    /** Feature-Caps lines (P-02). */
-    private readonly caps: string,
+    /** What the phone is told if it is granted long enough (P-02). */
+    private readonly offers: readonly PushOffer[],
   ) {}
 
   onResponse(response: Message): void {
@@ -115,7 +116,7 @@ export class RegisterRelay implements ClientOwner {
       return this.server.respond(403, "Too many devices");
     }
     const applied = registrar.accept(request, grants, this.flow, order, arrivedAtMs);
-    this.replaceContacts(edit, response, registrar.replyLines(request, applied.listed, this.caps));
+    this.replaceContacts(edit, response, registrar.replyLines(request, applied.listed, this.offers));
     this.server.relay(response.status, edit.build(), true);
     registrar.resume(applied, arrivedAtMs, grants.upstream);
   }

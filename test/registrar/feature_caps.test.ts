@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import type { PushServices } from "../../src/registrar/feature_caps.ts";
+import type { PushServices } from "../../src/registrar/push_support.ts";
 import {
   accepted,
   answer,
@@ -96,23 +96,23 @@ describe("P-02 Feature-Caps", () => {
     expect(headers(rig.one(phone), "Feature-Caps")).toEqual([]);
   });
 
-  test("P-02 granted less than 120 s: not announced to the phone, for no push could keep it", () => {
-    for (const [grant, caps] of [[120, 0], [121, 1]] as const) {
+  test("P-02 granted no more than push.refresh_before: not announced to the phone, for no push could keep it", () => {
+    for (const [grant, caps] of [[130, 0], [131, 1]] as const) {
       const { upstream, reply } = through(rigWith(), { contacts: [pushable("acme")] }, grant);
       expect(headers(upstream, "Feature-Caps")).toHaveLength(1);
       expect(headers(reply, "Feature-Caps")).toHaveLength(caps);
     }
   });
 
-  test("P-02 asked for less than 120 s: 423, and nothing changes; where we do not push that is none of our business", () => {
+  test("P-02 asked for too little: 423, and nothing changes; where we do not push that is none of our business", () => {
     for (const options of [{}, { pbx: false as const, trust: ["192.0.2.0/24"] }]) {
       const rig = rigWith(options);
-      const { upstream, reply } = through(rig, { contacts: [pushable("acme")], expires: 119 });
+      const { upstream, reply } = through(rig, { contacts: [pushable("acme")], expires: 189 });
       expect([upstream, statusLine(reply)]).toEqual(["", "SIP/2.0 423 Interval Too Brief"]);
-      expect(headers(reply, "Min-Expires")).toEqual(["120"]);
+      expect(headers(reply, "Min-Expires")).toEqual(["190"]);
       expect(contactsOf(rig)).toEqual([]);
-      expect(statusLine(through(rig, { contacts: [pushable("other")], expires: 119, cseq: 2 }).reply)).toContain("200");
-      expect(statusLine(through(rig, { contacts: [pushable("acme")], expires: 120, cseq: 3 }).reply)).toContain("200");
+      expect(statusLine(through(rig, { contacts: [pushable("other")], expires: 189, cseq: 2 }).reply)).toContain("200");
+      expect(statusLine(through(rig, { contacts: [pushable("acme")], expires: 190, cseq: 3 }).reply)).toContain("200");
     }
   });
 
