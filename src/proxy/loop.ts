@@ -2,6 +2,7 @@
  * Loops (RFC 5393 §4.2): the second part of our branches says what the request was routed by, so that one that comes
  * back unchanged is seen, while a spiral, which comes back for another target, is not.
  */
+import { hashAt, hashOf, hashText } from "../sip/hash.ts";
 import { ROUTE } from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";
 
@@ -10,13 +11,13 @@ import type { Message } from "../sip/message.ts";
  * from a phone and to the phones from the PBX.
  */
 export function loopSuffix(request: Message, isFromPhone: boolean): string {
-  let hash = hashed(isFromPhone ? 1 : 0x811c9dc5, request.raw, request.uriStart, request.uriEnd);
-  hash = hashed(hash, request.callId, 0, request.callId.length);
+  let hash = hashAt(request.raw, request.uriStart, request.uriEnd, isFromPhone ? 1 : 2);
+  hash = hashOf(request.callId, hash);
   for (let n = request.find(ROUTE); n >= 0; n = request.find(ROUTE, n + 1)) {
-    hash = hashed(hash, request.raw, request.valueStart(n), request.valueEnd(n));
+    hash = hashAt(request.raw, request.valueStart(n), request.valueEnd(n), hash);
   }
   hash = Math.imul(hash ^ request.cseq, 0x01000193);
-  return "." + (hash >>> 0).toString(36);
+  return "." + hashText(hash);
 }
 
 /**
@@ -32,12 +33,6 @@ export function isLoop(request: Message, branchStart: string, isFromPhone: boole
     if (raw.startsWith(suffix, branchEnd(raw, at, bodyStart) - suffix.length)) return true;
   }
   return false;
-}
-
-/** FNV-1a */
-function hashed(hash: number, text: string, start: number, end: number): number {
-  for (let i = start; i < end; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  return hash;
 }
 
 /** End of a branch value: the next of `;`, `,` and white space. */

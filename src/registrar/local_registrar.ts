@@ -9,6 +9,7 @@ import type { Message } from "../sip/message.ts";
 import { parseNameAddr } from "../sip/name_addr.ts";
 import type { Port } from "../sip/port.ts";
 import { receivedVia, responseTo } from "../sip/response.ts";
+import { statelessTag } from "../sip/hash.ts";
 import { reasonPhrase } from "../sip/reason.ts";
 import { canonicalUser, uriParam } from "../sip/uri.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
@@ -62,7 +63,7 @@ export class LocalRegistrar {
    */
   registerTrusted(message: Message, flow: Flow): { wire: string; after: () => void } {
     const answer = this.judge(message, flow, null);
-    const toTag = message.to.tag === "" ? stableTag(message) : "";
+    const toTag = message.to.tag === "" ? statelessTag(message) : "";
     const phrase = answer.reason === "" ? reasonPhrase(answer.status) : answer.reason;
     const wire = responseTo(message, answer.status, phrase, receivedVia(message, flow), toTag, answer.lines);
     const arrivedAtMs = this.clock.nowMs;
@@ -218,14 +219,4 @@ function outboundOf(message: Message, request: RegisterRequest): "applied" | "no
   const edge = parseNameAddr((message.list(PATH) ?? []).at(-1) ?? "");
   const hasOb = edge !== null && edge.uri !== null && uriParam(edge.uri, "ob") !== undefined;
   return hasOb ? "applied" : "first hop lacks it";
-}
-
-/** The same To tag for the same request, though nothing is remembered of it (§8.2.7 asks that of a stateless UAS). */
-function stableTag(message: Message): string {
-  const { branch } = message.via!;
-  // RFC 2543 knew no branch that is one request's own.
-  const text = branch.startsWith("z9hg4bk") ? branch : branch + message.callId + message.cseq;
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  return "r" + (hash >>> 0).toString(36);
 }

@@ -370,7 +370,7 @@ function readRequestLine(message: Message, lineEnd: number): Problem | null {
   const raw = message.raw;
   const methodEnd = raw.indexOf(" ");
   if (methodEnd <= 0 || methodEnd > lineEnd) return requestLineProblem(raw, lineEnd);
-  message.method = raw.slice(0, methodEnd);
+  message.method = methodAt(raw, methodEnd);
   const uriEnd = raw.indexOf(" ", methodEnd + 1);
   if (!isToken(message.method) || uriEnd < 0 || uriEnd > lineEnd) return requestLineProblem(raw, lineEnd);
   message.uriStart = methodEnd + 1;
@@ -388,6 +388,29 @@ function readRequestLine(message: Message, lineEnd: number): Problem | null {
   if (uri.headers !== "") return { status: 400, text: "The Request-URI has a headers part" };
   message.uri = uri;
   return null;
+}
+
+const METHODS = [
+  "REGISTER",
+  "INVITE",
+  "ACK",
+  "BYE",
+  "CANCEL",
+  "OPTIONS",
+  "MESSAGE",
+  "INFO",
+  "UPDATE",
+  "PRACK",
+  "SUBSCRIBE",
+  "NOTIFY",
+  "PUBLISH",
+  "REFER",
+];
+
+/** Mostly one of a few, and so nothing is cut out for them. */
+function methodAt(raw: string, end: number): string {
+  for (const method of METHODS) if (method.length === end && raw.startsWith(method)) return method;
+  return raw.slice(0, end);
 }
 
 function requestLineProblem(raw: string, lineEnd: number): Problem {

@@ -13,12 +13,22 @@ import { equalsIgnoreCase, nextElement, nextParam } from "./scan.ts";
 export function receivedVia(message: Message, flow: Flow): string {
   const via = message.via!;
   const address = flow.remoteAddress;
-  const isSame = via.host === address || via.host === "[" + address + "]";
+  const { raw } = message;
   const wantsPort = via.rport !== undefined;
-  const value = wantsPort || via.received !== undefined
-    ? corrected(message.raw, via, flow.remotePort)
-    : message.raw.slice(via.start, via.end);
-  return isSame && !wantsPort ? value : value + ";received=" + address;
+  if (via.received !== undefined || (wantsPort && via.rportEnd === 0)) {
+    const value = corrected(raw, via, flow.remotePort);
+    return wantsPort || !isAt(via, address) ? value + ";received=" + address : value;
+  }
+  if (wantsPort) {
+    return raw.slice(via.start, via.rportNameEnd) + "=" + flow.remotePort + raw.slice(via.rportEnd, via.end) +
+      ";received=" + address;
+  }
+  const value = raw.slice(via.start, via.end);
+  return isAt(via, address) ? value : value + ";received=" + address;
+}
+
+function isAt(via: Via, address: string): boolean {
+  return via.host === address || via.host === "[" + address + "]";
 }
 
 /** The value with `rport` filled in where it stands, and without `received`. */

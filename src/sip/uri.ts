@@ -20,6 +20,8 @@ export interface Uri {
   readonly params: string;
   /** After the `?`; empty if none. */
   readonly headers: string;
+  /** True if `user@host` stands in `text` as the canonical address of record has it. */
+  readonly isCanonical: boolean;
 }
 
 /** True for the two schemes a SIP proxy routes. */
@@ -72,7 +74,7 @@ export function parseUriAt(source: string, start: number, end: number): Uri | nu
   if (scheme === "") return null;
   const text = source.slice(start, end);
   if (scheme !== "sip" && scheme !== "sips") {
-    return { text, scheme, user: "", password: "", host: "", port: 0, params: "", headers: "" };
+    return { text, scheme, user: "", password: "", host: "", port: 0, params: "", headers: "", isCanonical: false };
   }
   let user = "";
   let password = "";
@@ -85,6 +87,7 @@ export function parseUriAt(source: string, start: number, end: number): Uri | nu
   const hostStart = at < 0 ? colon + 1 : at + 1;
   const hostEnd = endOfHost(source, hostStart, end);
   if (hostEnd < 0) return null;
+  const isLower = isLowerCaseAt(source, hostStart, hostEnd);
   let next = hostEnd;
   let port = 0;
   if (next < end && source.charCodeAt(next) === 58) {
@@ -103,10 +106,11 @@ export function parseUriAt(source: string, start: number, end: number): Uri | nu
     scheme,
     user,
     password,
-    host: lowerCaseAt(source, hostStart, hostEnd),
+    host: isLower ? source.slice(hostStart, hostEnd) : source.slice(hostStart, hostEnd).toLowerCase(),
     port,
     params: next < paramsEnd ? source.slice(next, paramsEnd) : "",
     headers: question < 0 ? "" : source.slice(question + 1, end),
+    isCanonical: isLower && !hasEscape && password === "",
   };
 }
 
@@ -151,7 +155,10 @@ export function canonicalUser(user: string): string {
 
 /** Canonical `user@domain` of a sip or sips URI; the host alone if it has no user. */
 export function aorOf(uri: Uri, domain = uri.host): string {
-  return uri.user === "" ? domain : canonicalUser(uri.user) + "@" + domain;
+  if (uri.user === "") return domain;
+  if (domain !== uri.host || !uri.isCanonical) return canonicalUser(uri.user) + "@" + domain;
+  const start = uri.scheme.length + 1;
+  return uri.text.slice(start, start + uri.user.length + 1 + domain.length);
 }
 
 // Parameters that make two URIs differ when only one has them (RFC 3261 §19.1.4).
@@ -248,9 +255,14 @@ export function lowerCase(text: string): string {
 
 /** The part `[start, end)` in lower case. */
 export function lowerCaseAt(text: string, start: number, end: number): string {
+  const part = text.slice(start, end);
+  return isLowerCaseAt(text, start, end) ? part : part.toLowerCase();
+}
+
+function isLowerCaseAt(text: string, start: number, end: number): boolean {
   for (let i = start; i < end; i++) {
     const code = text.charCodeAt(i);
-    if (code >= 65 && code <= 90) return text.slice(start, end).toLowerCase();
+    if (code >= 65 && code <= 90) return false;
   }
-  return text.slice(start, end);
+  return true;
 }

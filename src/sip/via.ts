@@ -19,6 +19,12 @@ export class Via {
   received: string | undefined = undefined;
   /** `undefined` absent, 0 present without a value. */
   rport: number | undefined = undefined;
+  /** Where the name `rport` ends, and its parameter; 0 if it is absent, or there twice. */
+  rportNameEnd = 0;
+  rportEnd = 0;
+  /** Where the value of `branch` stands; equal if absent. */
+  branchStart = 0;
+  branchEnd = 0;
   /** True if another Via value follows in the same line. */
   isListHead = false;
 
@@ -49,10 +55,15 @@ export function parseVia(raw: string, start: number, lineEnd: number): Via | nul
     if (equalsIgnoreCase(raw, nameStart, nameEnd, "branch")) {
       if (!hasValue) return null;
       via.branch = lowerCaseAt(raw, valueStart, valueEnd);
+      via.branchStart = valueStart;
+      via.branchEnd = valueEnd;
     } else if (equalsIgnoreCase(raw, nameStart, nameEnd, "rport")) {
       const port = hasValue ? digits(raw, valueStart, valueEnd, 65535) : 0;
       if (port < 0) return null;
+      const isFirst = via.rport === undefined;
       via.rport = port;
+      via.rportNameEnd = isFirst ? nameEnd : 0;
+      via.rportEnd = isFirst ? span.next : 0;
     } else if (equalsIgnoreCase(raw, nameStart, nameEnd, "received")) {
       via.received = hasValue ? raw.slice(valueStart, valueEnd) : "";
     }
@@ -77,7 +88,7 @@ function readProtocol(raw: string, start: number, end: number, via: Via): number
   const transportStart = at;
   while (at < end && isTokenChar(raw.charCodeAt(at))) at++;
   if (at === transportStart) return -1;
-  via.transport = upperCase(raw.slice(transportStart, at));
+  via.transport = transportAt(raw, transportStart, at);
   const hostStart = skipLws(raw, at, end);
   return hostStart === at ? -1 : hostStart;
 }
@@ -119,8 +130,14 @@ function readSentBy(raw: string, start: number, end: number, via: Via): number {
   return next === end || raw.charCodeAt(next) === 59 ? next : -1;
 }
 
-function upperCase(text: string): string {
-  return text === "UDP" || text === "TCP" ? text : text.toUpperCase();
+const TRANSPORTS = ["UDP", "TCP", "TLS", "WS", "WSS"];
+
+/** One of a few, and so nothing is cut out for them. */
+function transportAt(raw: string, start: number, end: number): string {
+  for (const transport of TRANSPORTS) {
+    if (transport.length === end - start && raw.startsWith(transport, start)) return transport;
+  }
+  return raw.slice(start, end).toUpperCase();
 }
 
 const PROTOCOL: Record<Transport, string> = { udp: "UDP", tcp: "TCP", tls: "TLS", ws: "WS", wss: "WSS" };

@@ -6,6 +6,7 @@
  *   non-INVITE  trying ─1xx→ proceeding ─final→ completed ─J→ terminated            trying ─final→ completed
  */
 import type { Flow } from "../sip/flow.ts";
+import { statelessTag } from "../sip/hash.ts";
 import type { Message } from "../sip/message.ts";
 import { reasonPhrase } from "../sip/reason.ts";
 import { receivedVia, responseTo } from "../sip/response.ts";
@@ -159,14 +160,6 @@ export class ServerTransaction implements Due, Lingering {
     if (isDurable) this.table.port.sendDurable(flow, wire);
     else this.table.port.send(flow, wire);
   }
-}
-
-/** The same tag for the same request, though nothing is remembered of it. */
-function statelessTag(request: Message): string {
-  let hash = 0x811c9dc5;
-  const text = request.via!.branch + request.callId + request.cseq;
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  return "s" + (hash >>> 0).toString(36);
 }
 
 // A completed non-INVITE transaction lives on for 32 s only to repeat its answer; the request's text goes at once.

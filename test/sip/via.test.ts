@@ -96,9 +96,15 @@ describe("F-02 Via is read as RFC 3261 §20.42 spells it", () => {
       fc.property(any, fc.oneof(any, known), any, (before, text, behind) => {
         const inPlace = parseVia(before + text + behind, before.length, before.length + text.length);
         const alone = read(text);
-        const move = (via: Via | null) =>
-          via && { ...via, start: via.start - before.length, end: via.end - before.length };
-        expect(move(inPlace)).toEqual(alone && { ...alone });
+        // Positions are those in the whole text; of what is absent there are none.
+        const moved = (via: Via, by: number) => ({
+          ...via,
+          start: via.start - by,
+          end: via.end - by,
+          ...(via.branchEnd > 0 ? { branchStart: via.branchStart - by, branchEnd: via.branchEnd - by } : {}),
+          ...(via.rportEnd > 0 ? { rportNameEnd: via.rportNameEnd - by, rportEnd: via.rportEnd - by } : {}),
+        });
+        expect(inPlace && moved(inPlace, before.length)).toEqual(alone && moved(alone, 0));
       }),
       { numRuns: 5000 },
     );
