@@ -68,13 +68,15 @@ export function pushAnswer(request: RegisterRequest, services: PushServices, set
       continue;
     }
     if (wanted.prid !== "") {
+      // A rule says that it is not pushed.
+      if (wanted.kind !== "mobile") continue;
       const least = leastExpires(settings);
       // Only who asked for too little can ask for more, and only where more is to be had.
       if (wanted.expires !== null && wanted.expires < least && least <= settings.maxExpires) {
         return { ...NOTHING, status: 423, lines: `Min-Expires: ${least}\r\n` };
       }
       const asks = Math.min(wanted.expires ?? settings.defaultExpires, settings.maxExpires);
-      if (wanted.kind !== "mobile" || asks * 1000 <= settings.refreshLeadMs) continue;
+      if (asks * 1000 <= settings.refreshLeadMs) continue;
     }
     // RFC 8599 §4.1.4: only to whom says that it wakes itself.
     const refreshBefore = wakesItself(wanted.params) ? Math.ceil(settings.refreshLeadMs / 1000) : 0;

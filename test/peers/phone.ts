@@ -24,7 +24,7 @@ export class Phone extends Peer {
   }
 
   /** Registers (0 seconds: de-registers) and resolves to the final answer, with digest if it was challenged. */
-  register(expires = 120, headers: Record<string, unknown> = {}): Promise<SipResponse> {
+  register(expires = 600, headers: Record<string, unknown> = {}): Promise<SipResponse> {
     const seq = this.seq;
     this.seq += 2;
     return this.request("REGISTER", `sip:${this.options.domain ?? "example.com"}`, {
