@@ -33,6 +33,11 @@ export class InFlight {
     return this.byAor.has(aorKey);
   }
 
+  /** True if one REGISTER of this AoR is at the PBX, so that its answer tells how things are there. */
+  isAlone(aorKey: string): boolean {
+    return this.byAor.get(aorKey)?.pending.size === 1;
+  }
+
   /**
    * A REGISTER goes to the PBX.
    * @returns its order, from 1, higher than that of all before it

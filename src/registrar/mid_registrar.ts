@@ -28,7 +28,7 @@ import { grantedCaps, type PushOffer, upstreamCaps } from "./push_support.ts";
 import { isPushable } from "./refresh_push.ts";
 import { UpstreamAgent } from "./upstream_agent.ts";
 import { UpstreamKeeper } from "./upstream_keeper.ts";
-import { upstreamUri } from "./upstream_contact.ts";
+import { grantOf, upstreamUri } from "./upstream_contact.ts";
 
 /** The PBX, as the registrar sees it. */
 export interface UpstreamSide {
@@ -262,6 +262,28 @@ export class MidRegistrar {
       if (binding === null || grants.each[i]! === 0) return;
       binding.upstreamEndsMs = arrivedAtMs + grants.each[i]! * 1000;
       this.keeper.granted(binding.aor, binding.id);
+    });
+  }
+
+  /**
+   * A 2xx lists every Contact the PBX holds (RFC 3261 §10.3): one of ours that is missing was evicted there. It is told,
+   * and not registered again at once: that would evict the next.
+   */
+  noteDropped(response: Message, aorKey: string, flow: Flow): void {
+    const aor = this.usrloc.find(aorKey);
+    if (this.mode === "aor" || aor === undefined || !this.inFlight.isAlone(aorKey)) return;
+    const held = (aor.contacts as Binding[]).filter(({ upstreamEndsMs }) => upstreamEndsMs > this.clock.nowMs);
+    const listed = held.map(({ id }) => grantOf(response, aor.user, id, flow).isListed);
+    if (!listed.includes(true)) return;
+    held.forEach((binding, i) => {
+      if (!listed[i] && !binding.isDropped) {
+        this.port.log(
+          "warn",
+          "The PBX dropped this device's Contact when another one registered: raise its max_contacts, or take pbx.mode aor",
+          { aor: aorKey, device: binding.id },
+        );
+      }
+      binding.isDropped = !listed[i];
     });
   }
 

@@ -46,7 +46,7 @@ export function deviceUpkeep(contact: Contact, mid: MidRegistrar | null, nowMs: 
       next: state.state === "idle" ? "looked at again: no device can be reached or woken" : "our REGISTER to the PBX",
       nextMs: state.nextMs,
       why: mid.settings.trustsUs ? "pbx.trusts_us" : `pbx.credentials_file has ${user}`,
-      isAtRisk: isAtRisk(binding) || (upstreamEndsMs > 0 && upstreamEndsMs <= nowMs),
+      isAtRisk: binding.isDropped || isAtRisk(binding) || (upstreamEndsMs > 0 && upstreamEndsMs <= nowMs),
     };
   }
   const isLapsed = upstreamEndsMs > 0 && upstreamEndsMs <= nowMs;
@@ -57,7 +57,7 @@ export function deviceUpkeep(contact: Contact, mid: MidRegistrar | null, nowMs: 
       next: binding.refreshTries === 0 ? "refresh push" : `refresh push ${binding.refreshTries + 1}`,
       nextMs: binding.refreshAtMs,
       why: whyNotWe(mid, user, state !== null) + "its phone is woken to refresh by itself",
-      isAtRisk: isAtRisk(binding) || isLapsed,
+      isAtRisk: binding.isDropped || isAtRisk(binding) || isLapsed,
     };
   }
   return {
@@ -66,7 +66,7 @@ export function deviceUpkeep(contact: Contact, mid: MidRegistrar | null, nowMs: 
     next: "the phone's own REGISTER, or the end",
     nextMs: Math.min(contact.expiresAtMs, upstreamEndsMs || Infinity),
     why: whyNotWe(mid, user, state !== null) + whyNoPush(contact),
-    isAtRisk: isLapsed,
+    isAtRisk: binding.isDropped || isLapsed,
   };
 }
 
@@ -106,12 +106,15 @@ function upstreamState(aor: Aor, mid: MidRegistrar | null, nowMs: number): Upstr
     return "failing";
   }
   if (state === "registered" && expiresAtMs <= nowMs) return "lapsed";
-  return aor.contacts.some((contact) => isAtRisk(contact as Binding)) ? "at_risk" : state;
+  return aor.contacts.some((contact) => isAtRisk(contact as Binding) || (contact as Binding).isDropped)
+    ? "at_risk"
+    : state;
 }
 
 const WEIGHT: Record<Refresher, number> = { phone: 0, push: 1, latefork: 2 };
 
 function pushFailure(binding: Binding): string {
+  if (binding.isDropped) return "the PBX dropped its Contact when another device registered";
   if (binding.push?.tokenState === "dead") return "its push token is dead";
   const tries = Math.max(0, binding.refreshTries - 1);
   return tries === 0

@@ -294,6 +294,7 @@ class Keep implements ClientOwner, Due {
     this.retryMs = FIRST_RETRY_MS;
     registrar.port.count("registrations_total", "upstream_refreshed");
     registrar.writeOwnGrant(aor, this.id, granted, this.order, this.sentAtMs, this.callId, this.cseq);
+    if (flow !== null) registrar.noteDropped(response, aor.key, flow);
     this.over();
     this.rest();
     this.keeper.pbxAnswered();

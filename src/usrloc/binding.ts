@@ -39,6 +39,8 @@ export class Binding implements Contact, Expiring {
   heapSlot = -1;
   /** When the device is to be pushed to refresh, ms; Infinity: never. Not stored. */
   refreshAtMs = Infinity;
+  /** The PBX let go of its Contact when another device registered. Not stored. */
+  isDropped = false;
   /** Refresh pushes since its last REGISTER. */
   refreshTries = 0;
   storeEntry?: object = undefined;

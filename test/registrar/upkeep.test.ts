@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { accepted, answer, register, registered, Rig, type RigOptions } from "./rig.ts";
+import { accepted, answer, headers, register, registered, Rig, type RigOptions } from "./rig.ts";
 
 const AOR = "alice@example.org";
 const PUSHABLE = "<sip:alice@192.0.2.7:5060;pn-provider=acme;pn-prid=tok>";
@@ -111,4 +111,45 @@ test("R-09 a device set by hand is registered at the PBX where that is ours to d
   untilAsked(rig);
   rig.fromPbx(accepted(rig.one(rig.pbx)));
   expect(aor.upstream).toMatchObject({ state: "registered", expiresAtMs: rig.clock.nowMs + 3_600_000 });
+});
+
+test("R-04 R-09 a PBX that keeps one Contact drops the other device's: told once, shown, and not fought over", () => {
+  for (const mode of ["contact", "mirror"] as const) {
+    const rig = new Rig({ pbx: { mode, trusts_us: true } });
+    const [first, second] = [rig.phone("192.0.2.7"), rig.phone("192.0.2.8")];
+    const { upstream } = registered(rig, first, { expires: 3600 });
+    registered(rig, second, { expires: 3600 });
+    const upkeeps = () => rig.core.usrloc.find(AOR)!.contacts.map((contact) => rig.core.upkeepOf(contact));
+    expect(upkeeps().map(({ isAtRisk }) => isAtRisk)).toEqual([true, false]);
+    expect(upkeeps()[0]!.lastFailure).toContain("dropped its Contact");
+    expect(states(rig)).toEqual({ at_risk: 1 });
+    registered(rig, second, { expires: 3600, cseq: 2, lines: ["X-Again: 1"], contacts: ["<sip:alice@192.0.2.8:5060>;x=1"] });
+    expect(rig.logged.filter(({ message }) => message.includes("max_contacts"))).toHaveLength(1);
+    rig.pass(60_000);
+    expect(rig.take(rig.pbx)).toEqual([]);
+    // A PBX with room lists both.
+    rig.receive(first, register(first, { expires: 3600, cseq: 2, contacts: ["<sip:alice@192.0.2.7:5060>;x=1"] }));
+    const again = rig.one(rig.pbx);
+    const theirs = [...rig.core.usrloc.find(AOR)!.contacts].map(({ id }) =>
+      headers(upstream, "Contact")[0]!.replace(/lf=[a-z0-9]+/, `lf=${id}`)
+    );
+    rig.fromPbx(accepted(again, theirs));
+    expect(upkeeps().map(({ isAtRisk }) => isAtRisk)).toEqual([false, false]);
+  }
+});
+
+test("R-02 a 2xx that lists nothing of ours, or a late one, accuses nobody", () => {
+  const rig = new Rig({ pbx: { mode: "contact" } });
+  registered(rig, rig.phone("192.0.2.7"), { expires: 3600 });
+  const second = rig.phone("192.0.2.8");
+  rig.receive(second, register(second, { expires: 3600 }));
+  rig.fromPbx(answer(rig.one(rig.pbx), "200 OK", ["Expires: 3600"]));
+  const third = rig.phone("192.0.2.9");
+  const fourth = rig.phone("192.0.2.10");
+  rig.receive(third, register(third, { expires: 3600 }));
+  const late = rig.one(rig.pbx);
+  rig.receive(fourth, register(fourth, { expires: 3600 }));
+  rig.one(rig.pbx);
+  rig.fromPbx(accepted(late));
+  expect(rig.logText).not.toContain("max_contacts");
 });
