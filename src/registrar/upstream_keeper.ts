@@ -123,8 +123,9 @@ class Keep implements ClientOwner, Due {
   private reason = "";
   private isIdle = false;
   private hasLapsed = false;
-  private readonly callId: string;
-  private readonly tag: string;
+  /** Made with the first REGISTER: most bindings never need one. */
+  private callId = "";
+  private tag = "";
   private cseq = 0;
   /** Of the REGISTER at the PBX; 0: none is. */
   private order = 0;
@@ -136,11 +137,7 @@ class Keep implements ClientOwner, Due {
   private secret: DigestSecret | null = null;
   private sessions: { www: DigestSession; proxy: DigestSession } | null = null;
 
-  constructor(private readonly keeper: UpstreamKeeper, private readonly aorKey: string, private readonly id: string) {
-    const { port } = keeper.registrar;
-    this.callId = port.token(20);
-    this.tag = port.token(10);
-  }
+  constructor(private readonly keeper: UpstreamKeeper, private readonly aorKey: string, private readonly id: string) {}
 
   state(): KeeperState {
     const state = this.failure !== "none" ? "failing" : this.isIdle ? "idle" : "ok";
@@ -190,6 +187,10 @@ class Keep implements ClientOwner, Due {
     const { registrar, clock } = this.keeper;
     const flow = registrar.pbx.flow();
     if (flow === null) return this.failed("unreachable", "the PBX is not reachable", 0);
+    if (this.callId === "") {
+      this.callId = registrar.port.token(20);
+      this.tag = registrar.port.token(10);
+    }
     this.asked = Math.max(registrar.settings.upstreamExpires, this.minExpires);
     if (this.order === 0) this.order = registrar.inFlight.begin(this.aorKey, new Map([[this.id, this.asked]]));
     this.sentAtMs = clock.nowMs;
