@@ -158,6 +158,11 @@ export class PushRelay {
     return this.#deliveryOf(provider)?.backend.problem() === "";
   }
 
+  /** True if nothing is configured that could send. */
+  get isEmpty(): boolean {
+    return this.#deliveries.size === 0;
+  }
+
   /** The `pn-provider` values that can be sent to, for a phone that asks; a webhook for any provider has no name of its own. */
   services(): string[] {
     return [...this.#deliveries.keys()].filter((provider) => provider !== "*" && this.serves(provider));

@@ -23,6 +23,8 @@ export interface PushServices {
   services(): readonly string[];
   /** `sip.vapid` of Web Push; empty: none. */
   readonly vapidKey: string;
+  /** True if there is none at all, so that no contact need be asked which it wants. */
+  readonly isEmpty?: boolean;
 }
 
 export const NO_PUSH_SERVICES: PushServices = { serves: () => false, services: () => [], vapidKey: "" };
@@ -55,7 +57,7 @@ export function isPushedByOther(request: Message): boolean {
 
 /** What a REGISTER asks of push, and what it is told. */
 export function pushAnswer(request: RegisterRequest, services: PushServices, settings: RegistrarSettings): PushAnswer {
-  if (request.isPushedByOther) return NOTHING;
+  if (request.isPushedByOther || (services.isEmpty && settings.unsupportedPush !== "555")) return NOTHING;
   let offers: PushOffer[] | null = null;
   for (const wanted of request.contacts) {
     // A removal is offered nothing and refused nothing.

@@ -77,7 +77,8 @@ export class RefreshPush {
 
   /** RFC 8599 §5.5: whoever can wake itself is pushed only if it did not. */
   private leadMs(binding: Binding): number {
-    return wakesItself(binding.params) ? Math.min(this.settings.leadMs, SELF_WAKING_LEAD_MS) : this.settings.leadMs;
+    binding.wakesItself ??= wakesItself(binding.params);
+    return binding.wakesItself ? Math.min(this.settings.leadMs, SELF_WAKING_LEAD_MS) : this.settings.leadMs;
   }
 
   /** Heard of lately. An open connection alone says nothing: that of a sleeping phone stays open for hours. */

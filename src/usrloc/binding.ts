@@ -41,6 +41,8 @@ export class Binding implements Contact, Expiring {
   refreshAtMs = Infinity;
   /** The PBX let go of its Contact when another device registered. Not stored. */
   isDropped = false;
+  /** True if its `params` say that it wakes itself to refresh; null: not asked yet. */
+  wakesItself: boolean | null = null;
   /** Refresh pushes since its last REGISTER. */
   refreshTries = 0;
   storeEntry?: object = undefined;

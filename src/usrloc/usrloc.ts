@@ -141,6 +141,7 @@ export class Usrloc implements ExpiryOwner {
         binding.uri = fields.uri;
         binding.requestUri = "";
         binding.params = fields.params;
+        binding.wakesItself = null;
         binding.instance = fields.instance;
         binding.regId = fields.regId;
         binding.q = fields.q;
