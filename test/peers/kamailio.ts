@@ -10,6 +10,8 @@ export interface KamailioOptions {
   us: string;
   folder: string;
   maxContacts?: number;
+  /** Seconds it grants at most; 3600 if left out. */
+  maxExpires?: number;
   /** User and password; every user has password `secret` if it is a list of names. */
   users: readonly string[];
 }
@@ -45,7 +47,7 @@ export class Kamailio {
   readonly port: number;
 
   private constructor(options: KamailioOptions) {
-    const { address, folder, us, maxContacts = 1 } = options;
+    const { address, folder, us, maxContacts = 1, maxExpires = 3600 } = options;
     this.address = address;
     this.port = options.port;
     const database = join(folder, "kamailio.sqlite");
@@ -56,6 +58,7 @@ export class Kamailio {
       US: `"${us}"`,
       DB: `"sqlite:///${database}"`,
       MAX_CONTACTS: maxContacts,
+      MAX_EXPIRES: maxExpires,
     };
     this.program = new Program("kamailio", "kamailio", [
       ...["-f", join(import.meta.dir, "kamailio.cfg"), "-DD", "-E", "-m", "32", "-M", "8"],
