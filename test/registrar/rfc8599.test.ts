@@ -85,7 +85,7 @@ describe("P-02 to the byte", () => {
     const rig = rigWith(SOME, REGISTRAR);
     const contacts = [contact(";pn-provider=webpush;pn-prid=https%3a//push.example/x%3fy")];
     const { reply } = through(rig, { branch: "z9hG4bKgold", callId: "gold", contacts, expires: 600 });
-    expect(reply.replace(/;tag=r[a-z0-9]+/, ";tag=OURS")).toBe(
+    expect(reply.replace(/(?<=^To: .*;tag=)\w+/m, "OURS")).toBe(
       "SIP/2.0 200 OK\r\n" +
         "Via: SIP/2.0/UDP 192.0.2.7:40000;branch=z9hG4bKgold;rport=40000;received=192.0.2.7\r\n" +
         "From: <sip:alice@example.org>;tag=f1\r\n" +
@@ -285,6 +285,19 @@ describe("P-02 push parameters go nowhere else", () => {
     expect(headers(wire, "Route")).toEqual(["<sip:edge.example.net;lr>"]);
     expect(rig.pushes).toEqual([]);
     expect(rig.core.usrloc.find(AOR)!.contacts[0]!.kind).toBe("desk");
+  });
+
+  test("P-02 and no longer once the phone comes by itself, with the same Contact", () => {
+    const rig = rigWith(SOME);
+    const text = { contacts: [contact(TOKEN)], expires: 600 };
+    const edge = ["Path: <sip:edge.example.net;lr>", 'Feature-Caps: *;+sip.pns="acme"'];
+    const uri = () => rig.core.requestUri(rig.core.usrloc.find(AOR)!.contacts[0]!);
+    for (let cseq = 1; cseq <= 4; cseq += 2) {
+      through(rig, { ...text, cseq, lines: edge });
+      expect(uri()).toBe(`sip:alice@192.0.2.7:40000${TOKEN}`);
+      through(rig, { ...text, cseq: cseq + 1 });
+      expect(uri()).toBe("sip:alice@192.0.2.7:40000");
+    }
   });
 
   test("P-02 its announcement is not taken from a quoted string", () => {
