@@ -24,7 +24,6 @@ interface Try {
   readonly body: string;
   readonly attempt: PushAttempt;
   readonly settled: () => void;
-  isRenewed: boolean;
 }
 
 export class Fcm implements PushBackend {
@@ -109,7 +108,7 @@ export class Fcm implements PushBackend {
     const body = fcmMessageOf(request, this.#world.systemNow(), attempt.leftMs);
     if (body === null) return refuse(`AoR and Call-ID are too long for a push of ${MAX_DATA_BYTES} bytes`);
     return new Promise((settled) => {
-      const one: Try = { request, body, attempt, settled, isRenewed: false };
+      const one: Try = { request, body, attempt, settled };
       const token = this.#token!.current;
       if (token !== "") return this.#post(one, token);
       attempt.draft(retry(this.#token!.waiting));
@@ -148,10 +147,9 @@ export class Fcm implements PushBackend {
     });
   }
 
-  /** A token that FCM does not take is replaced once. @returns true if the push is tried again. */
+  /** A token that FCM does not take is replaced, and its successor is not, for a while. @returns true if the push is tried again. */
   #goesOn(answer: Http2Answer, one: Try, token: string): boolean {
-    if (answer.status === 200 || one.isRenewed || errorOf(answer).action !== "token") return false;
-    one.isRenewed = true;
+    if (answer.status === 200 || errorOf(answer).action !== "token") return false;
     const renewed = this.#token!.renew(token);
     renewed?.then((result) => this.#postWith(one, result));
     return renewed !== null;

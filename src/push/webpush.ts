@@ -9,7 +9,7 @@ import { shownWords } from "./http_body.ts";
 import type { Http2Answer } from "./http2.ts";
 import { decodeSipText, MAX_BODY_BYTES } from "./payload.ts";
 import type { PushRequest } from "./types.ts";
-import { canEncrypt, encrypted, loadEncryption } from "./webpush_encryption.ts";
+import { WebPushEncryption } from "./webpush_encryption.ts";
 import { type WebPushError, webPushErrorOf } from "./webpush_errors.ts";
 import { MAX_WARM_HOSTS, type WebPushHost, WebPushHosts } from "./webpush_hosts.ts";
 import { type WebPushMessage, webPushMessageOf } from "./webpush_message.ts";
@@ -42,6 +42,7 @@ export class WebPush implements PushBackend {
   readonly timeoutMs = TIMEOUT_MS;
   readonly #config: WebPushConfig;
   readonly #world: PushWorld;
+  readonly #encryption = new WebPushEncryption();
   #hosts: WebPushHosts | null = null;
   #keys: VapidKeys | null = null;
   /** Services of {@link expect}, as phones write them. */
@@ -71,7 +72,7 @@ export class WebPush implements PushBackend {
 
   expect(prid: string, isEncrypted: boolean): void {
     if (this.#hosts === null) return;
-    if (isEncrypted && !canEncrypt()) loadEncryption().catch(() => {});
+    if (isEncrypted && !this.#encryption.isLoaded) this.#encryption.load().catch(() => {});
     // A hundred thousand phones at the start share few services.
     if (this.#expected.size >= MAX_WARM_HOSTS || this.#expected.has(originTextOf(prid))) return;
     const target = webPushTargetOf(decodeSipText(prid), this.#config.allow_hosts);
@@ -123,8 +124,8 @@ export class WebPush implements PushBackend {
     const host = this.#hosts!.of(target);
     return new Promise((settled) => {
       const one: Try = { request, target, host, message, attempt, settled, isBare: message.plainText === "" };
-      if (one.isBare || canEncrypt()) return this.#post(one);
-      loadEncryption().then(
+      if (one.isBare || this.#encryption.isLoaded) return this.#post(one);
+      this.#encryption.load().then(
         () => attempt.signal.aborted ? settled() : this.#post(one),
         () => this.#refuse(one, "the library for encryption cannot be loaded: a fault of latefork, please report it"),
       );
@@ -137,7 +138,7 @@ export class WebPush implements PushBackend {
 
   #post(one: Try): void {
     const { attempt, host, message } = one;
-    const body = one.isBare ? new Uint8Array() : encrypted(one.request.keys!, message.plainText);
+    const body = one.isBare ? new Uint8Array() : this.#encryption.encrypt(one.request.keys!, message.plainText);
     if (body === null) return this.#refuse(one, "p256dh and auth of the phone are no keys: set them anew");
     const headers: Record<string, string> = {
       ...message.headers,

@@ -8,27 +8,29 @@ interface Library {
   encrypt(p256dh: string, auth: string, plainText: string, encoding: "aes128gcm"): { cipherText: Uint8Array };
 }
 
-let library: Library | null = null;
-let loading: Promise<void> | null = null;
+export class WebPushEncryption {
+  #library: Library | null = null;
+  #loading: Promise<void> | null = null;
 
-/** True if {@link encrypted} can be called. */
-export function canEncrypt(): boolean {
-  return library !== null;
-}
+  /** True if {@link encrypt} can be called. */
+  get isLoaded(): boolean {
+    return this.#library !== null;
+  }
 
-/** Loads the library, once. */
-export function loadEncryption(): Promise<void> {
-  loading ??= import("web-push").then((module) => {
-    library = module.default as Library;
-  });
-  return loading;
-}
+  /** Loads the library, once. */
+  load(): Promise<void> {
+    this.#loading ??= import("web-push").then((module) => {
+      this.#library = module.default as Library;
+    });
+    return this.#loading;
+  }
 
-/** @returns null if the keys are none. */
-export function encrypted(keys: PushKeys, plainText: string): Uint8Array | null {
-  try {
-    return library!.encrypt(keys.p256dh, keys.auth, plainText, "aes128gcm").cipherText;
-  } catch {
-    return null;
+  /** @returns null if the keys are none. */
+  encrypt(keys: PushKeys, plainText: string): Uint8Array | null {
+    try {
+      return this.#library!.encrypt(keys.p256dh, keys.auth, plainText, "aes128gcm").cipherText;
+    } catch {
+      return null;
+    }
   }
 }

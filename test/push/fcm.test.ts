@@ -1,7 +1,7 @@
 /** The FCM backend behind the relay, against a local FCM that checks what the real one checks (P-09). */
 import { afterEach, expect, test } from "bun:test";
 import { generateKeyPairSync } from "node:crypto";
-import { FCM_ERRORS, fcmErrorOf } from "../../src/push/fcm_errors.ts";
+import { FCM_ERRORS, type FcmAction, fcmErrorOf } from "../../src/push/fcm_errors.ts";
 import { fcmMessageOf } from "../../src/push/fcm_message.ts";
 import { EARLY_MS, EXCHANGE_MS, FAILED_MS, MIN_RENEWAL_MS, REFUSED_MS } from "../../src/push/fcm_token.ts";
 import { PING_ANSWER_MS, SILENCE_MS } from "../../src/push/http2.ts";
@@ -193,9 +193,28 @@ test("P-04 every row of the table was tried above, and has words", () => {
   for (const { words } of FCM_ERRORS) expect(words).not.toBe("");
 });
 
+test("P-04 the README shows the table", async () => {
+  const readme = await Bun.file(`${import.meta.dir}/../../src/push/README.md`).text();
+  const follows: Record<FcmAction, string> = {
+    dead: "dead",
+    token: "new token",
+    retry: "again",
+    refused: "refused",
+    config: "config",
+  };
+  for (const { status, code, isAboutToken, action, words } of FCM_ERRORS) {
+    const about = isAboutToken ? " about the token" : "";
+    expect(readme).toContain(`| ${status} | \`${code}\`${about} | ${follows[action]} | ${words} |\n`);
+  }
+});
+
 test.each<[FcmReply, string]>([
   [{ status: 400, canonical: "INVALID_ARGUMENT", field: "message.token", message: "Invalid registration" }, "dead"],
   [{ status: 400, errorCode: "INVALID_ARGUMENT", message: "Android message is too big" }, "refused"],
+  [
+    { status: 400, canonical: "INVALID_ARGUMENT", field: "message.data[0].value", message: "no registration token" },
+    "refused",
+  ],
   [{ status: 404, text: "<html>not found</html>" }, "refused"],
   [{ status: 302, text: "", headers: { location: "https://x" } }, "refused"],
   [{ status: 418, canonical: "TEAPOT" }, "refused"],
@@ -305,6 +324,13 @@ test("P-04 401 UNAUTHENTICATED again with the new token: refused, and no third t
   expect(server.assertions.length).toBe(3);
 });
 
+test("P-04 a 401 without a word of Google's is one about the token, too", async () => {
+  const { server, send } = await warmSetup();
+  server.orders.push({ status: 401, text: "<html>Unauthorized</html>" });
+  expect(await send()).toMatchObject({ outcome: "accepted", attempts: 1 });
+  expect(server.assertions.length).toBe(2);
+});
+
 /** What the token endpoint says, and what is told. */
 const TOKEN_REPLIES: [TokenOrder & object, string][] = [
   [
@@ -361,8 +387,26 @@ test("P-04 a token server that has a fault is asked again inside the window", as
   server.tokenOrders.push({ status: 503, text: "", headers: { "retry-after": "3" } });
   const verdict = send();
   await world.timerSet(3000);
-  await world.pass(3000);
+  await world.pass(2000);
+  // Whoever comes meanwhile does not ask before it wants to be asked.
+  expect(await send({ ttlMs: 500 })).toMatchObject({ outcome: "failed", status: 503 });
+  expect(server.assertions.length).toBe(1);
+  await world.pass(1000);
   expect(await verdict).toMatchObject({ outcome: "accepted", attempts: 2 });
+});
+
+test("P-05 nothing goes on after stop: no exchange, no renewal", async () => {
+  for (const order of ["stall", "issue"] as const) {
+    const { server, world, relay } = await setup();
+    if (order === "stall") server.tokenOrders.push(order);
+    relay.warm();
+    await server.until(() => server.assertions.length === 1);
+    if (order === "issue") await world.timerSet(3599_000 - EARLY_MS);
+    relay.stop();
+    // What is under way ends by itself: nobody waits for a second.
+    while (world.timers.size > 0) await new Promise((resolve) => setImmediate(resolve));
+    expect(server.assertions.length).toBe(1);
+  }
 });
 
 test("P-04 a token server that cannot be reached is told by its name, and not asked by every push", async () => {
@@ -503,6 +547,11 @@ test("O-03 reload: an account that did not change keeps its token, a new one get
   expect(relay.reload(config)).toEqual([]);
   expect(await send()).toMatchObject({ outcome: "accepted" });
   expect(server.assertions.length).toBe(2);
+  relay.warm();
+  world.secrets.set("/account.json", server.account({ client_id: "3" }));
+  expect(relay.reload(config)).toEqual([]);
+  // Somebody may be called at any time: its token is had at once.
+  await server.until(() => server.assertions.length === 3);
   world.secrets.set("/account.json", "{}");
   expect(relay.reload(config)).toEqual([
     "push.fcm.service_account_file /account.json is no service account; latefork check says why; the old one is kept",

@@ -22,6 +22,8 @@ export interface ReceivedMessage {
   /** Keys and values of `data`, as FCM counts them. */
   bytes: number;
   bearer: string;
+  /** On the clock all processes of the machine share. */
+  atMs: number;
 }
 
 /** What FCM says: a row of its table, as JSON of Google's errors. */
@@ -223,6 +225,7 @@ export class FcmServer {
   }
 
   #arrived(stream: ServerHttp2Stream, headers: Record<string, unknown>, body: string): void {
+    const atMs = performance.timeOrigin + performance.now();
     const text: Record<string, string> = {};
     for (const [name, value] of Object.entries(headers)) text[name] = String(value);
     let message: unknown = null;
@@ -232,7 +235,7 @@ export class FcmServer {
       this.faults.push("the body is no JSON");
     }
     const bearer = (text.authorization ?? "").replace(/^Bearer /, "");
-    this.received.push({ path: text[":path"] ?? "", headers: text, message, bytes: bytesOf(message), bearer });
+    this.received.push({ path: text[":path"] ?? "", headers: text, message, bytes: bytesOf(message), bearer, atMs });
     const judged = this.#judge(text, body, message, bearer);
     const order = this.orders.shift() ?? judged;
     const session = stream.session as ServerHttp2Session;

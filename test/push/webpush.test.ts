@@ -5,7 +5,6 @@ import { isIP } from "node:net";
 import { makeVapidKeys } from "../../src/config/vapid_keys.ts";
 import type { HostLookup } from "../../src/push/backend.ts";
 import { PING_ANSWER_MS, SILENCE_MS } from "../../src/push/http2.ts";
-import { MAX_RECONNECT_MS, RECONNECT_MS } from "../../src/push/http2_client.ts";
 import { type PushConfig, PushRelay } from "../../src/push/relay.ts";
 import type { PushEvent, PushRequest, PushVerdict } from "../../src/push/types.ts";
 import { NOT_PUBLIC, publicLookup } from "../../src/push/webpush_address.ts";
@@ -233,6 +232,14 @@ test("P-04 every row of the table was tried above, and has words", () => {
   }
 });
 
+test("P-04 the README shows the table", async () => {
+  const readme = await Bun.file(`${import.meta.dir}/../../src/push/README.md`).text();
+  for (const { status, action, words } of WEBPUSH_ERRORS) {
+    const follows = { smaller: "without payload", retry: "again" }[action as string] ?? action;
+    expect(readme).toContain(`| ${status} | ${follows} | ${words} |\n`);
+  }
+});
+
 test.each<[number, string, string]>([
   [204, "accepted", ""],
   [301, "refused", "redirects are not followed: the app must register the final URI"],
@@ -330,21 +337,41 @@ test("P-05 a service without HTTP/2 is found out ahead of the first push, and no
   relay.expect({ provider: "webpush", prid: subscription.endpoint });
   await service.until(() => service.connections === 1);
   await world.timerGone(3000);
-  await world.pass(MAX_RECONNECT_MS);
-  expect(service.connections).toBe(1);
-  expect([...world.timers].filter(({ delayMs }) => delayMs === RECONNECT_MS)).toEqual([]);
+  await settle();
+  expect([service.connections, world.timers.size]).toEqual([1, 0]);
   expect(await send()).toMatchObject({ outcome: "accepted", attempts: 1 });
 });
 
+/** Services that refuse connections. */
+const nobody = (count: number, from = 1): string[] =>
+  Array.from({ length: count }, (_, i) => `https://127.0.0.1:${from + i}/x`);
+
 test("P-05 services beyond the bound are forgotten, the one used longest ago first", async () => {
   const { service, send, world } = await setup();
+  const failAll = async (prids: string[]): Promise<void> => {
+    const verdicts = prids.map((prid) => send({ prid, ttlMs: 100 }));
+    for (const { outcome } of await Promise.all(verdicts)) expect(outcome).toBe("failed");
+  };
   await send();
-  const nobody = Array.from({ length: MAX_HOSTS }, (_, i) => `https://127.0.0.1:${i + 1}/x`);
-  const verdicts = nobody.map((prid) => send({ prid, ttlMs: 100 }));
-  for (const { outcome } of await Promise.all(verdicts)) expect(outcome).toBe("failed");
+  await failAll(nobody(MAX_HOSTS - 1));
+  await send();
+  await failAll(nobody(MAX_HOSTS - 1, MAX_HOSTS));
+  await send();
+  expect(service.connections).toBe(1);
+  await failAll(nobody(MAX_HOSTS));
   await send();
   expect(service.connections).toBe(2);
   expect(world.timers.size).toBeLessThan(10);
+});
+
+test("P-05 a service that is being spoken to is not forgotten", async () => {
+  const { service, relay, send } = await setup();
+  await send();
+  service.orders.push("stall");
+  send();
+  await service.until(() => service.received.length === 2);
+  await Promise.all(nobody(MAX_HOSTS + 1).map((prid) => send({ prid, ttlMs: 100 })));
+  expect(relay.backends()[0]).toMatchObject({ in_flight: 1, waiting: 0 });
 });
 
 test.each<[PushProtocol, PushOrder]>([

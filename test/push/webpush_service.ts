@@ -30,6 +30,8 @@ export interface ReceivedPush {
   jwt: string;
   /** Which connection it came by, from 0. */
   connection: number;
+  /** On the clock all processes of the machine share. */
+  atMs: number;
 }
 
 /** What to do with the next message instead of judging it: stall: no answer; reset: RST_STREAM; cut: the connection. */
@@ -208,6 +210,7 @@ export class WebPushService {
   }
 
   #arrived(headers: Record<string, string>, body: Buffer, connection: number): Answer {
+    const atMs = performance.timeOrigin + performance.now();
     const path = headers.path ?? "";
     const subscription = this.#subscriptions.get(path);
     const jwt = /^vapid t=([\w.-]+), ?k=([\w-]+)$/.exec(headers.authorization ?? "");
@@ -220,7 +223,7 @@ export class WebPushService {
         problem = `the browser cannot read it: ${(error as Error).message}`;
       }
     }
-    this.received.push({ path, headers, bytes: body.length, payload, jwt: jwt?.[1] ?? "", connection });
+    this.received.push({ path, headers, bytes: body.length, payload, jwt: jwt?.[1] ?? "", connection, atMs });
     return this.#judge(headers, body, subscription, jwt, problem);
   }
 
