@@ -92,17 +92,25 @@ describe("R-09 our own REGISTERs", () => {
 
   test("R-09 thousands that were granted in one second do not refresh in one second", () => {
     const rig = new Rig({ pbx: { trusts_us: true } });
-    // The rig's tokens count up; what matters here is that two of them differ.
-    rig.token = (length) => Math.random().toString(36).slice(2).padEnd(length, "0").slice(0, length);
+    // The rig's tokens count up, which is no jitter.
+    let state = 1;
+    rig.token = (length) => {
+      let token = "";
+      while (token.length < length) token += (state = (state * 48_271) % 2_147_483_647).toString(36).slice(-4);
+      return token.slice(0, length);
+    };
     for (let n = 0; n < 200; n++) registered(rig, rig.phone("192.0.2.7", 10_000 + n), { user: `u${n}`, expires: 7200 });
     const seconds = new Map<number, number>();
-    for (let s = 0; s < 3600; s++) {
-      rig.pass(1000);
-      const count = rig.take(rig.pbx).filter((wire) => wire.includes("REGISTER")).length;
-      if (count > 0) seconds.set(s, count);
-      if ([...seconds.values()].reduce((sum, n) => sum + n, 0) >= 200) break;
+    for (let ms = 0; ms < 3_600_000; ms += 250) {
+      rig.pass(250);
+      const asked = rig.take(rig.pbx);
+      const second = Math.floor(ms / 1000);
+      if (asked.length > 0) seconds.set(second, (seconds.get(second) ?? 0) + asked.length);
+      // Answered before Timer E, so that none is repeated.
+      for (const wire of asked) rig.fromPbx(accepted(wire));
     }
-    expect(Math.max(...seconds.values())).toBeLessThan(20);
+    expect([...seconds.values()].reduce((sum, count) => sum + count, 0)).toBe(200);
+    expect(Math.max(...seconds.values())).toBeLessThan(10);
   });
 
   test("R-09 while a phone refreshes by itself we keep quiet", () => {
