@@ -499,7 +499,7 @@ test.each([
   ["https://8.8.8.8//evil.example/x#fragment", "https://8.8.8.8", "//evil.example/x"],
   ["https://[2606:4700::1]:8443/x", "https://[2606:4700::1]:8443", "/x"],
   ["http://NTFY.lan:8080/up?up=1", "http://ntfy.lan:8080", "/up?up=1"],
-  ["https://ntfy.lan./up", "https://ntfy.lan.", "/up"],
+  ["http://ntfy.lan./up", "http://ntfy.lan.", "/up"],
   ["http://192.168.1.7/up", "http://192.168.1.7", "/up"],
   ["https://[fd00::7]/up", "https://[fd00::7]", "/up"],
 ])("P-01 %s is a subscription URI", (prid, origin, path) => {
