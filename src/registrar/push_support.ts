@@ -47,6 +47,14 @@ export interface PushAnswer {
 export const NO_OFFERS: readonly PushOffer[] = [];
 const NOTHING: PushAnswer = { status: 0, lines: "", offers: NO_OFFERS };
 
+/**
+ * A refresh push needs two minutes (RFC 8599 §5.5): whoever asks for less is told so. Who asks for a little more than
+ * that registers without an announcement; so does everybody where the admin took `registration.min_expires` below its
+ * default, as short registrations are then what he wants.
+ */
+const TOO_SHORT = 120;
+const USUAL_MIN_EXPIRES = 60;
+
 /** Seconds above `push.refresh_before`: whoever asks for less would be pushed again as soon as it has registered. */
 const ROOM = 60;
 
@@ -74,7 +82,9 @@ export function pushAnswer(request: RegisterRequest, services: PushServices, set
       if (wanted.kind !== "mobile") continue;
       const least = leastExpires(settings);
       // Only who asked for too little can ask for more, and only where more is to be had.
-      if (wanted.expires !== null && wanted.expires < least && least <= settings.maxExpires) {
+      const isTooShort = wanted.expires !== null && wanted.expires < TOO_SHORT &&
+        settings.minExpires >= USUAL_MIN_EXPIRES;
+      if (isTooShort && least <= settings.maxExpires) {
         return { ...NOTHING, status: 423, lines: `Min-Expires: ${least}\r\n` };
       }
       const asks = Math.min(wanted.expires ?? settings.defaultExpires, settings.maxExpires);

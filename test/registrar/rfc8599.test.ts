@@ -175,9 +175,9 @@ describe("P-02 who is refused", () => {
   });
 
   const expiries: [name: string, text: RegisterText, status: string][] = [
-    ["below push.refresh_before and a minute", { contacts: [contact(TOKEN)], expires: 189 }, "423"],
+    ["below two minutes", { contacts: [contact(TOKEN)], expires: 119 }, "423"],
     ["in its Contact", { contacts: [contact(TOKEN, ";expires=100")], expires: 3600 }, "423"],
-    ["enough", { contacts: [contact(TOKEN)], expires: 190 }, "200"],
+    ["two minutes", { contacts: [contact(TOKEN)], expires: 120 }, "200"],
     ["nothing said", { contacts: [contact(TOKEN)] }, "200"],
     ["it only asks", { contacts: [contact(";pn-provider=acme")], expires: 100 }, "200"],
     ["a removal", { contacts: [contact(TOKEN)], expires: 0 }, "200"],
@@ -192,6 +192,15 @@ describe("P-02 who is refused", () => {
       }
     });
   }
+
+  test("P-02 where the admin wants short registrations they are taken, and nothing is announced", () => {
+    for (const options of [{}, REGISTRAR]) {
+      const rig = rigWith(SOME, { ...options, registration: { min_expires: 5_000 } });
+      const { reply } = through(rig, { contacts: [contact(TOKEN)], expires: 30 });
+      expect(statusLine(reply)).toBe("SIP/2.0 200 OK");
+      expect(headers(reply, "Feature-Caps")).toEqual([]);
+    }
+  });
 
   test("P-02 where nobody may have more it is no use to ask for it: registered, and not announced", () => {
     for (const options of [{}, REGISTRAR]) {

@@ -123,7 +123,12 @@ test("R-04 R-09 a PBX that keeps one Contact drops the other device's: told once
     expect(upkeeps().map(({ isAtRisk }) => isAtRisk)).toEqual([true, false]);
     expect(upkeeps()[0]!.lastFailure).toContain("dropped its Contact");
     expect(states(rig)).toEqual({ at_risk: 1 });
-    registered(rig, second, { expires: 3600, cseq: 2, lines: ["X-Again: 1"], contacts: ["<sip:alice@192.0.2.8:5060>;x=1"] });
+    registered(rig, second, {
+      expires: 3600,
+      cseq: 2,
+      lines: ["X-Again: 1"],
+      contacts: ["<sip:alice@192.0.2.8:5060>;x=1"],
+    });
     expect(rig.logged.filter(({ message }) => message.includes("max_contacts"))).toHaveLength(1);
     rig.pass(60_000);
     expect(rig.take(rig.pbx)).toEqual([]);
@@ -152,4 +157,25 @@ test("R-02 a 2xx that lists nothing of ours, or a late one, accuses nobody", () 
   rig.one(rig.pbx);
   rig.fromPbx(accepted(late));
   expect(rig.logText).not.toContain("max_contacts");
+});
+
+test("R-05 contact: a device whose Contact the PBX dropped is not answered here: its next REGISTER goes there", () => {
+  const rig = new Rig({ pbx: { mode: "contact" } });
+  const [first, second] = [rig.phone("192.0.2.7"), rig.phone("192.0.2.8")];
+  registered(rig, first, { expires: 600 });
+  registered(rig, second, { expires: 600 });
+  const ofFirst = () => rig.core.upkeepOf(rig.core.usrloc.find(AOR)!.contacts[0]!);
+  expect(ofFirst()).toMatchObject({ isAtRisk: true, upstreamEndsMs: 0 });
+  rig.receive(second, register(second, { expires: 600, cseq: 2 }));
+  expect(rig.take(rig.pbx)).toEqual([]);
+  rig.take(second);
+
+  rig.receive(first, register(first, { expires: 600, cseq: 2 }));
+  // Another REGISTER is on its way: the answer lists what it may, the PBX holds what it grants.
+  rig.receive(second, register(second, { expires: 600, cseq: 3 }));
+  const [upstream] = rig.take(rig.pbx);
+  rig.fromPbx(accepted(upstream!));
+  expect(ofFirst()).toMatchObject({ isAtRisk: false, upstreamEndsMs: rig.clock.nowMs + 3_600_000 });
+  rig.take(first);
+  rig.take(rig.pbx);
 });
