@@ -34,7 +34,7 @@ export function postHttp1(peer: Http2Peer, post: Http2Post, isFresh: boolean): v
     hostname: url.hostname.replace(/^\[|\]$/g, ""),
     port: url.port === "" ? (isTls ? 443 : 80) : Number(url.port),
     path: post.path,
-    headers: { ...post.headers, ...(isFresh ? { connection: "close" } : {}) },
+    headers: post.headers,
     ...(isFresh ? { agent: false } : {}),
     ...(peer.lookup === undefined ? {} : { lookup: peer.lookup }),
     // Asked for explicitly: NODE_TLS_REJECT_UNAUTHORIZED=0 would switch the check off.
