@@ -147,7 +147,7 @@ export class MidRegistrar {
 
   /** When the PBX's binding that a contact depends on ends, ms; 0: none that we know of. */
   upstreamEndsMs(contact: Binding): number {
-    if (this.mode !== "aor") return contact.upstreamEndsMs;
+    if (this.mode !== "aor") return contact.isDropped ? 0 : contact.upstreamEndsMs;
     const { upstream } = contact.aor;
     return upstream.state === "registered" ? upstream.expiresAtMs : 0;
   }
@@ -261,6 +261,7 @@ export class MidRegistrar {
       const binding = this.bindings.known(aor, wanted);
       if (binding === null || grants.each[i]! === 0) return;
       binding.upstreamEndsMs = arrivedAtMs + grants.each[i]! * 1000;
+      binding.isDropped = false;
       this.keeper.granted(binding.aor, binding.id);
     });
   }
