@@ -558,3 +558,17 @@ test("O-03 reload: an account that did not change keeps its token, a new one get
   ]);
   expect(await send()).toMatchObject({ outcome: "accepted" });
 });
+
+test("P-05 O-03 a backend that a reload replaces is connected to again, if phones of it were expected", async () => {
+  for (const isExpected of [true, false]) {
+    const { server, world, relay, config } = await setup();
+    if (isExpected) relay.expect({ provider: "fcm", prid: TOKEN });
+    if (isExpected) await server.until(() => server.sessions.length === 1 && server.assertions.length === 1);
+    world.secrets.set("/other.json", server.account());
+    config.fcm = { ...config.fcm, service_account_file: "/other.json" };
+    expect(relay.reload(config)).toEqual([]);
+    if (isExpected) await server.until(() => server.sessions.length === 2 && server.assertions.length === 2);
+    else await settle();
+    expect(server.assertions.length).toBe(isExpected ? 2 : 0);
+  }
+});
