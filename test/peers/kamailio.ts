@@ -10,6 +10,8 @@ export interface KamailioOptions {
   us: string;
   folder: string;
   maxContacts?: number;
+  /** A new Contact takes the place of all others of its AoR, rather than being refused. */
+  isEvicting?: boolean;
   /** Seconds it grants at most; 3600 if left out. */
   maxExpires?: number;
   /** User and password; every user has password `secret` if it is a list of names. */
@@ -47,7 +49,7 @@ export class Kamailio {
   readonly port: number;
 
   private constructor(options: KamailioOptions) {
-    const { address, folder, us, maxContacts = 1, maxExpires = 3600 } = options;
+    const { address, folder, us, maxContacts = 1, maxExpires = 3600, isEvicting = false } = options;
     this.address = address;
     this.port = options.port;
     const database = join(folder, "kamailio.sqlite");
@@ -59,6 +61,7 @@ export class Kamailio {
       DB: `"sqlite:///${database}"`,
       MAX_CONTACTS: maxContacts,
       MAX_EXPIRES: maxExpires,
+      SAVE_FLAGS: isEvicting ? '"0x04"' : '"0x00"',
     };
     this.program = new Program("kamailio", "kamailio", [
       ...["-f", join(import.meta.dir, "kamailio.cfg"), "-DD", "-E", "-m", "32", "-M", "8"],
@@ -105,6 +108,12 @@ export class Kamailio {
         }))
       )
     );
+  }
+
+  /** REGISTERs it has accepted, fetches and removals too. */
+  async acceptedRegisters(): Promise<number> {
+    const [line] = await this.rpc("stats.get_statistics", ["accepted_regs"]) as string[];
+    return Number(line?.split("=")[1]);
   }
 
   async end(): Promise<void> {

@@ -1,11 +1,13 @@
 /** Owns running SIPp: one scenario, its keys, and what it says when a scenario is not met. */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Program, within } from "./program.ts";
 
 export interface SippOptions {
   /** File of `scenarios/`, without `.xml`. */
   scenario?: string;
+  /** `@NAME@` in the scenario's text; unlike the value of a key it may hold SIPp's own keywords. */
+  fill?: Record<string, string>;
   /** Instead: a scenario that SIPp brings along. */
   builtIn?: "uac" | "uas";
   address: string;
@@ -40,7 +42,7 @@ export class Sipp {
     this.folder = folder;
     const seconds = Math.ceil((options.deadlineMs ?? 20_000) / 1000);
     const { builtIn, scenario } = options;
-    const args = builtIn === undefined ? ["-sf", join(scenarios, `${scenario}.xml`)] : ["-sn", builtIn];
+    const args = builtIn === undefined ? ["-sf", this.filled(options)] : ["-sn", builtIn];
     args.push("-i", options.address);
     args.push("-p", String(options.port), "-t", options.transport === "tcp" ? "t1" : "u1");
     args.push("-m", String(options.calls ?? 1), "-r", String(options.rate ?? 1), "-l", String(options.limit ?? 500));
@@ -55,6 +57,17 @@ export class Sipp {
     for (const [name, value] of Object.entries(options.keys ?? {})) args.push("-key", name, value);
     if (options.remote !== undefined) args.push(options.remote);
     this.program = new Program(`sipp ${builtIn ?? scenario}`, "sipp", args, { cwd: folder, env: { TERM: "dumb" } });
+  }
+
+  /** The scenario's file: its own, or what it becomes when it is filled in. */
+  private filled({ scenario, fill }: SippOptions): string {
+    const file = join(scenarios, `${scenario}.xml`);
+    if (fill === undefined) return file;
+    let text = readFileSync(file, "utf8");
+    for (const [name, value] of Object.entries(fill)) text = text.replaceAll(`@${name}@`, () => value);
+    const made = join(this.folder, `${scenario}.xml`);
+    writeFileSync(made, text);
+    return made;
   }
 
   /** Resolves if the scenario was met, else rejects with what SIPp saw. */
