@@ -288,9 +288,11 @@ test("P-03 P-06 a browser with keys learns who calls and that the call is over, 
   before.close();
   await first.stop();
 
+  const connections = webpush.connections;
   const second = await start(store);
   expect(await device(second)).toMatchObject({ id, push: { encrypted: true } });
-  await webpush.until(() => webpush.connections > 1);
+  // P-05: nobody has called yet.
+  await webpush.until(() => webpush.connections === connections + 1);
   const caller = call(second);
   await service.until();
   expect(service.last()).toMatchObject({ event: "call", call_id: caller.callId, from_name: "Bob" });
@@ -364,6 +366,13 @@ test("P-08 push test prints what the service said and what to do about it, for e
       expect.stringMatching(/^\w+: accepted, status 20[01], \d+ ms: 20[01] from https:/),
     ]);
   }
+  // A bare token will do, too.
+  expect(await ask(appliance, "POST", "/v1/push", { ...phones.browser, event: "call" })).toMatchObject({
+    provider: "webpush",
+    accepted: true,
+    status: 201,
+  });
+  expect(webpush.received.at(-1)!.payload).toMatchObject({ event: "call" });
   // A wait that is longer than the push's window ends one that would be tried again.
   const headers = { "retry-after": "3600" };
   const told = async (user: string, status: number, code: string, words: string): Promise<void> => {
