@@ -75,7 +75,8 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   constructor(
     private readonly table: Transactions,
     readonly server: ServerTransaction,
-    readonly request: Message,
+    /** Not to be asked for after {@link letGo}. */
+    public request: Message,
     private readonly options: ForkOptions,
   ) {
     server.owner = this;
@@ -128,6 +129,11 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     const branch = this.addBranch(target, true);
     branch.isGhost = true;
     return branch;
+  }
+
+  /** No branch will be added any more: the request, which nobody needs now, does not wait for the transactions. */
+  letGo(): void {
+    this.request = RELEASED;
   }
 
   private breadthInUse(): number {
@@ -285,6 +291,8 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     this.table.send(bye, "BYE", id, flow, null);
   }
 }
+
+const RELEASED: Message = undefined as unknown as Message;
 
 function statusLineEnd(response: Message): number {
   return response.raw.indexOf("\r\n");

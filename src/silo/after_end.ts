@@ -12,7 +12,7 @@ import type { Wakes } from "./wakes.ts";
 
 export class AfterEnd {
   /** Devices that registered between the caller's CANCEL (or a 6xx) and the final response. */
-  private readonly latecomers = new Set<string>();
+  private latecomers: Set<string> | null = null;
 
   constructor(
     private readonly home: CallHome,
@@ -23,16 +23,22 @@ export class AfterEnd {
 
   /** The 100 ms between CANCEL and 487: the device is as late as after the end, and is dealt with then. */
   registeredWhileEnding(contact: Contact): void {
-    this.latecomers.add(contact.id);
+    (this.latecomers ??= new Set()).add(contact.id);
   }
 
   /** The final response went, and the record says how it ended. */
   run(): void {
     for (const leg of this.legs.all.values()) this.release(leg);
-    for (const id of this.latecomers) {
+    for (const id of this.latecomers ?? []) {
       const contact = this.home.usrloc.contact(id);
       if (contact !== undefined) this.deviceRegistered(contact);
     }
+  }
+
+  /** True if a device may yet come for which this call has to be told once more. */
+  get isOwed(): boolean {
+    for (const leg of this.legs.all.values()) if (isOwed(leg)) return true;
+    return false;
   }
 
   /**
@@ -42,7 +48,7 @@ export class AfterEnd {
   deviceRegistered(contact: Contact): void {
     const { delayedCancel } = this.home.settings;
     const leg = this.legs.find(contact.id);
-    if (leg === undefined || leg.hasTakenPart || leg.wake === null || !leg.wake.wasSent) return;
+    if (leg === undefined || !isOwed(leg)) return;
     if (contact.flow === null || contact.flow.state === "closed") return;
     if (delayedCancel === "false" || (delayedCancel === "auto" && !isVoipToken(contact))) return;
     this.legs.inviteAndCancel(leg, contact, contact.flow);
@@ -61,6 +67,11 @@ export class AfterEnd {
     if (contact === undefined || contact.push === null || isVoipToken(contact)) return;
     this.wakes.pushCancel(leg, contact, cancelReason(this.record.result));
   }
+}
+
+/** It was woken for the call and has not seen it. */
+function isOwed(leg: DeviceLeg): boolean {
+  return !leg.hasTakenPart && leg.wake !== null && leg.wake.wasSent;
 }
 
 function cancelReason(result: CallResult | ""): NonNullable<PushOrder["reason"]> {

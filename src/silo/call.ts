@@ -227,6 +227,7 @@ export class Call implements ForkOwner, HeldCall, Due {
     this.story.end(status, answeredBy, this.legs.all, this.ending);
     this.afterEnd.run();
     this.snapshot();
+    if (!this.afterEnd.isOwed) this.fork.letGo();
     this.owner.onCallEnded(this);
   }
 

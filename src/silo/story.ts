@@ -42,9 +42,12 @@ export class Story {
 
   /** One line of the timeline, at this moment. */
   note(entry: Omit<TimelineEntry, "tMs">): void {
+    const { timeline, startedAtMs } = this.record;
     // A phone that never stops sending 1xx fills no memory.
-    if (this.record.timeline.length >= MAX_TIMELINE && entry.event !== "end") return;
-    this.record.timeline.push({ tMs: this.clock.nowMs - this.record.startedAtMs, ...entry });
+    if (timeline.length >= MAX_TIMELINE && entry.event !== "end") return;
+    const line = entry as TimelineEntry;
+    line.tMs = this.clock.nowMs - startedAtMs;
+    timeline.push(line);
   }
 
   /** A response that goes to the calling side. */

@@ -22,19 +22,13 @@ export interface HeldCall {
 }
 
 export class Wakes implements WakeOwner {
-  private readonly fromUri: string;
-  private readonly fromName: string;
-
   constructor(
     private readonly home: CallHome,
     private readonly fork: Fork,
     private readonly legs: Legs,
     private readonly story: Story,
     private readonly call: HeldCall,
-  ) {
-    this.fromUri = detached(fork.request.from.uriText);
-    this.fromName = callerName(fork.request);
-  }
+  ) {}
 
   /** W-03: a live flow may lead to a frozen app; if nothing is heard of it, a push goes too. */
   hedge(leg: DeviceLeg, contact: Contact): void {
@@ -152,8 +146,8 @@ export class Wakes implements WakeOwner {
       aor: record.aor,
       device: contact.id,
       callId: record.callId,
-      fromUri: this.fromUri,
-      fromName: this.fromName,
+      fromUri: detached(this.fork.request.from.uriText),
+      fromName: callerName(this.fork.request),
       toUri: record.to,
       ttlMs: this.home.settings.windowMs,
       reason,

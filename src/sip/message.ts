@@ -27,6 +27,9 @@ const DEFAULT_LIMITS: MessageLimits = { maxHeaders: 256 };
 const UNLIMITED: MessageLimits = { maxHeaders: Infinity };
 const MAX_CSEQ = 2147483647; // RFC 3261 §8.1.1.5: less than 2**31
 const STRIDE = 4;
+const NO_LINES: readonly number[] = [];
+/** Where {@link Message.scan} collects. Nothing of it outlives the call. */
+const scanned: number[] = [];
 
 export class Message {
   /** The whole message; trailing bytes of a datagram beyond Content-Length are cut off (RFC 3261 §18.3). */
@@ -51,7 +54,7 @@ export class Message {
   /** Top Via; null only if it is missing or malformed (then there is a problem). */
   via: Via | null = null;
   /** id, line start, value start, value end for each header line. */
-  private readonly index: number[] = [];
+  private index: readonly number[] = NO_LINES;
   /** A bit for each header id there is (modulo 32): most headers asked for are not there. */
   private present = 0;
   private fromHeader: NameAddr | null = null;
@@ -190,8 +193,15 @@ export class Message {
    * @returns the problem found, or null
    */
   scan(limits: MessageLimits): Problem | null {
+    scanned.length = 0;
+    const problem = this.scanLines(limits, scanned);
+    // A list that has grown has room for as much again, and a call's request is kept for a while.
+    this.index = scanned.slice();
+    return problem;
+  }
+
+  private scanLines(limits: MessageLimits, index: number[]): Problem | null {
     const raw = this.raw;
-    const index = this.index;
     let at = this.headersStart;
     this.bodyStart = raw.length;
     for (;;) {

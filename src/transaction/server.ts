@@ -29,8 +29,8 @@ export class ServerTransaction implements Due, Lingering {
   owner: ServerOwner | null = null;
   /** To tag of the responses made here; one per transaction (§8.2.6.2). */
   toTag = "";
-  /** The corrected top Via value, as responses and the forwarded request carry it. */
-  readonly viaText: string;
+  /** The corrected top Via value, as responses and the forwarded request carry it; empty once nothing is answered any more. */
+  viaText: string;
   /** Status of the last response sent, 0 if none. */
   status = 0;
   private lastResponse = "";
@@ -100,6 +100,8 @@ export class ServerTransaction implements Due, Lingering {
     if (this.isInvite && status < 300) {
       this.state = "accepted";
       this.lastResponse = "";
+      // Further 2xx find a connection that was lost by its request.
+      if (!this.flow.isReliable) this.release();
       this.table.schedule.longLinger.add(this, now);
       return;
     }
@@ -111,10 +113,16 @@ export class ServerTransaction implements Due, Lingering {
       return;
     }
     this.owner = null;
-    this.request = RELEASED;
+    this.release();
     // Timer J is 0 where nothing is retransmitted.
     if (this.flow.isReliable) this.terminate();
     else this.table.schedule.longLinger.add(this, now);
+  }
+
+  /** What was said in full is kept as the response alone: 32 s are long. */
+  private release(): void {
+    this.request = RELEASED;
+    this.viaText = "";
   }
 
   /** The request came again: the last response goes out again; 2xx are the phone's to repeat (RFC 6026). */
@@ -127,6 +135,7 @@ export class ServerTransaction implements Due, Lingering {
     if (this.state !== "completed") return;
     this.state = "confirmed";
     this.lastResponse = "";
+    this.release();
     this.owner = null;
     this.table.schedule.deadlines.cancel(this);
     // Timer I absorbs further ACKs.
@@ -162,5 +171,4 @@ export class ServerTransaction implements Due, Lingering {
   }
 }
 
-// A completed non-INVITE transaction lives on for 32 s only to repeat its answer; the request's text goes at once.
 const RELEASED: Message = undefined as unknown as Message;
