@@ -42,8 +42,7 @@ export function tortureFolder(): string | null {
   const named = process.env.LATEFORK_TORTURE;
   if (named !== undefined && named !== "") return named;
   const beside = dirname(root);
-  const neighbours = readdirSync(beside, { withFileTypes: true }).filter((entry) => entry.isDirectory());
-  return neighbours.map(({ name }) => join(beside, name, "torture"))
+  return readdirSync(beside).map((name) => join(beside, name, "torture"))
     .find((folder) => existsSync(join(folder, "expected.tsv"))) ?? null;
 }
 
