@@ -121,6 +121,7 @@ function fieldsOf(known: Contact | null, patch: DevicePatch, flow: Flow | null, 
     tokenState: "unknown" as const,
     registeredAtMs: nowMs,
     keys: patch.push.keys,
+    isByHand: true,
   };
   return {
     uri: patch.contact ?? known!.uri,

@@ -189,6 +189,8 @@ export class Bindings {
     }
     const aor = this.usrloc.ensure(request.aorKey, request.user, request.domain, this.aorId(request.aorKey));
     const oldToken = known?.push?.prid ?? "";
+    // what a phone does not say of itself, somebody may have said for it.
+    const byHand = wanted.prid === "" && known?.push?.isByHand ? known : null;
     const binding = this.usrloc.save(aor, known, id, {
       uri: wanted.uriText,
       params: wanted.params,
@@ -201,8 +203,8 @@ export class Bindings {
       registeredAtMs: nowMs,
       path: request.path,
       userAgent: request.userAgent,
-      kind: wanted.kind,
-      push: wanted.prid === "" ? null : {
+      kind: byHand?.kind ?? wanted.kind,
+      push: byHand !== null ? byHand.push : wanted.prid === "" ? null : {
         provider: wanted.provider,
         param: wanted.param,
         prid: wanted.prid,

@@ -67,6 +67,8 @@ export const STEPS: readonly string[] = [
   // Keys of Web Push subscriptions; empty: none.
   `ALTER TABLE contact ADD COLUMN pn_p256dh TEXT NOT NULL DEFAULT '';
   ALTER TABLE contact ADD COLUMN pn_auth TEXT NOT NULL DEFAULT '';`,
+  // 1: the token was set by hand, and no REGISTER takes it away.
+  `ALTER TABLE contact ADD COLUMN pn_by_hand INTEGER NOT NULL DEFAULT 0;`,
 ];
 
 /** Why this database is not ours to touch, in words; empty if it is, or is new. Reads only. */

@@ -23,8 +23,8 @@ const PUT_AOR = `INSERT OR REPLACE INTO aor
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const PUT_CONTACT = `INSERT OR REPLACE INTO contact
   (row, id, aor_key, uri, params, instance, reg_id, q, path, user_agent, kind, pn_provider, pn_param, pn_prid,
-   pn_token_state, flow_key, pn_p256dh, pn_auth)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+   pn_token_state, flow_key, pn_p256dh, pn_auth, pn_by_hand)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 
 interface AorRow {
   row: number;
@@ -57,6 +57,7 @@ interface ContactRow {
   flow_key: string;
   pn_p256dh: string;
   pn_auth: string;
+  pn_by_hand: number;
 }
 
 /**
@@ -249,6 +250,7 @@ export class UsrlocRows implements ChangeLog {
       contact.flowKey,
       push?.keys?.p256dh ?? "",
       push?.keys?.auth ?? "",
+      push?.isByHand ? 1 : 0,
     );
   }
 }
@@ -307,6 +309,7 @@ function storedContact(
       tokenState: shared(row.pn_token_state) as TokenState,
       registeredAtMs: binding.pn_registered_at,
       keys: row.pn_p256dh === "" ? undefined : { p256dh: row.pn_p256dh, auth: row.pn_auth },
+      isByHand: row.pn_by_hand === 1 ? true : undefined,
     },
     flowKey: row.flow_key,
   };

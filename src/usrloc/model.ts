@@ -31,6 +31,8 @@ export interface PushParams {
   registeredAtMs: number;
   /** Set through the control port; they belong to `prid`, and go with it. */
   keys?: PushKeys | undefined;
+  /** Set through the control port, and kept while the phone registers none of its own (R-20). */
+  isByHand?: boolean | undefined;
 }
 
 /** One registered device of an AoR. Times are ms since the epoch. */

@@ -267,9 +267,33 @@ test("R-20 keys set by hand stay with their subscription, however its phone regi
   registered(rig, rig.phone("192.0.2.8"), { ...phone("https://p/1", "192.0.2.8"), cseq: 3 });
   expect([contactsOf(rig).length, contact.uri.includes("192.0.2.8")]).toEqual([1, true]);
   expect(contact.push!.keys).toEqual(keys);
-  registered(rig, rig.phone("192.0.2.8"), { ...phone("https://p/2", "192.0.2.8"), cseq: 4 });
+  // One that was called dead lives again with them.
+  contact.push!.tokenState = "dead";
+  rig.core.usrloc.touched(contact);
+  registered(rig, rig.phone("192.0.2.8"), { ...phone("https://p/1", "192.0.2.8"), cseq: 4 });
+  expect(contact.push).toMatchObject({ tokenState: "unknown", keys });
+  registered(rig, rig.phone("192.0.2.8"), { ...phone("https://p/2", "192.0.2.8"), cseq: 5 });
   expect(contact.push).toMatchObject({ prid: "https://p/2" });
   expect(contact.push!.keys).toBeUndefined();
+});
+
+test("R-20 a token set by hand stays with a phone that brings none, and gives way to one it brings", () => {
+  const rig = new Rig();
+  const push = { provider: "webpush", param: "", prid: "https://p/1", tokenState: "valid", isByHand: true } as const;
+  const plain = (host: string) => ({ contacts: [`<sip:alice@${host}>;+sip.instance="<urn:uuid:1>"`] });
+  registered(rig, rig.phone("192.0.2.7"), plain("192.0.2.7"));
+  const contact = rig.core.usrloc.find(AOR)!.contacts[0]!;
+  contact.push = { ...push, registeredAtMs: 1 };
+  contact.kind = "mobile";
+  rig.core.usrloc.touched(contact);
+  registered(rig, rig.phone("192.0.2.7"), { ...plain("192.0.2.7"), cseq: 2 });
+  registered(rig, rig.phone("192.0.2.8"), { ...plain("192.0.2.8"), cseq: 3 });
+  expect(contact).toMatchObject({ push, kind: "mobile" });
+  const own = [`<sip:alice@192.0.2.8;pn-provider=fcm;pn-prid=t>;+sip.instance="<urn:uuid:1>"`];
+  registered(rig, rig.phone("192.0.2.8"), { contacts: own, cseq: 4 });
+  expect(contact.push).toMatchObject({ provider: "fcm", prid: "t" });
+  registered(rig, rig.phone("192.0.2.8"), { ...plain("192.0.2.8"), cseq: 5 });
+  expect(contact).toMatchObject({ push: null, kind: "desk" });
 });
 
 describe("R-13 max_contacts", () => {

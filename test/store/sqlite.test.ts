@@ -38,6 +38,7 @@ test("R-18 every field of AoRs and contacts is there again, without a commit at 
         tokenState: "unknown",
         registeredAtMs: NOW_MS,
         keys: { p256dh: "BPoint", auth: "secret" },
+        isByHand: true,
       },
     }),
   ];
