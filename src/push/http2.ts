@@ -135,7 +135,8 @@ export class Http2Connection {
     this.#active.add(exchange);
     let stream: ClientHttp2Stream;
     try {
-      stream = this.#session.request({ ":method": "POST", ":path": post.path, ...post.headers });
+      const headers = { ":method": "POST", ":path": post.path, ...post.headers };
+      stream = this.#session.request(headers, { endStream: post.body.length === 0 });
     } catch (error) {
       // The session is on its way out, or a header cannot be sent: nothing left in either case.
       exchange.wasRefused = this.#session.closed || this.#session.destroyed;
@@ -165,7 +166,8 @@ export class Http2Connection {
       const lost = isGone ? this.#words() : `${this.#origin} ended the request without an answer`;
       this.#finish(exchange, head === null ? null : { ...head, body }, lost);
     });
-    stream.end(post.body);
+    // Bun would send an empty DATA frame that ends nothing: to servers it is part of a flood, and after a thousand they leave.
+    if (post.body.length > 0) stream.end(post.body);
     this.#watch();
   }
 

@@ -318,6 +318,13 @@ test("P-05 pushes share one connection, and many are under way at a time", async
   expect(service.faults).toEqual([]);
 });
 
+test("P-05 pushes without payload share one connection too, however many: none looks like part of a flood", async () => {
+  const { service, send } = await setup();
+  const verdicts = await Promise.all(Array.from({ length: 1200 }, () => send()));
+  expect(verdicts.filter(({ outcome }) => outcome !== "accepted")).toEqual([]);
+  expect([service.connections, service.received.length]).toEqual([1, 1200]);
+});
+
 test("P-05 a service is connected to once a phone of it is registered, and the next push leaves on that connection", async () => {
   const { service, relay, subscription, sendWithKeys } = await setup();
   relay.warm();

@@ -183,7 +183,8 @@ export class WebPushService {
       else if (order === "goaway") session.goaway(0, stream.id! - 2);
       else if (order !== "stall") {
         stream.respond({ ":status": order.status, ...order.headers });
-        stream.end(order.text ?? "");
+        // An empty text would be sent as a DATA frame that neither says nor ends anything, and count as a flood.
+        stream.end(order.text);
       }
       this.#wake();
     });
