@@ -16,6 +16,7 @@ import type { SourceGuard } from "./guard/source_guard.ts";
 import { OwnAddresses } from "./proxy/address.ts";
 import { Pbx, type PbxAddress } from "./proxy/pbx.ts";
 import { Qualify } from "./proxy/qualify.ts";
+import { DialogWake } from "./proxy/dialog_wake.ts";
 import { FlowTokens } from "./proxy/record_route.ts";
 import { Router, type RouterUser } from "./proxy/router.ts";
 import { refusalOf } from "./proxy/validate.ts";
@@ -24,6 +25,7 @@ import { Bindings } from "./registrar/apply.ts";
 import { isWokenByOther, type PushServices } from "./registrar/push_support.ts";
 import { LocalRegistrar } from "./registrar/local_registrar.ts";
 import { MidRegistrar } from "./registrar/mid_registrar.ts";
+import { Purrs } from "./registrar/purr.ts";
 import { RefreshPush } from "./registrar/refresh_push.ts";
 import type { DeviceHints, RegistrarUser } from "./registrar/settings.ts";
 import { aorUpkeep, deviceUpkeep, type Upkeep, type UpstreamState, upstreamStates } from "./registrar/upkeep.ts";
@@ -66,6 +68,8 @@ export class Core implements RouterUser, RegistrarUser {
   private readonly mid: MidRegistrar | null = null;
   private readonly local: LocalRegistrar | null = null;
   private readonly refreshPush: RefreshPush;
+  readonly dialogWake: DialogWake;
+  private readonly purrs: Purrs;
   private hints: DeviceHints;
   /** Answers of `security.trust` by address: reading an address anew with every REGISTER costs as much as parsing its Via. */
   private readonly trustOf = new Map<string, boolean>();
@@ -77,6 +81,8 @@ export class Core implements RouterUser, RegistrarUser {
   constructor(readonly port: CorePort, readonly clock: Clock, private config: Config, private secrets: CoreSecrets) {
     this.schedule = new Schedule(clock);
     this.usrloc = new Usrloc(clock, this.schedule.deadlines, port, port);
+    this.dialogWake = new DialogWake(port, this.schedule, () => this.silo.settings.windowMs);
+    this.purrs = new Purrs(secrets.installation);
     this.hints = deviceHints(config.devices);
     const hints: DeviceHints = (request, paramNamed) => this.hints(request, paramNamed);
     this.pbx = config.pbx === null ? null : new Pbx(port, (address) => this.isPbxTrusted(address));
@@ -247,6 +253,7 @@ export class Core implements RouterUser, RegistrarUser {
     // P-04: a verdict about an older token, or one that was registered after the push left, says nothing about this one.
     const isCurrent = push !== null && push.prid === prid && push.registeredAtMs <= sentAtMs;
     this.silo.pushResult(result);
+    this.dialogWake.pushResult(result);
     if (contact === undefined || push === null || !isCurrent || !contact.isRegistered) return;
     if (result.outcome === "accepted" && push.tokenState !== "valid") {
       push.tokenState = "valid";
@@ -284,6 +291,18 @@ export class Core implements RouterUser, RegistrarUser {
     this.silo.dialogRequest(request.callId, request.method, isToDevice);
   }
 
+  deviceOfPurr(purr: string): string {
+    return this.purrs.read(purr);
+  }
+
+  holdInDialog(transaction: ServerTransaction, device: Contact, goOn: () => void): boolean {
+    return this.dialogWake.hold(transaction, device, goOn);
+  }
+
+  purrOf(contact: Contact): string {
+    return this.purrs.make(contact.id, this.port.token(16));
+  }
+
   authorize(transaction: ServerTransaction): boolean {
     return this.local === null || this.local.authorize(transaction);
   }
@@ -301,6 +320,7 @@ export class Core implements RouterUser, RegistrarUser {
 
   onRegistered(contact: Contact, arrivedAtMs: number): void {
     this.silo.deviceRegistered(contact, arrivedAtMs);
+    this.dialogWake.deviceRegistered(contact);
   }
 
   onAuthResult(flow: Flow, isPassed: boolean): void {
@@ -320,6 +340,7 @@ export class Core implements RouterUser, RegistrarUser {
       this.port.log("debug", `Contact removed: ${cause}`, { aor: contact.aor.key, device: contact.id });
     }
     this.silo.deviceRemoved(contact);
+    this.dialogWake.deviceRemoved(contact);
     this.mid?.onContactRemoved(contact, cause);
   }
 

@@ -5,7 +5,7 @@
 import type { Flow } from "../sip/flow.ts";
 import { splitHostPort } from "../sip/host.ts";
 import type { Message } from "../sip/message.ts";
-import type { Uri } from "../sip/uri.ts";
+import { type Uri, uriParam } from "../sip/uri.ts";
 import type { TransactionPort } from "../transaction/timers.ts";
 import type { Contact } from "../usrloc/model.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
@@ -16,8 +16,8 @@ import type { OwnRoutes } from "./own_routes.ts";
 import type { Pbx } from "./pbx.ts";
 import type { FlowToken, FlowTokens } from "./record_route.ts";
 
-/** A destination, or why there is none. */
-export type Hop = { target: Target } | { status: number; reason: string };
+/** A destination, or why there is none; `asleep`: the device it would be, which has no connection now. */
+export type Hop = { target: Target } | { status: number; reason: string; asleep?: Contact };
 
 const FORGED: Hop = { status: 403, reason: "Forbidden (flow token not valid)" };
 const STRANGER: Hop = { status: 403, reason: "Forbidden (not registered here)" };
@@ -40,25 +40,32 @@ export class Dialogs {
     /** Null in registrar mode. */
     private readonly pbx: Pbx | null,
     private readonly requestUri: (contact: Contact) => string,
+    /** Id of the device a PURR names, empty if it is none of ours. */
+    private readonly deviceOfPurr: (purr: string) => string,
   ) {}
 
   /**
    * Where a request goes. With two tokens (phone to phone) the sender's own stands first, so the last one is the other
    * side; with one it names the phone, and the other side is the PBX. Whoever brings the token of this very Call-ID
-   * is in the dialog, whatever his address: phones change theirs in a call.
+   * is in the dialog, whatever his address: phones change theirs in a call. A PURR (RFC 8599 §6.1) leads to its device
+   * where no token does; by itself it proves nothing, so only the PBX and registered phones may use one.
    */
   hop(request: Message, flow: Flow, routes: OwnRoutes, isFromPbx: boolean, port: TransactionPort): Hop {
     const uri = request.uri!;
     if (routes.tokenCount > 0) {
       const named = this.tokens.read(routes.token, request.callId);
       if (named === null) return FORGED;
-      if (this.pbx === null || isFromPbx || routes.tokenCount > 1) return this.tokenHop(named, port);
+      if (this.pbx === null || isFromPbx || routes.tokenCount > 1) {
+        const hop = this.tokenHop(named, port);
+        return hop === NO_CONNECTION ? this.purrHop(uri, routes) ?? hop : hop;
+      }
       return pbxHop(this.pbx.flowTowards(routes.next ?? uri));
     }
-    if (isFromPbx) return this.hopWithoutRoute(uri);
+    if (isFromPbx) return this.purrHop(uri, routes) ?? this.hopWithoutRoute(uri);
     if (this.location.senderOf(request, flow) === null) return STRANGER;
     // A phone that drops our Record-Route: the PBX may know the dialog, but nothing proves that another host does.
-    return this.pbx === null ? NO_DIALOG : pbxHop(this.pbx.flow());
+    if (this.pbx === null) return this.purrHop(uri, routes) ?? NO_DIALOG;
+    return pbxHop(this.pbx.flow());
   }
 
   /**
@@ -101,9 +108,21 @@ export class Dialogs {
   private hopWithoutRoute(uri: Uri): Hop {
     const found = this.location.resolve(uri);
     const device = found?.device ?? (found?.aor.contacts.length === 1 ? found.aor.contacts[0]! : null);
-    if (device === null || device.flow === null) return NO_DIALOG;
+    if (device === null) return NO_DIALOG;
     const { flow, path: route, id: contactId } = device;
+    if (flow === null || flow.state === "closed") return { ...NO_CONNECTION, asleep: device };
     return { target: { uri: this.requestUri(device), flow, route, token: "", contactId } };
+  }
+
+  /** @returns null if there is no PURR, or its device is gone */
+  private purrHop(uri: Uri, routes: OwnRoutes): Hop | null {
+    const purr = uriParam(uri, "pn-purr") ?? routes.purr;
+    const id = purr === "" ? "" : this.deviceOfPurr(purr);
+    const device = id === "" ? undefined : this.usrloc.contact(id);
+    if (device === undefined) return null;
+    const { flow, path: route, id: contactId } = device;
+    if (flow === null || flow.state === "closed") return { ...NO_CONNECTION, asleep: device };
+    return { target: { uri: null, flow, route, token: "", contactId } };
   }
 
   private tokenHop(named: FlowToken, port: TransactionPort): Hop {
@@ -111,7 +130,9 @@ export class Dialogs {
     const isNewer = contact !== undefined && contact.registeredAtMs > named.atMs;
     const registered = contact === undefined ? this.left.get(named.contactId) : contact.flow;
     const flow = named.flowKey === "" || isNewer ? registered ?? null : this.flowOf(named.flowKey, port);
-    if (flow === null || flow.state === "closed") return NO_CONNECTION;
+    if (flow === null || flow.state === "closed") {
+      return contact === undefined || isConnected(contact) ? NO_CONNECTION : { ...NO_CONNECTION, asleep: contact };
+    }
     return { target: { uri: null, flow, route: "", token: "", contactId: named.contactId } };
   }
 
@@ -124,6 +145,10 @@ export class Dialogs {
     const [address, remotePort] = splitHostPort(remote);
     return port.flowTo(listener.transport, address, remotePort, listener);
   }
+}
+
+function isConnected({ flow }: Contact): boolean {
+  return flow !== null && flow.state !== "closed";
 }
 
 function pbxHop(flow: Flow | null): Hop {

@@ -3,7 +3,7 @@ import { ROUTE } from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";
 import { parseNameAddr } from "../sip/name_addr.ts";
 import { elementEnd } from "../sip/scan.ts";
-import type { Uri } from "../sip/uri.ts";
+import { type Uri, uriParam } from "../sip/uri.ts";
 
 export interface OwnRoutes {
   /** Elements at the top that are ours. */
@@ -11,12 +11,14 @@ export interface OwnRoutes {
   /** How many of them have a flow token, and the last of those; empty if none. */
   tokenCount: number;
   token: string;
+  /** The last `pn-purr` in them (RFC 8599 §6.1); empty if none. */
+  purr: string;
   /** The first that is not ours. */
   next: Uri | null;
 }
 
 /** Of a request without Route. */
-export const NO_ROUTES: Readonly<OwnRoutes> = { count: 0, tokenCount: 0, token: "", next: null };
+export const NO_ROUTES: Readonly<OwnRoutes> = { count: 0, tokenCount: 0, token: "", purr: "", next: null };
 
 /**
  * Reads Route up to the first element that is not ours.
@@ -26,7 +28,7 @@ export function ownRoutes(request: Message, isOurs: (uri: Uri) => boolean): OwnR
   let n = request.find(ROUTE);
   if (n < 0) return NO_ROUTES;
   const { raw } = request;
-  const routes: OwnRoutes = { count: 0, tokenCount: 0, token: "", next: null };
+  const routes: OwnRoutes = { count: 0, tokenCount: 0, token: "", purr: "", next: null };
   for (; n >= 0; n = request.find(ROUTE, n + 1)) {
     const end = request.valueEnd(n);
     for (let at = request.valueStart(n); at < end;) {
@@ -42,6 +44,7 @@ export function ownRoutes(request: Message, isOurs: (uri: Uri) => boolean): OwnR
         routes.tokenCount++;
         routes.token = uri.user;
       }
+      routes.purr = uriParam(uri, "pn-purr") ?? routes.purr;
       at = stop + 1;
     }
   }

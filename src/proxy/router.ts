@@ -43,6 +43,13 @@ export interface RouterUser {
   onDialogRequest(request: Message, isToDevice: boolean): void;
   /** The Contact URI as a Request-URI: without what only registrations carry. */
   requestUri(contact: Contact): string;
+  /** Id of the device that a `pn-purr` names (RFC 8599 §6.1); empty if it is not ours. */
+  deviceOfPurr(purr: string): string;
+  /**
+   * A request inside a dialog whose device has no connection: true if it is held until the device is back, and `goOn`
+   * then sends it on.
+   */
+  holdInDialog(transaction: ServerTransaction, device: Contact, goOn: () => void): boolean;
   /** Registrar mode: may this request pass? If not, it has been answered (407). */
   authorize(transaction: ServerTransaction): boolean;
 }
@@ -78,7 +85,15 @@ export class Router implements TransactionUser {
     private readonly settings: RouterSettings,
   ) {
     this.location = new Location(usrloc, own, pbx, settings.domains);
-    this.dialogs = new Dialogs(usrloc, own, tokens, this.location, pbx, (contact) => user.requestUri(contact));
+    this.dialogs = new Dialogs(
+      usrloc,
+      own,
+      tokens,
+      this.location,
+      pbx,
+      (contact) => user.requestUri(contact),
+      (purr) => user.deviceOfPurr(purr),
+    );
   }
 
   onRequest(transaction: ServerTransaction): void {
@@ -235,9 +250,19 @@ export class Router implements TransactionUser {
     transaction.respond(isKnown ? 480 : 404);
   }
 
-  private routeInDialog(transaction: ServerTransaction, routes: OwnRoutes, isFromPbx: boolean): void {
+  /** `isHeldOnce`: it has waited for its device already, and does so no second time. */
+  private routeInDialog(
+    transaction: ServerTransaction,
+    routes: OwnRoutes,
+    isFromPbx: boolean,
+    isHeldOnce = false,
+  ): void {
     const hop = this.dialogs.hop(transaction.request, transaction.flow, routes, isFromPbx, this.table.port);
-    if (!("target" in hop)) return this.refuse(transaction, isFromPbx, hop.status, hop.reason);
+    if (!("target" in hop)) {
+      const goOn = () => this.routeInDialog(transaction, routes, isFromPbx, true);
+      const isHeld = hop.asleep !== undefined && !isHeldOnce && this.user.holdInDialog(transaction, hop.asleep, goOn);
+      return isHeld ? undefined : this.refuse(transaction, isFromPbx, hop.status, hop.reason);
+    }
     this.user.onDialogRequest(transaction.request, hop.target.contactId !== "");
     const [request, routesToDrop] = this.towardsNext(transaction.request, routes);
     transaction.request = request;
@@ -253,7 +278,7 @@ export class Router implements TransactionUser {
     const isRecordRouting = isInitial && !WITHOUT_DIALOG.has(transaction.request.method);
     const fork = new Fork(this.table, transaction, transaction.request, PLAIN)
       .prepare(callerToken, routesToDrop, isRecordRouting);
-    if (transaction.isInvite) transaction.respond(100);
+    if (transaction.isInvite && transaction.status === 0) transaction.respond(100);
     return fork;
   }
 

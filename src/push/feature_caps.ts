@@ -11,6 +11,8 @@ export interface PushCaps {
   readonly service: string;
   /** `sip.pnsreg`: so many seconds before its binding ends the phone refreshes by itself; 0: it did not ask. */
   readonly refreshBefore: number;
+  /** `sip.pnspurr`: a PURR, letters and digits; empty: no binding to name. */
+  readonly purr: string;
   /** `sip.vapid`: base64url of our public key (RFC 8292); empty: none. */
   readonly vapid: string;
 }
@@ -29,9 +31,10 @@ export function isAnnounceable(service: string): boolean {
 /** The header lines for these services, each with its CRLF (RFC 6809 §6.2, RFC 8599 §14.2); empty for none. */
 export function featureCapsLines(services: readonly PushCaps[]): string {
   let lines = "";
-  for (const { service, refreshBefore, vapid } of services) {
+  for (const { service, refreshBefore, purr, vapid } of services) {
     lines += `Feature-Caps: *;+sip.pns="${service}"`;
     if (refreshBefore > 0) lines += `;+sip.pnsreg="${refreshBefore}"`;
+    if (purr !== "") lines += `;+sip.pnspurr="${purr}"`;
     if (vapid !== "") lines += `;+sip.vapid="${vapid}"`;
     lines += "\r\n";
   }

@@ -166,7 +166,13 @@ export class LocalRegistrar {
     if (this.hasOlderCseq(request)) return this.refused(400, "CSeq is lower than that of the binding", message, flow);
     const applied = this.bindings.apply(request, grants, flow, NO_ORDER);
     let lines = this.replyLines(request, applied);
-    lines += grantedCaps(push.offers, applied.listed, this.clock.nowMs, this.bindings.settings);
+    lines += grantedCaps(
+      push.offers,
+      applied.listed,
+      this.clock.nowMs,
+      this.bindings.settings,
+      (device) => this.user.purrOf(device),
+    );
     if (outbound === "applied") {
       // RFC 5626 §4.4: over UDP the default of 24 to 29 s keeps NATs open, which a longer Flow-Timer would not.
       lines += "Require: outbound\r\nSupported: path, outbound\r\n" +

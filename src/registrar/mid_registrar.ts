@@ -406,7 +406,7 @@ export class MidRegistrar {
     const isFetch = request.contacts.length === 0 && !request.isWildcard;
     const all = this.usrloc.find(request.aorKey)?.contacts ?? [];
     let lines = contactLines(isFetch || this.settings.repliesWithAll ? all : listed, this.clock.nowMs);
-    lines += grantedCaps(offers, listed, this.clock.nowMs, this.settings);
+    lines += grantedCaps(offers, listed, this.clock.nowMs, this.settings, (device) => this.user.purrOf(device));
     return request.path === "" ? lines : lines + "Path: " + request.path + "\r\n";
   }
 

@@ -3,7 +3,7 @@
  * another proxy wakes. Decides from the request and from what is served; writes nothing. Must not know how pushes are
  * sent, nor what Feature-Caps look like.
  *
- * `pn-purr` is not offered: requests inside a dialog find a sleeping phone by its flow token and its binding.
+ * A PURR is announced with every 2xx, and only there: the REGISTER for the PBX is none of the phone's Contact.
  */
 import { announcesPush, featureCapsLines, isAnnounceable, type PushCaps } from "../push/feature_caps.ts";
 import { isPushQuery } from "../push/parameters.ts";
@@ -93,7 +93,7 @@ export function pushAnswer(request: RegisterRequest, services: PushServices, set
     // RFC 8599 §4.1.4: only to whom says that it wakes itself.
     const refreshBefore = wakesItself(wanted.params) ? Math.ceil(settings.refreshLeadMs / 1000) : 0;
     for (const service of served) {
-      (offers ??= []).push({ service, refreshBefore, vapid: vapidOf(service, services), prid: wanted.prid });
+      (offers ??= []).push({ service, refreshBefore, purr: "", vapid: vapidOf(service, services), prid: wanted.prid });
     }
   }
   return offers === null ? NOTHING : { ...NOTHING, offers };
@@ -106,22 +106,27 @@ export function upstreamCaps(offers: readonly PushOffer[]): string {
 
 /**
  * Feature-Caps for the 2xx. RFC 8599 §5.3: none for a binding that ends before a push could renew it; the answer to a
- * question depends on no binding.
+ * question depends on no binding, and names none.
+ * @param purrOf makes a fresh PURR of a device
  */
 export function grantedCaps(
   offers: readonly PushOffer[],
   listed: readonly Contact[],
   nowMs: number,
   settings: RegistrarSettings,
+  purrOf: (contact: Contact) => string,
 ): string {
   if (offers.length === 0) return "";
   const untilMs = nowMs + settings.refreshLeadMs;
-  const isKept = ({ prid, service }: PushOffer) =>
-    prid === "" ||
-    listed.some(({ push, expiresAtMs }) =>
+  const deviceOf = ({ prid, service }: PushOffer) =>
+    listed.find(({ push, expiresAtMs }) =>
       push !== null && push.prid === prid && push.provider === service && expiresAtMs > untilMs
     );
-  return featureCapsLines(eachOnce(offers.filter(isKept)));
+  const kept = eachOnce(offers.filter((offer) => offer.prid === "" || deviceOf(offer) !== undefined));
+  return featureCapsLines(kept.map((offer) => {
+    const device = offer.prid === "" ? undefined : deviceOf(offer);
+    return device === undefined ? offer : { ...offer, purr: purrOf(device) };
+  }));
 }
 
 /**

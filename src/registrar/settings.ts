@@ -55,6 +55,8 @@ export type DeviceHints = (request: Message, contactParam: (name: string) => str
 export interface RegistrarUser {
   /** In the turn in which the PBX (or we) accepted it: calls are resumed now (W-04). */
   onRegistered(contact: Contact, arrivedAtMs: number): void;
+  /** A fresh PURR of a device (RFC 8599 §6.1). */
+  purrOf(contact: Contact): string;
   /** A request with credentials came over this flow, and they were right or wrong; stale ones are neither. */
   onAuthResult(flow: Flow, isPassed: boolean): void;
 }

@@ -1,11 +1,11 @@
 /** What the pure parts order when a device is to be pushed; the relay's request, field by field. Data only. */
 import type { PushKeys } from "./model.ts";
 
-/** The silo orders `call` and `cancel`, the registrar `refresh`. */
+/** The silo orders `call` and `cancel`, the registrar `refresh`, the proxy `message`: a request inside a dialog. */
 export interface PushOrder {
   /** Comes back with the verdict. */
   readonly uuid: string;
-  readonly event: "call" | "cancel" | "refresh";
+  readonly event: "call" | "cancel" | "refresh" | "message";
   readonly provider: string;
   readonly param: string;
   readonly prid: string;
@@ -13,7 +13,7 @@ export interface PushOrder {
   readonly aor: string;
   /** Contact id. */
   readonly device: string;
-  /** Call-ID of the INVITE; empty for `refresh`, as are the names of the caller. */
+  /** Call-ID of the INVITE or of the dialog; empty for `refresh`, as are the names of the caller. */
   readonly callId: string;
   readonly fromUri: string;
   readonly fromName: string;

@@ -65,8 +65,10 @@ async function answerTo(appliance: Appliance, params: string): Promise<string> {
   }
 }
 
+/** The status and what is announced; a PURR is another one each time. */
 function told(answer: string): string[] {
-  return answer.split("\r\n").filter((line) => line.startsWith("SIP/2.0") || line.startsWith("Feature-Caps"));
+  const lines = answer.split("\r\n").filter((line) => line.startsWith("SIP/2.0") || line.startsWith("Feature-Caps"));
+  return lines.map((line) => line.replace(/(?<=;\+sip\.pnspurr=")[a-z0-9]{72}(?=")/, "PURR"));
 }
 
 test("P-02 the services of the config are announced, those of a new one after a reload", async () => {
@@ -84,8 +86,11 @@ test("P-02 the services of the config are announced, those of a new one after a 
     const webpush = `Feature-Caps: *;+sip.pns="webpush";+sip.vapid="${vapid.publicKey}"`;
     const acme = 'Feature-Caps: *;+sip.pns="acme"';
     const endpoint = encodeURIComponent("https://push.example/abc");
-    expect(told(await answerTo(appliance, `;pn-provider=webpush;pn-prid=${endpoint}`))).toEqual([ok, webpush]);
-    expect(told(await answerTo(appliance, ";pn-provider=acme;pn-prid=t"))).toEqual([ok, acme]);
+    expect(told(await answerTo(appliance, `;pn-provider=webpush;pn-prid=${endpoint}`))).toEqual([
+      ok,
+      webpush.replace(";+sip.vapid", ';+sip.pnspurr="PURR";+sip.vapid'),
+    ]);
+    expect(told(await answerTo(appliance, ";pn-provider=acme;pn-prid=t"))).toEqual([ok, acme + ';+sip.pnspurr="PURR"']);
     expect(told(await answerTo(appliance, ";pn-provider"))).toEqual([ok, webpush, acme]);
     expect(told(await answerTo(appliance, ";pn-provider=fcm;pn-prid=t"))).toEqual([refused]);
     writeConfig(`  webhook: { fcm: { url: "http://127.0.0.1:9/push" } }
@@ -93,7 +98,7 @@ test("P-02 the services of the config are announced, those of a new one after a 
     appliance.reload();
     expect(told(await answerTo(appliance, ";pn-provider=fcm;pn-prid=t"))).toEqual([
       ok,
-      'Feature-Caps: *;+sip.pns="fcm"',
+      'Feature-Caps: *;+sip.pns="fcm";+sip.pnspurr="PURR"',
     ]);
     expect(told(await answerTo(appliance, ";pn-provider=acme"))).toEqual([refused]);
   } finally {

@@ -9,6 +9,7 @@ import { Core, type CorePort, type CoreSecrets } from "../../src/core.ts";
 import { UserDirectory } from "../../src/registrar/users.ts";
 import type { Flow, FlowState, Listener, Transport } from "../../src/sip/flow.ts";
 import type { Contact } from "../../src/usrloc/model.ts";
+import type { PushOrder } from "../../src/usrloc/push_order.ts";
 import { answer, methodOf, request, statusOf, uriIn, value } from "./sip_text.ts";
 
 export class TestFlow implements Flow {
@@ -75,6 +76,9 @@ export class Rig {
   readonly flows: TestFlow[] = [];
   readonly counters = new Map<string, number>();
   readonly logs: string[] = [];
+  readonly pushes: PushOrder[] = [];
+  /** uuids of the pushes that were taken back. */
+  readonly cancelledPushes: string[] = [];
   /** Everything the core drew that should be unguessable. */
   readonly tokens: string[] = [];
   /** Flows the core asked for itself, in order. */
@@ -175,7 +179,8 @@ export class Rig {
       const forwarded = this.pbx.one();
       this.receive(this.pbx, answer(forwarded, 200, { contact: value(forwarded, "Contact") }));
     }
-    const reply = flow.one();
+    // What waited for the phone follows.
+    const reply = flow.sent.shift() ?? "nothing";
     if (statusOf(reply) !== 200) throw new Error(`REGISTER of ${user} got ${reply}`);
     return this.contactOf(user, contactUri);
   }
@@ -224,8 +229,8 @@ export class Rig {
         this.tokens.push(token);
         return token;
       },
-      push() {},
-      cancelPush() {},
+      push: (order) => void this.pushes.push(order),
+      cancelPush: (uuid) => void this.cancelledPushes.push(uuid),
       pin() {},
       unpin() {},
       contactSaved() {},

@@ -4,16 +4,16 @@ import { announcesPush, featureCapsLines, isAnnounceable } from "../../src/push/
 describe("P-02 Feature-Caps", () => {
   test("P-02 one header line a service, to the byte", () => {
     const services = [
-      { service: "apns", refreshBefore: 130, vapid: "" },
-      { service: "webpush", refreshBefore: 0, vapid: "BPub-Key_9" },
-      { service: "fcm", refreshBefore: 0, vapid: "" },
-      { service: "webpush", refreshBefore: 121, vapid: "k" },
+      { service: "apns", refreshBefore: 130, purr: "", vapid: "" },
+      { service: "webpush", refreshBefore: 0, purr: "p1", vapid: "BPub-Key_9" },
+      { service: "fcm", refreshBefore: 0, purr: "p2", vapid: "" },
+      { service: "webpush", refreshBefore: 121, purr: "p3", vapid: "k" },
     ];
     expect(featureCapsLines(services)).toBe(
       'Feature-Caps: *;+sip.pns="apns";+sip.pnsreg="130"\r\n' +
-        'Feature-Caps: *;+sip.pns="webpush";+sip.vapid="BPub-Key_9"\r\n' +
-        'Feature-Caps: *;+sip.pns="fcm"\r\n' +
-        'Feature-Caps: *;+sip.pns="webpush";+sip.pnsreg="121";+sip.vapid="k"\r\n',
+        'Feature-Caps: *;+sip.pns="webpush";+sip.pnspurr="p1";+sip.vapid="BPub-Key_9"\r\n' +
+        'Feature-Caps: *;+sip.pns="fcm";+sip.pnspurr="p2"\r\n' +
+        'Feature-Caps: *;+sip.pns="webpush";+sip.pnsreg="121";+sip.pnspurr="p3";+sip.vapid="k"\r\n',
     );
   });
 

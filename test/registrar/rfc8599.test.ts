@@ -2,7 +2,17 @@
 import { describe, expect, test } from "bun:test";
 import type { DeviceRule } from "../../src/config/schema.ts";
 import type { PushServices } from "../../src/registrar/push_support.ts";
-import { accepted, headers, register, type RegisterText, Rig, type RigOptions, statusLine, TestFlow } from "./rig.ts";
+import {
+  accepted,
+  caps,
+  headers,
+  register,
+  type RegisterText,
+  Rig,
+  type RigOptions,
+  statusLine,
+  TestFlow,
+} from "./rig.ts";
 
 const AOR = "alice@example.org";
 const REGISTRAR: RigOptions = { pbx: false, trust: ["192.0.2.0/24"] };
@@ -67,7 +77,7 @@ describe("P-02 to the byte", () => {
         'Feature-Caps: *;+sip.pns="acme";+sip.pnsreg="130"\r\n' +
         "\r\n",
     );
-    expect(reply).toBe(
+    expect(reply.replace(/(?<=pnspurr=")[a-z0-9]{72}(?=")/, "PURR")).toBe(
       "SIP/2.0 200 OK\r\n" +
         "Via: SIP/2.0/UDP 192.0.2.7:40000;branch=z9hG4bKgold;rport=40000;received=192.0.2.7\r\n" +
         "From: <sip:alice@example.org>;tag=f1\r\n" +
@@ -75,7 +85,7 @@ describe("P-02 to the byte", () => {
         "Call-ID: gold\r\n" +
         "CSeq: 1 REGISTER\r\n" +
         `Contact: ${contacts[0]};expires=600\r\n` +
-        'Feature-Caps: *;+sip.pns="acme";+sip.pnsreg="130"\r\n' +
+        'Feature-Caps: *;+sip.pns="acme";+sip.pnsreg="130";+sip.pnspurr="PURR"\r\n' +
         "Content-Length: 0\r\n" +
         "\r\n",
     );
@@ -85,7 +95,7 @@ describe("P-02 to the byte", () => {
     const rig = rigWith(SOME, REGISTRAR);
     const contacts = [contact(";pn-provider=webpush;pn-prid=https%3a//push.example/x%3fy")];
     const { reply } = through(rig, { branch: "z9hG4bKgold", callId: "gold", contacts, expires: 600 });
-    expect(reply.replace(/(?<=^To: .*;tag=)\w+/m, "OURS")).toBe(
+    expect(reply.replace(/(?<=^To: .*;tag=)\w+/m, "OURS").replace(/(?<=pnspurr=")[a-z0-9]{72}(?=")/, "PURR")).toBe(
       "SIP/2.0 200 OK\r\n" +
         "Via: SIP/2.0/UDP 192.0.2.7:40000;branch=z9hG4bKgold;rport=40000;received=192.0.2.7\r\n" +
         "From: <sip:alice@example.org>;tag=f1\r\n" +
@@ -93,7 +103,7 @@ describe("P-02 to the byte", () => {
         "Call-ID: gold\r\n" +
         "CSeq: 1 REGISTER\r\n" +
         `Contact: ${contacts[0]};expires=600\r\n` +
-        'Feature-Caps: *;+sip.pns="webpush";+sip.vapid="BKey-_"\r\n' +
+        'Feature-Caps: *;+sip.pns="webpush";+sip.pnspurr="PURR";+sip.vapid="BKey-_"\r\n' +
         "Content-Length: 0\r\n" +
         "\r\n",
     );
@@ -138,7 +148,7 @@ describe("P-02 names from the network", () => {
 
   test("P-02 a name that only a webhook for any provider serves is announced as it is", () => {
     const { reply } = through(rigWith(ANY), { contacts: [contact(";pn-provider=Huawei.hms;pn-prid=t")], expires: 600 });
-    expect(headers(reply, "Feature-Caps")).toEqual(['*;+sip.pns="huawei.hms"']);
+    expect(caps(reply)).toEqual(['*;+sip.pns="huawei.hms";+sip.pnspurr="PURR"']);
   });
 });
 
@@ -226,14 +236,14 @@ describe("P-02 what a 2xx announces", () => {
     const rig = rigWith(SOME, { pbx: { mode: "mirror" } });
     const contacts = [contact(TOKEN), "<sip:a@192.0.2.8;pn-provider=webpush;pn-prid=t>"];
     const { reply } = through(rig, { contacts, expires: 600 }, 100);
-    expect(headers(reply, "Feature-Caps")).toEqual(['*;+sip.pns="webpush";+sip.vapid="BKey-_"']);
+    expect(caps(reply)).toEqual(['*;+sip.pns="webpush";+sip.pnspurr="PURR";+sip.vapid="BKey-_"']);
   });
 
   test("P-02 one service by the grant of the contact that has its token, not of another", () => {
     const rig = rigWith(SOME, { pbx: { mode: "mirror" } });
     const selfWaking = "<sip:alice@192.0.2.9;pn-provider=acme;pn-prid=tok-2>;+sip.pnsreg";
     const { reply } = through(rig, { contacts: [selfWaking, contact(TOKEN)], expires: 600 }, 100);
-    expect(headers(reply, "Feature-Caps")).toEqual(['*;+sip.pns="acme"']);
+    expect(caps(reply)).toEqual(['*;+sip.pns="acme";+sip.pnspurr="PURR"']);
   });
 
   test("P-02 two devices of one service, one of which wakes itself: told once, with what that one needs", () => {
@@ -242,7 +252,7 @@ describe("P-02 what a 2xx announces", () => {
       const other = "<sip:alice@192.0.2.9;pn-provider=acme;pn-prid=tok-2>";
       const contacts = selfWakingFirst ? [self, other] : [other, self];
       const { reply } = through(rigWith(SOME), { contacts, expires: 600 });
-      expect(headers(reply, "Feature-Caps")).toEqual(['*;+sip.pns="acme";+sip.pnsreg="130"']);
+      expect(caps(reply)).toEqual(['*;+sip.pns="acme";+sip.pnsreg="130";+sip.pnspurr="PURR"']);
     }
   });
 
@@ -259,7 +269,7 @@ describe("P-02 what a 2xx announces", () => {
 
   test("P-02 an answer to a question depends on no grant", () => {
     const { reply } = through(rigWith(SOME), { contacts: [contact(";pn-provider=ACME")], expires: 600 }, 60);
-    expect(headers(reply, "Feature-Caps")).toEqual(['*;+sip.pns="acme"']);
+    expect(caps(reply)).toEqual(['*;+sip.pns="acme"']);
   });
 });
 
@@ -312,7 +322,7 @@ describe("P-02 push parameters go nowhere else", () => {
   test("P-02 its announcement is not taken from a quoted string", () => {
     const lines = ['Feature-Caps: *;+x=" +sip.pns "'];
     const { reply } = through(rigWith(SOME), { contacts: [contact(TOKEN)], expires: 600, lines });
-    expect(headers(reply, "Feature-Caps")).toEqual(['*;+sip.pns="acme"']);
+    expect(caps(reply)).toEqual(['*;+sip.pns="acme";+sip.pnspurr="PURR"']);
   });
 });
 
@@ -342,4 +352,37 @@ describe("P-02 never a push for a binding that is gone", () => {
       else expect(rig.pushes).toEqual([]);
     });
   }
+});
+
+describe("P-02 PURR", () => {
+  function purrOf(rig: Rig, cseq: number): string {
+    const { reply } = through(rig, { contacts: [contact(TOKEN)], expires: 600, cseq });
+    return /\+sip\.pnspurr="([^"]*)"/.exec(headers(reply, "Feature-Caps")[0]!)![1]!;
+  }
+
+  test("P-02 every 2xx has another one, absorbed or not; each leads to the device as long as there is one", () => {
+    for (const options of [{}, REGISTRAR]) {
+      const rig = rigWith(SOME, options);
+      const purrs = [1, 2, 3].map((cseq) => purrOf(rig, cseq));
+      const [device] = rig.core.usrloc.find(AOR)!.contacts;
+      expect(new Set(purrs.map((purr) => purr.slice(16))).size).toBe(3);
+      expect(purrs.map((purr) => rig.core.deviceOfPurr(purr))).toEqual([device!.id, device!.id, device!.id]);
+      expect(purrs.some((purr) => purr.includes(device!.id))).toBe(false);
+    }
+  });
+
+  test("P-02 none that was not made here: whatever character is changed, or the installation", () => {
+    const rig = rigWith(SOME);
+    const purr = purrOf(rig, 1);
+    for (let n = 0; n < purr.length; n++) {
+      const other = purr[n] === "1" ? "2" : "1";
+      expect(rig.core.deviceOfPurr(purr.slice(0, n) + other + purr.slice(n + 1))).toBe("");
+    }
+    for (const text of ["", "x", purr.slice(1), purr + "00", purr.slice(0, 36), "%00".repeat(24), "0".repeat(9999)]) {
+      expect(rig.core.deviceOfPurr(text)).toBe("");
+    }
+    const elsewhere = new Rig({ secrets: { installation: "another one" } });
+    expect(elsewhere.core.deviceOfPurr(purr)).toBe("");
+    expect(new Rig().core.deviceOfPurr(purr)).not.toBe("");
+  });
 });

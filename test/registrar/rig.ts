@@ -314,6 +314,11 @@ export function headers(wire: string, name: string): string[] {
   );
 }
 
+/** Feature-Caps as {@link headers} has them, each PURR of a proper form (RFC 8599 §6.1) shown as `PURR`. */
+export function caps(wire: string): string[] {
+  return headers(wire, "Feature-Caps").map((value) => value.replace(/(?<=;\+sip\.pnspurr=")[a-z0-9]{72}(?=")/, "PURR"));
+}
+
 export function statusLine(wire: string): string {
   return wire.slice(0, wire.indexOf("\r\n"));
 }

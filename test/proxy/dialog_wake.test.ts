@@ -1,0 +1,293 @@
+/** Requests inside a dialog whose phone sleeps (RFC 8599 §6): they wait for it, for so long, and never for ever. */
+import { describe, expect, test } from "bun:test";
+import { cidr, Rig, type RigOptions, TCP, type TestFlow } from "./rig.ts";
+import {
+  answer,
+  callerSide,
+  type DialogSide,
+  inDialog,
+  methodOf,
+  request,
+  requestUri,
+  startLine,
+  statusOf,
+  value,
+  values,
+} from "./sip_text.ts";
+
+const PUSH = ";pn-provider=acme;pn-param=app;pn-prid=tok-1";
+const CONTACT = "sip:alice@192.168.9.9:5060;transport=tcp";
+
+interface Asleep {
+  rig: Rig;
+  /** The PBX's side of a call with the phone. */
+  side: DialogSide;
+  /** Timers that run before anything waits. */
+  timers: number;
+  /** The phone registers again, over a new connection. */
+  wake(): TestFlow;
+}
+
+/** A phone that was called, answered and lost its connection. */
+function asleep(push = PUSH, options: RigOptions = {}): Asleep {
+  const rig = new Rig(options);
+  let port = 40_000;
+  const registers = () => {
+    const flow = rig.flow("192.168.9.9", port++, TCP);
+    rig.register("alice", flow, CONTACT + push);
+    return flow;
+  };
+  const phone = registers();
+  const invite = request("INVITE", rig.upstreamUri("alice"), {
+    from: "<sip:bob@pbx.example.org>;tag=b",
+    sentBy: "10.0.0.10",
+    contact: "<sip:bob@10.0.0.10>",
+  });
+  rig.receive(rig.pbx, invite);
+  rig.receive(phone, answer(phone.one(), 200, { contact: `<${CONTACT}>` }));
+  const side = callerSide(invite, rig.pbx.all().at(-1)!);
+  rig.receive(rig.pbx, inDialog("ACK", side, { cseq: 1 }));
+  phone.all();
+  rig.close(phone);
+  // The first call is over for everybody, as far as timers go.
+  rig.pass(60_000);
+  rig.pbx.all();
+  rig.pushes.length = 0;
+  return { rig, side, timers: rig.core.table.schedule.deadlines.size, wake: registers };
+}
+
+function toPhone({ rig, side }: Asleep, method: string, cseq = 2): string {
+  const text = inDialog(method, side, { sentBy: "10.0.0.10", cseq });
+  rig.receive(rig.pbx, text);
+  return text;
+}
+
+function verdict({ rig }: Asleep, outcome: "accepted" | "dead" | "refused" | "failed"): void {
+  const { uuid, device, prid } = rig.pushes[0]!;
+  rig.core.pushResult({ uuid, outcome, status: 0, reason: "says so", ms: 5 }, device, prid, rig.clock.nowMs);
+}
+
+/** Statuses the PBX got; our own REGISTERs aside. */
+function statuses({ rig }: Asleep): number[] {
+  return rig.pbx.all().map(statusOf).filter((status) => status !== 0);
+}
+
+function expectNothingLeft({ rig, timers }: Asleep): void {
+  expect(rig.core.dialogWake.heldCount).toBe(0);
+  rig.pass(120_000);
+  expect(rig.core.table.schedule.deadlines.size).toBe(timers);
+}
+
+describe("P-02 a request inside a dialog wakes its phone", () => {
+  for (const method of ["INVITE", "UPDATE", "INFO", "REFER", "MESSAGE", "NOTIFY", "SUBSCRIBE", "X-NEW"]) {
+    test(`P-02 ${method}: one push, and it goes over the new connection`, () => {
+      const call = asleep();
+      const { rig, side } = call;
+      const text = toPhone(call, method);
+      expect(rig.pbx.kinds()).toEqual(method === "INVITE" ? [100] : []);
+      rig.receive(rig.pbx, text);
+      expect(rig.pbx.kinds()).toEqual(method === "INVITE" ? [100] : []);
+      expect(rig.pushes).toHaveLength(1);
+      expect(rig.pushes[0]).toMatchObject({
+        event: "message",
+        provider: "acme",
+        param: "app",
+        prid: "tok-1",
+        aor: "alice@pbx.example.org",
+        callId: side.callId,
+        fromUri: "sip:bob@pbx.example.org",
+      });
+      rig.pass(2_000);
+      const phone = call.wake();
+      rig.pass(0);
+      const [atPhone] = phone.all();
+      expect(startLine(atPhone!)).toBe(`${method} ${CONTACT} SIP/2.0`);
+      expect(values(atPhone!, "Route")).toEqual([]);
+      rig.receive(phone, answer(atPhone!, 200, { contact: `<${CONTACT}>` }));
+      expect(rig.pbx.kinds()).toEqual([200]);
+      expect(rig.cancelledPushes).toHaveLength(1);
+      expectNothingLeft(call);
+    });
+  }
+
+  for (const method of ["BYE", "PRACK", "OPTIONS"]) {
+    test(`P-02 ${method}: no push, 480 at once`, () => {
+      const call = asleep();
+      toPhone(call, method);
+      expect(call.rig.pbx.kinds()).toEqual([480]);
+      expect(call.rig.pushes).toEqual([]);
+    });
+  }
+
+  test("P-02 ACK: no push and no answer", () => {
+    const call = asleep();
+    toPhone(call, "ACK");
+    expect([call.rig.pbx.kinds(), call.rig.pushes]).toEqual([[], []]);
+  });
+
+  test("P-02 a phone that cannot be pushed, and one with a connection: no push", () => {
+    const desk = asleep("");
+    toPhone(desk, "INFO");
+    expect([desk.rig.pbx.kinds(), desk.rig.pushes]).toEqual([[480], []]);
+    const awake = asleep();
+    const phone = awake.wake();
+    toPhone(awake, "INFO");
+    expect([phone.kinds(), awake.rig.pushes]).toEqual([["INFO"], []]);
+  });
+
+  test("P-02 a PBX that drops our Record-Route: by the Contact we registered", () => {
+    const call = asleep();
+    toPhone({ ...call, side: { ...call.side, route: [], target: call.rig.upstreamUri("alice") } }, "INFO");
+    expect(call.rig.pushes).toHaveLength(1);
+    expect(startLine(call.wake().one())).toBe(`INFO ${CONTACT} SIP/2.0`);
+  });
+
+  test("P-02 a token that is not this dialog's wakes nobody", () => {
+    const call = asleep();
+    toPhone({ ...call, side: { ...call.side, callId: "another" } }, "INFO");
+    expect(call.rig.pushes).toEqual([]);
+    expect(call.rig.core.dialogWake.heldCount).toBe(0);
+  });
+});
+
+describe("P-02 nothing waits for ever", () => {
+  test("P-02 480 within 20 s, a re-INVITE after the wake window", () => {
+    for (const [method, afterMs] of [["INFO", 20_000], ["INVITE", 30_000]] as const) {
+      const call = asleep(PUSH, { config: (config) => config.wake.window = 30_000 });
+      const text = toPhone(call, method);
+      call.rig.pass(afterMs - 1);
+      expect(call.rig.pbx.kinds()).toEqual(method === "INVITE" ? [100] : []);
+      expect(call.rig.pushes[0]!.ttlMs).toBe(afterMs);
+      call.rig.pass(1);
+      const [reply] = call.rig.pbx.all();
+      expect([statusOf(reply!), value(reply!, "CSeq")]).toEqual([480, value(text, "CSeq")]);
+      expect(call.rig.cancelledPushes).toEqual([call.rig.pushes[0]!.uuid]);
+      expect(call.wake().kinds()).toEqual([]);
+    }
+  });
+
+  for (const [outcome, told] of [["dead", [480]], ["refused", [480]], ["accepted", []], ["failed", []]] as const) {
+    test(`P-02 the push is ${outcome}: ${told[0] ?? "it waits on"}`, () => {
+      const call = asleep();
+      toPhone(call, "INFO");
+      verdict(call, outcome);
+      expect(statuses(call)).toEqual([...told]);
+      expect(call.rig.core.dialogWake.heldCount).toBe(1 - told.length);
+    });
+  }
+
+  test("P-02 the device is removed: 480, and no push for what comes after", () => {
+    const call = asleep();
+    toPhone(call, "INFO");
+    call.rig.core.usrloc.remove(call.rig.contactOf("alice", CONTACT + PUSH), "control");
+    expect(statuses(call)).toEqual([480]);
+    call.rig.pushes.length = 0;
+    toPhone(call, "INFO", 3);
+    expect(call.rig.pushes).toEqual([]);
+    expect(call.rig.core.dialogWake.heldCount).toBe(0);
+  });
+
+  test("P-02 CANCEL of a re-INVITE that waits: 200 and 487, and the phone never sees it", () => {
+    const call = asleep();
+    const text = toPhone(call, "INVITE");
+    call.rig.pbx.all();
+    call.rig.receive(call.rig.pbx, text.replace(/^INVITE/, "CANCEL").replace(/(CSeq: \d+) INVITE/, "$1 CANCEL"));
+    expect(call.rig.pbx.kinds()).toEqual([200, 487]);
+    call.rig.receive(call.rig.pbx, text.replace(/^INVITE/, "ACK").replace(/(CSeq: \d+) INVITE/, "$1 ACK"));
+    expect(call.rig.core.table.schedule.deadlines.size).toBe(call.timers);
+    expect(call.wake().kinds()).toEqual([]);
+    expectNothingLeft(call);
+  });
+
+  test("P-02 four wait for one device, by one push, and go in their order; a fifth is answered", () => {
+    const call = asleep();
+    for (let cseq = 2; cseq <= 6; cseq++) toPhone(call, "INFO", cseq);
+    expect(call.rig.pbx.kinds()).toEqual([480]);
+    expect(call.rig.pushes).toHaveLength(1);
+    expect(call.wake().all().map((text) => value(text, "CSeq"))).toEqual(["2 INFO", "3 INFO", "4 INFO", "5 INFO"]);
+    expect(call.rig.core.dialogWake.heldCount).toBe(0);
+  });
+
+  test("P-02 a thousand wait in all", () => {
+    const call = asleep(PUSH);
+    const { rig } = call;
+    for (let n = 0; n < 251; n++) {
+      const flow = rig.flow("192.168.8.8", 1024 + n, TCP);
+      const user = `user${n}`;
+      rig.register(user, flow, `sip:${user}@192.168.8.8:${1024 + n};pn-provider=acme;pn-prid=t${n}`);
+      rig.close(flow);
+      for (let cseq = 2; cseq < 6; cseq++) {
+        const side = { ...call.side, callId: `many-${n}`, route: [], target: rig.upstreamUri(user) };
+        rig.receive(rig.pbx, inDialog("INFO", side, { sentBy: "10.0.0.10", cseq }));
+      }
+    }
+    expect(rig.core.dialogWake.heldCount).toBe(1000);
+    expect(rig.pbx.kinds()).toEqual([480, 480, 480, 480]);
+    rig.pass(20_000);
+    expect(rig.core.dialogWake.heldCount).toBe(0);
+  });
+});
+
+describe("P-02 PURR in a request inside a dialog", () => {
+  const purrTarget = (rig: Rig) =>
+    `sip:alice@192.168.9.9:5060;transport=tcp;pn-purr=${rig.core.purrOf(rig.contactOf("alice", CONTACT + PUSH))}`;
+
+  test("P-02 in the Request-URI, without our Record-Route: held for its device, and untouched when it goes", () => {
+    const call = asleep();
+    const target = purrTarget(call.rig);
+    toPhone({ ...call, side: { ...call.side, route: [], target } }, "INFO");
+    expect(call.rig.pushes).toHaveLength(1);
+    const phone = call.wake();
+    expect(requestUri(phone.one())).toBe(target);
+    toPhone({ ...call, side: { ...call.side, route: [], target } }, "INFO", 3);
+    expect(requestUri(phone.one())).toBe(target);
+    expect(call.rig.pushes).toHaveLength(1);
+  });
+
+  test("P-02 in a Route of ours", () => {
+    const call = asleep();
+    const route = [`<sip:10.0.0.5:5060;lr;${purrTarget(call.rig).split(";").at(-1)}>`];
+    toPhone({ ...call, side: { ...call.side, route } }, "INFO");
+    expect(call.rig.pushes).toHaveLength(1);
+    expect(methodOf(call.wake().one())).toBe("INFO");
+  });
+
+  test("P-02 made up, or of a device that is gone: no way, and no push", () => {
+    for (const isGone of [true, false]) {
+      const call = asleep();
+      const target = isGone ? purrTarget(call.rig) : purrTarget(call.rig).slice(0, -1) + "_";
+      if (isGone) call.rig.core.usrloc.remove(call.rig.contactOf("alice", CONTACT + PUSH), "control");
+      call.rig.pbx.all();
+      toPhone({ ...call, side: { ...call.side, route: [], target } }, "INFO");
+      expect(call.rig.pbx.kinds()).toEqual([481]);
+      expect(call.rig.pushes).toEqual([]);
+    }
+  });
+
+  test("P-02 a stranger's wakes nobody", () => {
+    const call = asleep();
+    const stranger = call.rig.flow("203.0.113.5", 5060);
+    call.rig.receive(stranger, inDialog("INFO", { ...call.side, route: [], target: purrTarget(call.rig) }));
+    expect(stranger.kinds()).toEqual([403]);
+    expect(call.rig.pushes).toEqual([]);
+  });
+
+  test("P-02 registrar mode: a registered phone's leads to the device, a stranger's nowhere", () => {
+    const rig = new Rig({ pbx: null, config: (config) => config.security.trust = [cidr("192.168.0.0/16")] });
+    const alice = rig.flow("192.168.9.9", 40_000, TCP);
+    const bob = rig.flow("192.168.7.7", 40_000, TCP);
+    const device = rig.register("alice", alice, CONTACT + PUSH);
+    rig.register("bob", bob, "sip:bob@192.168.7.7:5060;transport=tcp");
+    rig.close(alice);
+    const target = `${CONTACT};pn-purr=${rig.core.purrOf(device)}`;
+    const info = () => request("INFO", target, { from: "<sip:bob@10.0.0.5>;tag=b", to: "<sip:alice@10.0.0.5>;tag=a" });
+    const stranger = rig.flow("203.0.113.5", 5060);
+    rig.receive(stranger, info().replace("sip:bob@", "sip:eve@"));
+    expect([stranger.kinds(), rig.pushes]).toEqual([[403], []]);
+    rig.receive(bob, info());
+    expect([bob.kinds(), rig.pushes.length]).toEqual([[], 1]);
+    const again = rig.flow("192.168.9.9", 40_001, TCP);
+    rig.register("alice", again, CONTACT + PUSH);
+    expect(requestUri(again.one())).toBe(target);
+  });
+});
