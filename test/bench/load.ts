@@ -5,6 +5,7 @@
  *   bun test/bench/load.ts JSON     a {@link Job}; says "ready" after the set-up, starts when a line comes on stdin, says an {@link Outcome}
  */
 import { BatchedSocket } from "./batched_socket.ts";
+import { readLatin1 } from "../../src/transport/latin1.ts";
 import * as sip from "./messages.ts";
 
 /**
@@ -20,11 +21,18 @@ export interface Job {
   readonly server: number;
   /** Port of the PBX socket; 0: a free one. */
   readonly pbx: number;
+  /**
+   * Ports of phones A and B, the same for every load of a server: from other ports the users would register anew, and
+   * a registrar that goes by the Contact alone would go on calling the ports of before.
+   */
+  readonly phones: readonly [number, number];
   /** Users the operations go round. `call` and `late` register them first. */
   readonly users: number;
   /** Number of the first of them: a late branch needs users whose device B is not registered yet. */
   readonly firstUser: number;
   readonly operations: number;
+  /** A phone counts on from load to load: CSeq of the first REGISTER. */
+  readonly firstCseq: number;
   readonly window: number;
 }
 
@@ -52,6 +60,7 @@ const ENDED = 4;
 class Load {
   private phoneA!: BatchedSocket;
   private phoneB!: BatchedSocket;
+  private registers!: sip.RegisterTemplate;
   private pbx!: BatchedSocket;
   private readonly states: Uint8Array;
   private readonly startedMs: Float64Array;
@@ -73,10 +82,11 @@ class Load {
   }
 
   async openSockets(): Promise<void> {
-    const { server, pbx } = this.job;
-    this.phoneA = await BatchedSocket.open(0, server, (text) => this.onMessage(this.phoneA, text));
-    this.phoneB = await BatchedSocket.open(0, server, (text) => this.onMessage(this.phoneB, text));
-    this.pbx = await BatchedSocket.open(pbx, server, (text) => this.onMessage(this.pbx, text));
+    const { server, pbx, phones } = this.job;
+    this.phoneA = await BatchedSocket.open(phones[0], server, (bytes) => this.onDatagram(this.phoneA, bytes));
+    this.registers = new sip.RegisterTemplate(this.phoneA, "a");
+    this.phoneB = await BatchedSocket.open(phones[1], server, (bytes) => this.onDatagram(this.phoneB, bytes));
+    this.pbx = await BatchedSocket.open(pbx, server, (bytes) => this.onDatagram(this.pbx, bytes));
   }
 
   /** Registers the users who will be called. @throws Error if one of them cannot be registered */
@@ -136,7 +146,9 @@ class Load {
         `127.0.${1 + Math.floor(operation / 40_000)}.${1 + operation / 200 % 200 | 0}`,
       );
     } else if (this.isSetUp || this.job.work === "reg") {
-      this.phoneA.send(sip.register(this.phoneA, "a", user, operation, operation + 1));
+      this.phoneA.sendWritten((target, at) =>
+        this.registers.write(target, at, user, operation, this.job.firstCseq + operation)
+      );
     } else this.pbx.send(sip.invite(this.pbx, user, operation));
   }
 
@@ -145,11 +157,11 @@ class Load {
   }
 
   private async registerAlone(user: number, operation: number, address: string): Promise<void> {
-    const socket = await BatchedSocket.open(0, this.job.server, (text) => {
-      this.onMessage(socket, text);
+    const socket = await BatchedSocket.open(0, this.job.server, (bytes) => {
+      this.onDatagram(socket, bytes);
       socket.close();
     }, address);
-    socket.send(sip.register(socket, "a", user, operation, operation + 1));
+    socket.send(sip.register(socket, "a", user, operation, this.job.firstCseq + operation));
   }
 
   private end(operation: number, result: "ok" | "refused" | "lost", status = 0): void {
@@ -173,6 +185,24 @@ class Load {
     }
   }
 
+  private onDatagram(at: BatchedSocket, bytes: Buffer): void {
+    const answer = this.isRegistering ? sip.answerOf(bytes) : null;
+    if (answer === null) return this.onMessage(at, readLatin1(bytes));
+    if (answer.status >= 200 && answer.operation < this.startedMs.length) {
+      this.onRegistered(answer.operation, answer.status);
+    }
+  }
+
+  /** True while nothing but REGISTERs of phone A is sent. */
+  private get isRegistering(): boolean {
+    return this.isSetUp || this.job.work === "reg" || this.job.work === "fill";
+  }
+
+  private onRegistered(operation: number, status: number): void {
+    if (this.states[operation] === WAITING) this.latencies.push(performance.now() - this.startedMs[operation]);
+    this.end(operation, status === 200 ? "ok" : "refused", status);
+  }
+
   private onMessage(at: BatchedSocket, text: string): void {
     const status = sip.statusOf(text);
     if (status === 0) this.onRequest(at, text);
@@ -183,12 +213,8 @@ class Load {
     const method = sip.cseqMethod(text);
     const operation = sip.operationOf(text);
     if (operation < 0 || operation >= this.startedMs.length) return;
-    if (method === "REGISTER") {
-      // The answer to device B of a late branch carries no operation of its own.
-      if ((this.job.work === "call" || this.job.work === "late") && !this.isSetUp) return;
-      if (this.states[operation] === WAITING) this.latencies.push(performance.now() - this.startedMs[operation]);
-      this.end(operation, status === 200 ? "ok" : "refused", status);
-    } else if (method === "INVITE") this.onCallAnswered(operation, status, text);
+    // The answer to device B of a late branch says nothing here.
+    if (method === "INVITE") this.onCallAnswered(operation, status, text);
     else if (method === "BYE") {
       if (this.job.work === "call") this.latencies.push(performance.now() - this.startedMs[operation]);
       this.end(operation, status === 200 ? "ok" : "refused", status);
@@ -232,7 +258,7 @@ class Load {
       this.states[operation] = RINGING;
       at.send(sip.response(text, "180 Ringing", at));
       const user = this.userOf(operation);
-      const wire = sip.register(this.phoneB, "b", user, operation, operation + 1);
+      const wire = sip.register(this.phoneB, "b", user, operation, this.job.firstCseq + operation);
       this.late[operation] = performance.now();
       this.phoneB.sendNow(wire);
     }

@@ -11,12 +11,19 @@ export interface Party {
 const SDP = "v=0\r\no=bench 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n" +
   "m=audio 6000 RTP/AVP 0 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n";
 
+/** The user part of a user: eight digits, whatever its number. */
+function nameOf(user: number): string {
+  return `u${String(user).padStart(8, "0")}`;
+}
+
 /** What makes the ids of one load unlike those of every other. */
 let run = "0";
+let mark = Buffer.from("0.");
 
 /** @param id letters and digits; to be set before anything is written */
 export function setRun(id: string): void {
   run = id;
+  mark = Buffer.from(`${id}.`);
 }
 
 /**
@@ -25,15 +32,16 @@ export function setRun(id: string): void {
  * @param operation comes back from {@link operationOf}
  */
 export function register(phone: Party, device: string, user: number, operation: number, cseq: number): string {
-  const number = String(user).padStart(8, "0");
+  const name = nameOf(user);
+  const number = name.slice(1);
   return `REGISTER sip:127.0.0.1 SIP/2.0\r\n` +
     `Via: SIP/2.0/UDP 127.0.0.1:${phone.port};branch=z9hG4bK${run}.${operation}.${device};rport\r\n` +
     `Max-Forwards: 70\r\n` +
-    `From: <sip:u${user}@127.0.0.1>;tag=${run}${operation}\r\n` +
-    `To: <sip:u${user}@127.0.0.1>\r\n` +
-    `Call-ID: r${user}${device}-${run}@bench\r\n` +
+    `From: <sip:${name}@127.0.0.1>;tag=${run}${operation}\r\n` +
+    `To: <sip:${name}@127.0.0.1>\r\n` +
+    `Call-ID: r${number}${device}@bench\r\n` +
     `CSeq: ${cseq} REGISTER\r\n` +
-    `Contact: <sip:u${user}@127.0.0.1:${phone.port};pn-provider=apns;pn-param=TEAM.org.example.phone.voip;` +
+    `Contact: <sip:${name}@127.0.0.1:${phone.port};pn-provider=apns;pn-param=TEAM.org.example.phone.voip;` +
     `pn-prid=${number}00fc13adff785122b4${device}>;` +
     `+sip.instance="<urn:uuid:${number}-0000-1000-8000-0000000000${device}0>"\r\n` +
     `User-Agent: Bench/1.0\r\n` +
@@ -43,9 +51,65 @@ export function register(phone: Party, device: string, user: number, operation: 
     `Content-Length: 0\r\n\r\n`;
 }
 
+/**
+ * REGISTERs of one device, written over a template: the load of registrations must not be busier with its own memory
+ * than the server it loads, with which it shares the processor's cache.
+ */
+export class RegisterTemplate {
+  private readonly bytes: Buffer;
+  private readonly users: number[];
+  private readonly operations: number[];
+  private readonly cseqs: number[];
+
+  constructor(phone: Party, device: string) {
+    const user = 11_111_111;
+    const operation = 22_222_222;
+    const cseq = 33_333_333;
+    this.bytes = Buffer.from(register(phone, device, user, operation, cseq), "latin1");
+    this.users = placesOf(this.bytes, String(user));
+    this.operations = placesOf(this.bytes, String(operation));
+    this.cseqs = placesOf(this.bytes, String(cseq));
+  }
+
+  /** Writes one REGISTER; all numbers have eight digits. @returns its length */
+  write(target: Buffer, at: number, user: number, operation: number, cseq: number): number {
+    target.set(this.bytes, at);
+    for (const place of this.users) writeDigits(target, at + place, user);
+    for (const place of this.operations) writeDigits(target, at + place, operation);
+    for (const place of this.cseqs) writeDigits(target, at + place, cseq);
+    return this.bytes.length;
+  }
+}
+
+function placesOf(bytes: Buffer, text: string): number[] {
+  const places: number[] = [];
+  for (let at = bytes.indexOf(text); at >= 0; at = bytes.indexOf(text, at + 1)) places.push(at);
+  return places;
+}
+
+function writeDigits(target: Buffer, at: number, number: number): void {
+  let left = number;
+  for (let i = at + 7; i >= at; i--) {
+    target[i] = 48 + left % 10;
+    left = Math.floor(left / 10);
+  }
+}
+
+/** What {@link operationOf} and {@link statusOf} say, without making a text of the datagram. */
+export function answerOf(bytes: Buffer): { operation: number; status: number } | null {
+  if (bytes[0] !== 83 || bytes[3] !== 47) return null;
+  const start = bytes.indexOf(mark);
+  if (start < 0) return null;
+  let operation = 0;
+  for (let i = start + mark.length; bytes[i]! >= 48 && bytes[i]! <= 57; i++) {
+    operation = operation * 10 + bytes[i]! - 48;
+  }
+  return { operation, status: (bytes[8]! - 48) * 100 + (bytes[9]! - 48) * 10 + bytes[10]! - 48 };
+}
+
 /** The call number `operation` to a user. */
 export function invite(pbx: Party, user: number, operation: number): string {
-  return `INVITE sip:u${user}@127.0.0.1 SIP/2.0\r\n` +
+  return `INVITE sip:${nameOf(user)}@127.0.0.1 SIP/2.0\r\n` +
     callHeaders(pbx, user, operation, "INVITE") +
     `Contact: <sip:caller@127.0.0.1:${pbx.port}>\r\n` +
     `Content-Type: application/sdp\r\n` +
@@ -54,7 +118,7 @@ export function invite(pbx: Party, user: number, operation: number): string {
 
 /** Gives up the call {@link invite} made. */
 export function cancel(pbx: Party, user: number, operation: number): string {
-  return `CANCEL sip:u${user}@127.0.0.1 SIP/2.0\r\n${
+  return `CANCEL sip:${nameOf(user)}@127.0.0.1 SIP/2.0\r\n${
     callHeaders(pbx, user, operation, "CANCEL")
   }Content-Length: 0\r\n\r\n`;
 }
@@ -63,7 +127,7 @@ function callHeaders(pbx: Party, user: number, operation: number, method: string
   return `Via: SIP/2.0/UDP 127.0.0.1:${pbx.port};branch=z9hG4bK${run}.${operation}.i;rport\r\n` +
     `Max-Forwards: 70\r\n` +
     `From: "Bench" <sip:caller@127.0.0.1>;tag=${run}${operation}\r\n` +
-    `To: <sip:u${user}@127.0.0.1>\r\n` +
+    `To: <sip:${nameOf(user)}@127.0.0.1>\r\n` +
     `Call-ID: ${run}.${operation}.call@bench\r\n` +
     `CSeq: 1 ${method}\r\n`;
 }
@@ -114,7 +178,7 @@ export function inDialog(accepted: string, method: "ACK" | "BYE", pbx: Party): s
 
 /** The caller's ACK to a refusal. */
 export function refusalAck(refused: string, pbx: Party, user: number, operation: number): string {
-  return `ACK sip:u${user}@127.0.0.1 SIP/2.0\r\n` +
+  return `ACK sip:${nameOf(user)}@127.0.0.1 SIP/2.0\r\n` +
     `Via: SIP/2.0/UDP 127.0.0.1:${pbx.port};branch=z9hG4bK${run}.${operation}.i;rport\r\n` +
     `Max-Forwards: 70\r\n` +
     `From:${line(refused, "From")}\r\n` +

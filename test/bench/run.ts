@@ -34,9 +34,9 @@ interface Measured extends Outcome {
 
 /** N-01. Every server refreshes the same 10 000 registrations over and over. */
 async function reg(): Promise<Figure[]> {
-  const job = { work: "reg", users: 10_000, operations: 40_000, window: 200 } as const;
+  const job = { work: "reg", users: 10_000, operations: 100_000, window: 200 } as const;
   const durable = () => startOurs({ store: "durable" });
-  const results = await compare({ kamailio, latefork: ours, durable }, job, 20_000);
+  const results = await compare({ kamailio, latefork: ours, durable }, job, 100_000);
   const cpu = (name: string) => results.get(name)?.map((result) => result.cpuUs);
   const unit = "µs CPU";
   return [
@@ -49,7 +49,7 @@ async function reg(): Promise<Figure[]> {
 async function call(): Promise<Figure[]> {
   const job = { work: "call", users: 2000, operations: 5000, window: 200 } as const;
   const midRegistrar = () => startOurs({ store: "memory", isMidRegistrar: true });
-  const results = await compare({ kamailio, latefork: ours, midRegistrar }, job, 4000);
+  const results = await compare({ kamailio, latefork: ours, midRegistrar }, job, 8000);
   const cpu = (name: string) => results.get(name)?.map((result) => result.cpuUs);
   const unit = "µs CPU";
   return [
@@ -171,7 +171,7 @@ function push(): Promise<Figure[]> {
 /** Runs the job on every server in turn, `rounds` times, each round in the other order; Kamailio only where there is one. */
 async function compare(
   starts: Record<string, () => Promise<Server>>,
-  job: Omit<Job, "server" | "pbx" | "firstUser">,
+  job: Omit<Job, "server" | "pbx" | "phones" | "firstCseq" | "firstUser">,
   warmUp: number,
 ): Promise<Map<string, Measured[]>> {
   const servers = new Map<string, Server>();
@@ -219,9 +219,14 @@ async function withServer(
   }
 }
 
+/** How far the phones of a server have counted. */
+const cseqs = new WeakMap<Server, number>();
+
 /** Runs one load in a process of its own. @throws Error if it fails, or if every operation did */
-async function load(server: Server, job: Omit<Job, "server" | "pbx">): Promise<Measured> {
-  const whole: Job = { ...job, server: server.port, pbx: server.pbx };
+async function load(server: Server, job: Omit<Job, "server" | "pbx" | "phones" | "firstCseq">): Promise<Measured> {
+  const firstCseq = cseqs.get(server) ?? 1;
+  cseqs.set(server, firstCseq + Math.max(job.operations, job.users));
+  const whole: Job = { ...job, server: server.port, pbx: server.pbx, phones: server.phones, firstCseq };
   const child = Bun.spawn([process.execPath, `${import.meta.dirname}/load.ts`, JSON.stringify(whole)], {
     stdin: "pipe",
     stdout: "pipe",

@@ -12,6 +12,8 @@ export interface Server {
   readonly port: number;
   /** Where a mid-registrar's PBX must listen; 0: it has none. */
   readonly pbx: number;
+  /** Where the load's phones are. */
+  readonly phones: readonly [number, number];
   /** From starting the process to the first answered request. */
   readonly startMs: number;
   /** Ends it and removes its folder; `keep`: the folder stays. */
@@ -73,6 +75,7 @@ export async function startKamailio(): Promise<Server> {
 }
 
 async function start(command: string[], folder: string, port: number, pbx: number): Promise<Server> {
+  const phones = [await freePort(), await freePort()] as const;
   const startedMs = performance.now();
   const output = Bun.file(join(folder, "output"));
   const child = Bun.spawn(command, { cwd: folder, stdin: "ignore", stdout: "ignore", stderr: output });
@@ -87,6 +90,7 @@ async function start(command: string[], folder: string, port: number, pbx: numbe
     pid: child.pid,
     port,
     pbx,
+    phones,
     startMs,
     folder,
     async stop(keep = false) {
