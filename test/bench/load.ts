@@ -52,6 +52,8 @@ export interface Outcome {
 
 /** No message is sent again: what takes longer than this was lost. Below T1 · 4, so that the server's retries do not hide a loss. */
 const PATIENCE_MS = 1500;
+/** One by one nothing queues, and every loss stops the load for as long. */
+const PATIENCE_ALONE_MS = 400;
 const WAITING = 1;
 const RINGING = 2;
 const ANSWERED = 3;
@@ -174,7 +176,7 @@ class Load {
   }
 
   private giveUpOld(): void {
-    const before = performance.now() - PATIENCE_MS;
+    const before = performance.now() - (this.job.window === 1 ? PATIENCE_ALONE_MS : PATIENCE_MS);
     for (; this.oldest < this.started; this.oldest++) {
       if (this.states[this.oldest] === ENDED) continue;
       if (this.startedMs[this.oldest] > before) return;

@@ -68,7 +68,7 @@ async function call(): Promise<Figure[]> {
 /** N-03, at load and one by one: the closer the REGISTER follows the INVITE, the more Kamailio loses. */
 async function late(): Promise<Figure[]> {
   const figures: Figure[] = [];
-  for (const [window, operations] of [[200, 2000], [1, 300]]) {
+  for (const [window, operations] of [[200, 2000], [1, 800]]) {
     const results = await compare(
       { kamailio, latefork: ours },
       { work: "late", users: operations, operations, window },
