@@ -24,6 +24,7 @@ import { Htables } from "./htable/htables.ts";
 import { Log } from "./observe/log.ts";
 import { Metrics } from "./observe/metrics.ts";
 import { TraceRing } from "./observe/trace.ts";
+import { MAX_RATED_DEVICES } from "./push/rate.ts";
 import { PushRelay } from "./push/relay.ts";
 import type { FramingProblem } from "./sip/framing.ts";
 import type { Flow } from "./sip/flow.ts";
@@ -99,6 +100,7 @@ export class Appliance {
       this.guardSettings(),
     );
     this.relay = new PushRelay(this.config.push, {
+      rates: this.htables.ensure("push_limits", { ttl: 60_000, max: MAX_RATED_DEVICES, persist: false }),
       now: () => this.startedAtMs + performance.now() - this.startedMonotonicMs,
     }, {
       verdict: (verdict, { aor, device }, backend) => {

@@ -258,7 +258,7 @@ export const SECTIONS: readonly SectionRow[] = [
     doc: 'Your own pusher: pn-provider value, and where to POST. "*" takes every provider that has no backend here.',
     example: ['acme: { url: "https://push.example.org/wake", token_file: "", timeout: 5s }'],
   },
-  { path: "htables", kind: "map", names: ["banned"], doc: "Named tables with expiry; `banned` is always there." },
+  { path: "htables", kind: "map", names: ["banned"], doc: "Named tables with expiry; `banned` and `push_limits` are always there." },
   { path: "store", kind: "keys", doc: "Where registrations are kept." },
   { path: "limits", kind: "keys", doc: "Bounds against floods." },
   { path: "security", kind: "keys", doc: "Who may talk to us." },

@@ -1,35 +1,42 @@
-/** Owns the push rate limit per device (P-07): so many in any window, in a bounded table. It must know no clock. */
+/**
+ * Owns the push rate limit per device (P-07): which pushes count, and how many of them a minute. The counts lie in a table
+ * that it is given, where an admin sees and changes them. It must know no clock and no verdicts.
+ */
+import { createHash } from "node:crypto";
+import type { PushRequest } from "./types.ts";
+
+/** Pushes of one event to one device within a minute. A `cancel` follows a push that was counted, a `test` is the admin's. */
+export const CALL_PUSHES_PER_MINUTE = 10;
+export const OTHER_PUSHES_PER_MINUTE = 30;
+/** Devices and events counted at a time; beyond it the one pushed longest ago is forgotten. */
+export const MAX_RATED_DEVICES = 10_000;
+const WINDOW_MS = 60_000;
+
+/** The part of an htable that is used. */
+export interface RateTable {
+  /** Adds to a counter that lives for `ttlMs` from its first count; null if what stands there is no number. */
+  incr(key: string, by: number, ttlMs: number, nowMs: number): number | null;
+}
 
 export class DeviceRate {
-  readonly #count: number;
-  readonly #windowMs: number;
-  readonly #maxDevices: number;
-  /** Times of the last pushes by device, oldest first; the device used longest ago stands first in the map. */
-  readonly #times = new Map<string, number[]>();
+  readonly #counts: RateTable;
 
-  constructor(limit: { count: number; windowMs: number; maxDevices: number }) {
-    this.#count = limit.count;
-    this.#windowMs = limit.windowMs;
-    this.#maxDevices = limit.maxDevices;
+  constructor(counts: RateTable) {
+    this.#counts = counts;
   }
 
-  /** Takes one push from the device's allowance; false if it has none left. A refused push costs nothing. */
-  take(device: string, nowMs: number): boolean {
-    const times = this.#times.get(device) ?? [];
-    while (times.length > 0 && times[0]! <= nowMs - this.#windowMs) times.shift();
-    const isAllowed = times.length < this.#count;
-    if (isAllowed) times.push(nowMs);
-    this.#times.delete(device);
-    this.#times.set(device, times);
-    if (this.#times.size > this.#maxDevices) {
-      const oldest = this.#times.keys().next();
-      if (!oldest.done) this.#times.delete(oldest.value);
-    }
-    return isAllowed;
+  /** Counts a push; false if its device has had enough of this event within the minute. */
+  take(request: PushRequest, nowMs: number): boolean {
+    const { event } = request;
+    if (event === "cancel" || event === "test") return true;
+    const limit = event === "call" ? CALL_PUSHES_PER_MINUTE : OTHER_PUSHES_PER_MINUTE;
+    const count = this.#counts.incr(`${event}:${deviceOf(request)}`, 1, WINDOW_MS, nowMs);
+    return count === null || count <= limit;
   }
+}
 
-  /** Devices remembered. */
-  get size(): number {
-    return this.#times.size;
-  }
+/** A bare token (P-08) is known by its hash: keys of tables are shown. */
+function deviceOf({ device, provider, prid }: PushRequest): string {
+  if (device !== "") return device;
+  return createHash("sha256").update(`${provider} ${prid}`, "latin1").digest("base64url").slice(0, 16);
 }

@@ -6,21 +6,17 @@ import { lookup } from "node:dns";
 import { readFileSync } from "node:fs";
 import type { Config } from "../config/schema.ts";
 import { Apns } from "./apns.ts";
+import type { ServiceAnswer } from "./ask.ts";
 import type { PushBackend, PushWorld } from "./backend.ts";
 import { type BackendHealth, Delivery } from "./delivery.ts";
 import { Fcm } from "./fcm.ts";
 import { MAX_PARAM_LENGTH, MAX_PRID_LENGTH, MAX_PROVIDER_LENGTH } from "./parameters.ts";
-import { DeviceRate } from "./rate.ts";
+import { DeviceRate, type RateTable } from "./rate.ts";
 import type { PushKeys } from "../usrloc/model.ts";
 import type { PushEvent, PushOutcome, PushRequest, PushVerdict } from "./types.ts";
 import { Webhook } from "./webhook.ts";
 import { WebPush } from "./webpush.ts";
 
-/** P-07: pushes of one event to one device within a minute. A `cancel` follows a push that was counted, a `test` is the admin's. */
-export const CALL_PUSHES_PER_MINUTE = 10;
-export const OTHER_PUSHES_PER_MINUTE = 30;
-/** Devices whose rate is remembered at a time. */
-export const MAX_RATED_DEVICES = 10_000;
 /** Results kept for `GET /v1/push/recent`. */
 export const MAX_RECENT = 200;
 /** Window of a push that is sent by hand. */
@@ -53,6 +49,9 @@ export interface RecentPush {
   attempts: number;
 }
 
+/** The world, and the table that pushes are counted in for each device. */
+export type RelayWorld = Partial<PushWorld> & { readonly rates: RateTable };
+
 const realWorld: PushWorld = {
   now: Date.now,
   systemNow: Date.now,
@@ -77,16 +76,16 @@ export class PushRelay {
   #retired: Delivery[] = [];
   /** Where each push without a verdict is, by uuid. */
   readonly #pending = new Map<string, Delivery>();
-  readonly #callRate = rate(CALL_PUSHES_PER_MINUTE);
-  readonly #otherRate = rate(OTHER_PUSHES_PER_MINUTE);
+  readonly #rate: DeviceRate;
   #recent: RecentPush[] = [];
   #isStopped = false;
   /** Backends that keep connections open, by provider. */
   readonly #warm = new Set<string>();
 
-  /** @param world parts of the world to replace; the rest is real. Never throws: see {@link problems}. */
-  constructor(push: PushConfig, world: Partial<PushWorld> = {}, observer: PushObserver = {}) {
+  /** @param world where pushes are counted, and parts to replace; the rest is real. Never throws: see {@link problems}. */
+  constructor(push: PushConfig, world: RelayWorld, observer: PushObserver = {}) {
     this.#world = { ...realWorld, ...world };
+    this.#rate = new DeviceRate(world.rates);
     this.#observer = observer;
     for (const backend of this.#backendsOf(push)) {
       this.#deliveries.set(backend.provider, new Delivery(backend, this.#world));
@@ -101,10 +100,12 @@ export class PushRelay {
   send(request: PushRequest, done: (verdict: PushVerdict) => void): void {
     const delivery = this.#deliveryOf(request.provider);
     const refusal = this.#refusalOf(request, delivery);
-    if (delivery === undefined || refusal !== "") {
+    const isRateLimited = refusal === "" && !this.#rate.take(request, this.#world.now());
+    if (delivery === undefined || refusal !== "" || isRateLimited) {
       const { uuid, provider } = request;
       const outcome = this.#isStopped ? "failed" : "refused";
-      const verdict: PushVerdict = { uuid, provider, outcome, status: 0, reason: refusal, ms: 0, attempts: 0 };
+      const reason = isRateLimited ? "rate limited: too many pushes to this device within a minute" : refusal;
+      const verdict: PushVerdict = { uuid, provider, outcome, status: 0, reason, ms: 0, attempts: 0, isRateLimited };
       const name = delivery?.backend.name ?? "none";
       queueMicrotask(() => this.#finish(verdict, request, name, done));
       return;
@@ -204,6 +205,33 @@ export class PushRelay {
   }
 
   /**
+   * Asks every service of the config as far as no phone hears of it (O-02), all at a time.
+   *
+   * @param tokens of devices: Web Push services are known by them alone.
+   * @param limitMs how long an answer may take.
+   * @returns answers by config key (`push.apns`); it never rejects.
+   */
+  async ask(
+    tokens: readonly { provider: string; prid: string }[],
+    limitMs: number,
+  ): Promise<{ part: string; answer: ServiceAnswer }[]> {
+    const late = new AbortController();
+    const cancel = this.#world.schedule(limitMs, () => late.abort());
+    const asked = [...this.#deliveries.values()].map(async (delivery) => {
+      const { backend } = delivery;
+      const problem = backend.problem();
+      const own = tokens.filter(({ provider }) => this.#deliveryOf(provider) === delivery).map(({ prid }) => prid);
+      const answers: ServiceAnswer[] = problem === ""
+        ? await backend.ask(own, late.signal)
+        : [{ state: "failed", words: problem, unverified: "", ms: 0 }];
+      return answers.map((answer) => ({ part: `push.${backend.name}`, answer }));
+    });
+    const answers = await Promise.all(asked);
+    cancel();
+    return answers.flat();
+  }
+
+  /**
    * Takes a new configuration and reads secrets again. Pushes under way end where they began; a backend whose address
    * is the same keeps its counters.
    *
@@ -272,16 +300,7 @@ export class PushRelay {
       prid.length > MAX_PRID_LENGTH;
     if (isTooLong) return "its push parameters are too long";
     if (delivery === undefined) return `no backend for provider ${provider}; ${missing(provider)}`;
-    if (this.#pending.has(request.uuid)) return `push ${request.uuid} is under way already`;
-    return this.#isWithinRate(request) ? "" : "rate limited: too many pushes to this device within a minute";
-  }
-
-  #isWithinRate(request: PushRequest): boolean {
-    const { event } = request;
-    if (event === "cancel" || event === "test") return true;
-    const device = request.device === "" ? `${request.provider} ${request.prid}` : request.device;
-    const limit = event === "call" ? this.#callRate : this.#otherRate;
-    return limit.take(event === "call" ? device : `${event} ${device}`, this.#world.now());
+    return this.#pending.has(request.uuid) ? `push ${request.uuid} is under way already` : "";
   }
 
   #finish(
@@ -310,10 +329,6 @@ export class PushRelay {
     this.#observer.verdict?.(verdict, request, backend);
     done(verdict);
   }
-}
-
-function rate(count: number): DeviceRate {
-  return new DeviceRate({ count, windowMs: 60_000, maxDevices: MAX_RATED_DEVICES });
 }
 
 const SERVICES: ReadonlyMap<string, string> = new Map([

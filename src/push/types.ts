@@ -1,32 +1,15 @@
 /** The relay's contract: what a push is, and what its service may say. Pure types; the backends are beside it. */
-import type { PushKeys } from "../usrloc/model.ts";
+import type { PushOrder } from "../usrloc/push_order.ts";
 
-/** Why a push is sent: `event` of the webhook body. */
-export type PushEvent = "call" | "message" | "refresh" | "cancel" | "missed" | "test";
+/** Why a push is sent: `event` of the webhook body. The pure parts order all but `test`, which an admin sends. */
+export type PushEvent = PushOrder["event"] | "test";
 
 /** Why a call a device was woken for is over: `reason` of a `cancel` push. */
-export type CancelReason = "answered_elsewhere" | "caller_gave_up" | "declined" | "timeout";
+export type CancelReason = NonNullable<PushOrder["reason"]>;
 
-export interface PushRequest {
-  /** Unique, made by the caller: comes back with the verdict, and is the `uuid` of the payload. */
-  readonly uuid: string;
+/** An order of the pure parts, or a test. `uuid` is also that of the payload; `ttlMs` bounds the retries, too. */
+export interface PushRequest extends Omit<PushOrder, "event"> {
   readonly event: PushEvent;
-  readonly provider: string;
-  readonly param: string;
-  readonly prid: string;
-  /** Of a Web Push subscription, where they are known: the payload is encrypted for them. */
-  readonly keys?: PushKeys | undefined;
-  readonly aor: string;
-  /** Contact id. */
-  readonly device: string;
-  /** Call-ID of the INVITE, to the byte; empty for `refresh` and `test`. */
-  readonly callId: string;
-  readonly fromUri: string;
-  readonly fromName: string;
-  readonly toUri: string;
-  /** After this long the push is of no use: TTL for the service, and the bound for retries. */
-  readonly ttlMs: number;
-  readonly reason?: CancelReason;
 }
 
 /**
@@ -48,4 +31,6 @@ export interface PushVerdict {
   readonly attempts: number;
   /** Of `dead`, where the service says it: since when, ms since the epoch. A token registered later is not meant (P-04). */
   readonly deadSinceMs?: number;
+  /** Of `refused`: by our own limit (P-07). The service was not asked, and an earlier push may wake the device. */
+  readonly isRateLimited?: boolean;
 }

@@ -1,19 +1,20 @@
 /** What the pure parts order when a device is to be pushed; the relay's request, field by field. Data only. */
 import type { PushKeys } from "./model.ts";
 
-/** The silo orders `call` and `cancel`, the registrar `refresh`, the proxy `message`: a request inside a dialog. */
+/** The silo orders `call`, `cancel` and `missed`, the registrar `refresh`, the proxy `message`: a request inside a dialog. */
 export interface PushOrder {
   /** Comes back with the verdict. */
   readonly uuid: string;
-  readonly event: "call" | "cancel" | "refresh" | "message";
+  readonly event: "call" | "cancel" | "missed" | "refresh" | "message";
   readonly provider: string;
   readonly param: string;
   readonly prid: string;
+  /** Of a Web Push subscription, where they are known: the payload is encrypted for them. */
   readonly keys?: PushKeys | undefined;
   readonly aor: string;
   /** Contact id. */
   readonly device: string;
-  /** Call-ID of the INVITE or of the dialog; empty for `refresh`, as are the names of the caller. */
+  /** Call-ID of the INVITE or of the dialog, to the byte; empty for `refresh`, as are the names of the caller. */
   readonly callId: string;
   readonly fromUri: string;
   readonly fromName: string;

@@ -1,6 +1,6 @@
 /** N-06 and P-05: how soon a push is with each service, and how many go to it. The services are local. */
 import { PushRelay } from "../../src/push/relay.ts";
-import { pushConfig, pushRequest } from "../push/virtual_world.ts";
+import { pushConfig, pushRequest, VirtualWorld } from "../push/virtual_world.ts";
 import type { Figure } from "./figures.ts";
 import type { Came, Provider } from "./push_provider.ts";
 
@@ -31,7 +31,7 @@ async function pushRound(
   const lines = child.stdout.getReader();
   const { config: section, files, phone }: Provider = JSON.parse(await lineOf(lines));
   const config = Object.assign(pushConfig({}), { [service]: section });
-  const relay = new PushRelay(config, { readSecret: (path) => files[path]! });
+  const relay = new PushRelay(config, { rates: new VirtualWorld().rates, readSecret: (path) => files[path]! });
   const keys = isBare ? undefined : phone.keys;
   relay.expect({ ...phone, keys });
   const sentAtMs = new Map<string, number>();

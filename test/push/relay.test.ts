@@ -2,8 +2,8 @@
 import { expect, test } from "bun:test";
 import type { HttpFetch, HttpRequest } from "../../src/push/backend.ts";
 import { MAX_IN_FLIGHT, MAX_PENDING } from "../../src/push/delivery.ts";
-import { DeviceRate } from "../../src/push/rate.ts";
-import { CALL_PUSHES_PER_MINUTE, MAX_RECENT, OTHER_PUSHES_PER_MINUTE, PushRelay } from "../../src/push/relay.ts";
+import { CALL_PUSHES_PER_MINUTE, OTHER_PUSHES_PER_MINUTE } from "../../src/push/rate.ts";
+import { MAX_RECENT, PushRelay } from "../../src/push/relay.ts";
 import type { PushRequest, PushVerdict } from "../../src/push/types.ts";
 import { pushConfig, pushRequest, settle, VirtualWorld } from "./virtual_world.ts";
 
@@ -267,14 +267,24 @@ test("P-07 the other events of a device have a limit each, of their own", async 
   expect(calls.length).toBe(OTHER_PUSHES_PER_MINUTE + 1);
 });
 
-test("P-07 the table of rates is bounded; the device unused for longest goes", () => {
-  const rate = new DeviceRate({ count: 1, windowMs: 1000, maxDevices: 3 });
-  expect(["a", "b", "c"].map((device) => rate.take(device, 0))).toEqual([true, true, true]);
-  expect(rate.take("a", 1)).toBe(false);
-  rate.take("d", 2);
-  expect(rate.size).toBe(3);
-  expect(rate.take("a", 3)).toBe(false);
-  expect(rate.take("b", 4)).toBe(true);
+test("P-07 S-03 pushes are counted in an htable, where an admin may clear a device's, and no token is shown", async () => {
+  const { world, relay } = replying(200);
+  const ring = async (device: string): Promise<PushVerdict> => {
+    const { verdicts } = sendTo(relay, { device });
+    await settle();
+    return verdicts[0]!;
+  };
+  for (let i = 0; i <= CALL_PUSHES_PER_MINUTE; i++) await ring("alice1");
+  await ring("");
+  expect(world.rates.list(world.nowMs)).toMatchObject([
+    { key: "call:alice1", value: "11", expiresAtMs: world.nowMs + 60_000 },
+    { key: expect.stringMatching(/^call:[\w-]{16}$/), value: "1" },
+  ]);
+  expect(await ring("alice1")).toMatchObject({ outcome: "refused", isRateLimited: true });
+  world.rates.delete("call:alice1", world.nowMs);
+  expect(await ring("alice1")).toMatchObject({ outcome: "accepted" });
+  world.rates.set("call:alice1", "no number", undefined, world.nowMs);
+  expect(await ring("alice1")).toMatchObject({ outcome: "accepted" });
 });
 
 test.each<[string, Partial<PushRequest>, string]>([

@@ -1,4 +1,6 @@
 /** The relay's world in virtual time: timers run when the test says so. `fetch` is real unless the test replaces it. */
+import { Htable } from "../../src/htable/htable.ts";
+import { MAX_RATED_DEVICES } from "../../src/push/rate.ts";
 import type { HostLookup, HttpFetch, PushWorld } from "../../src/push/backend.ts";
 import { isIP } from "node:net";
 import type { PushConfig } from "../../src/push/relay.ts";
@@ -14,6 +16,7 @@ export class VirtualWorld implements PushWorld {
   nowMs = Date.parse("2026-01-02T03:04:05.678Z");
   readonly timers = new Set<Timer>();
   readonly secrets = new Map<string, string>();
+  readonly rates = new Htable("push_limits", { ttl: 60_000, max: MAX_RATED_DEVICES, persist: false });
   /** Names of the test; others do not exist. */
   readonly names = new Map<string, string[]>();
   #watchers: (() => void)[] = [];
