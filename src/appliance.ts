@@ -361,7 +361,7 @@ export class Appliance {
       this.log.log("error", loaded.problem);
     }
     this.htables.restore(loaded.htableItems, this.turn.nowMs);
-    this.core.restore(loaded.aors, loaded.contacts, (key) => this.transports.flowFromKey(key));
+    this.core.restore(loaded.aors, loaded.contacts, (key) => this.transports.flowFromKey(key), loaded.remnants);
     this.store.commit();
     // The rows are no longer needed, and a small box wants the memory back.
     if (loaded.contacts.length > 1000) Bun.gc(true);

@@ -43,7 +43,7 @@ import type { ServerTransaction } from "./transaction/server.ts";
 import { Transactions } from "./transaction/table.ts";
 import { Schedule } from "./transaction/timers.ts";
 import type { Binding } from "./usrloc/binding.ts";
-import type { Aor, ChangeLog, Contact, StoredAor, StoredContact } from "./usrloc/model.ts";
+import type { Aor, ChangeLog, Contact, StoredAor, StoredContact, StoredRemnant } from "./usrloc/model.ts";
 import { type FlowPins, type RemovalCause, Usrloc } from "./usrloc/usrloc.ts";
 
 export type { CoreSecrets };
@@ -177,8 +177,14 @@ export class Core implements RouterUser, RegistrarUser {
   }
 
   /** Puts back what was stored. */
-  restore(aors: readonly StoredAor[], contacts: readonly StoredContact[], flowOf: (key: string) => Flow | null): void {
+  restore(
+    aors: readonly StoredAor[],
+    contacts: readonly StoredContact[],
+    flowOf: (key: string) => Flow | null,
+    remnants: readonly StoredRemnant[] = [],
+  ): void {
     this.usrloc.restore(aors, contacts, flowOf);
+    this.mid?.onRemnants(remnants);
     this.mid?.onRestored();
   }
 

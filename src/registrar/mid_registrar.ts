@@ -10,7 +10,7 @@ import { viaValue } from "../sip/via.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Transactions } from "../transaction/table.ts";
 import type { Binding } from "../usrloc/binding.ts";
-import type { Aor, Contact } from "../usrloc/model.ts";
+import type { Aor, Contact, StoredRemnant } from "../usrloc/model.ts";
 import type { RemovalCause, Usrloc } from "../usrloc/usrloc.ts";
 import { type Applied, type Bindings, contactLines, NO_ORDER } from "./apply.ts";
 import type { InFlight } from "./in_flight.ts";
@@ -254,14 +254,13 @@ export class MidRegistrar {
     return applied;
   }
 
-  /** How long the PBX holds the Contact of each device; not stored: after a restart the next refresh tells it anew. */
+  /** How long the PBX holds the Contact of each device. */
   private noteDeviceGrants(request: RegisterRequest, grants: Grants, arrivedAtMs: number): void {
     const aor = this.usrloc.find(request.aorKey);
     request.contacts.forEach((wanted, i) => {
       const binding = this.bindings.known(aor, wanted);
       if (binding === null || grants.each[i]! === 0) return;
-      binding.upstreamEndsMs = arrivedAtMs + grants.each[i]! * 1000;
-      binding.isDropped = false;
+      this.usrloc.setDeviceUpstream(binding, arrivedAtMs + grants.each[i]! * 1000, false);
       this.keeper.granted(binding.aor, binding.id);
     });
   }
@@ -284,7 +283,7 @@ export class MidRegistrar {
           { aor: aorKey, device: binding.id },
         );
       }
-      binding.isDropped = !listed[i];
+      this.usrloc.setDeviceUpstream(binding, binding.upstreamEndsMs, !listed[i]);
     });
   }
 
@@ -313,7 +312,7 @@ export class MidRegistrar {
   ): void {
     const expiresAtMs = sentAtMs + granted * 1000;
     const device = this.mode === "aor" ? null : this.usrloc.contact(id) ?? null;
-    if (device !== null) device.upstreamEndsMs = expiresAtMs;
+    if (device !== null) this.usrloc.setDeviceUpstream(device, expiresAtMs, false);
     if (this.mode === "aor" && !this.inFlight.takesUpstream(aor.key, order)) return;
     const longest = this.mode === "aor" ? expiresAtMs : Math.max(expiresAtMs, aor.upstream.expiresAtMs);
     this.usrloc.setUpstream(aor, { state: "registered", expiresAtMs: longest, callId, cseq });
@@ -452,12 +451,18 @@ export class MidRegistrar {
     else if (aor.contacts.length === 0) this.agent.over(aor);
   }
 
-  /**
-   * The last contact ran out while we were away (R-18). Which Contacts of single devices the PBX still holds is not
-   * known any more: those run out by themselves.
-   */
+  /** The last contact ran out while we were away. */
   onAorLeft(aor: Aor): void {
     if (this.mode === "aor") this.agent.end(aor, aor.id);
+  }
+
+  /** Devices ran out while we were away, whose own Contacts the PBX still holds. */
+  onRemnants(remnants: readonly StoredRemnant[]): void {
+    if (this.mode !== "contact") return;
+    for (const { aorKey, id } of remnants) {
+      const aor = this.usrloc.find(aorKey);
+      if (aor !== undefined) this.agent.end(aor, id);
+    }
   }
 
   /** the 2xx does not list our Contact. Coped with, but the admin should know. */

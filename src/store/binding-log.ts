@@ -1,5 +1,5 @@
 /**
- * What every REGISTER changes (times, CSeq, Call-ID) as a log in SQLite: a refresh appends a row, the newest row of a
+ * What every REGISTER changes (times, CSeq, Call-ID, the PBX's grant) as a log in SQLite: a refresh appends a row, the newest row of a
  * contact counts, the oldest rows are trimmed. However many contacts there are and in whatever order they refresh, a
  * commit touches the two ends of one table: cost and bytes of a refresh stay the same (N-07, S-05). Knows nothing of
  * transactions; `UsrlocRows` drives it.
@@ -7,7 +7,8 @@
 import type { Database } from "bun:sqlite";
 import type { Contact } from "../usrloc/model.ts";
 
-const COLUMNS = "contact_row, expires_at, registered_at, pn_registered_at, cseq, call_id";
+const COLUMNS =
+  "contact_row, expires_at, registered_at, pn_registered_at, cseq, call_id, upstream_ends_at, upstream_dropped";
 
 /** The newest row of one contact, as `load` gives it. */
 export interface BindingRow {
@@ -18,6 +19,8 @@ export interface BindingRow {
   pn_registered_at: number;
   cseq: number;
   call_id: string;
+  upstream_ends_at: number;
+  upstream_dropped: number;
 }
 
 /** One contact's place in the log; a link in the list of all of them, oldest first. The log alone writes to it. */
@@ -62,7 +65,7 @@ export class BindingLog {
     this.#minRows = minRows;
     this.#slackRows = minRows >> 4;
     // REPLACE heals a missing value with the column's default; the row itself is always new.
-    this.#put = db.prepare(`INSERT OR REPLACE INTO binding (seq, ${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)`);
+    this.#put = db.prepare(`INSERT OR REPLACE INTO binding (seq, ${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`);
     this.#copy = db.prepare(`INSERT INTO binding (seq, ${COLUMNS}) SELECT ?, ${COLUMNS} FROM binding WHERE seq = ?`);
     this.#trim = db.prepare("DELETE FROM binding WHERE seq < ?");
   }
@@ -84,6 +87,8 @@ export class BindingLog {
       contact.push === null ? 0 : contact.push.registeredAtMs,
       contact.cseq,
       contact.callId,
+      contact.upstreamEndsMs,
+      contact.isDropped ? 1 : 0,
     );
   }
 

@@ -69,6 +69,9 @@ export const STEPS: readonly string[] = [
   ALTER TABLE contact ADD COLUMN pn_auth TEXT NOT NULL DEFAULT '';`,
   // 1: the token was set by hand, and no REGISTER takes it away.
   `ALTER TABLE contact ADD COLUMN pn_by_hand INTEGER NOT NULL DEFAULT 0;`,
+  // What the PBX holds for one device alone: until when, and 1 if it let go of it by itself.
+  `ALTER TABLE binding ADD COLUMN upstream_ends_at INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE binding ADD COLUMN upstream_dropped INTEGER NOT NULL DEFAULT 0;`,
 ];
 
 /** Why this database is not ours to touch, in words; empty if it is, or is new. Reads only. */

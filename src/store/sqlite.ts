@@ -6,7 +6,7 @@
 import type { Database, Statement } from "bun:sqlite";
 import type { HtableListener } from "../htable/htable.ts";
 import type { StoredHtableItem } from "../htable/htables.ts";
-import type { Aor, ChangeLog, Contact, StoredAor, StoredContact } from "../usrloc/model.ts";
+import type { Aor, ChangeLog, Contact, StoredAor, StoredContact, StoredRemnant } from "../usrloc/model.ts";
 import { writeCopy } from "./backup.ts";
 import { HtableRows } from "./htable-rows.ts";
 import { openDatabase, type StoreOptions } from "./open.ts";
@@ -39,6 +39,8 @@ export interface CommitResult {
 export interface LoadResult {
   aors: StoredAor[];
   contacts: StoredContact[];
+  /** Of the contacts left out, those for which the PBX may hold a Contact of their own. */
+  remnants: StoredRemnant[];
   htableItems: StoredHtableItem[];
   /** Contacts left out because they had expired. Their AoRs are there: they may hold an upstream binding. */
   expired: number;
@@ -167,9 +169,9 @@ export class SqliteStore implements ChangeLog, HtableListener {
    * change is told.
    */
   load(nowMs: number): LoadResult {
-    const result: LoadResult = { aors: [], contacts: [], htableItems: [], expired: 0, problem: "" };
+    const result: LoadResult = { aors: [], contacts: [], remnants: [], htableItems: [], expired: 0, problem: "" };
     try {
-      result.expired = this.#usrloc.load(nowMs, result.aors, result.contacts);
+      result.expired = this.#usrloc.load(nowMs, result.aors, result.contacts, result.remnants);
       this.#htables.load(nowMs, result.htableItems);
       // The pages read are of no use to the commits of the next hour.
       this.#db.run("PRAGMA shrink_memory");

@@ -12,6 +12,7 @@ import type {
   DeviceKind,
   StoredAor,
   StoredContact,
+  StoredRemnant,
   TokenState,
   Upstream,
 } from "../usrloc/model.ts";
@@ -166,9 +167,10 @@ export class UsrlocRows implements ChangeLog {
 
   /**
    * Adds what is stored to the lists. Call once, before any change. Throws what SQLite throws.
+   * @param remnants of contacts that expired before the PBX's own Contact for them
    * @returns how many contacts had expired by `nowMs`; they are left out, and deleted by the next commit
    */
-  load(nowMs: number, aors: StoredAor[], contacts: StoredContact[]): number {
+  load(nowMs: number, aors: StoredAor[], contacts: StoredContact[], remnants: StoredRemnant[]): number {
     // Few domains, models and apps, many phones: one string for all of them.
     const shared = sharing();
     const aorKeys = this.#loadAors(aors, shared);
@@ -187,6 +189,8 @@ export class UsrlocRows implements ChangeLog {
         } else {
           this.#contactRows.remove(row.id, row.row);
           expired++;
+          const isHeld = binding !== undefined && binding.upstream_ends_at > nowMs && binding.upstream_dropped === 0;
+          if (isHeld && aorKey !== undefined) remnants.push({ aorKey, id: row.id });
         }
       }
     } finally {
@@ -312,5 +316,7 @@ function storedContact(
       isByHand: row.pn_by_hand === 1 ? true : undefined,
     },
     flowKey: row.flow_key,
+    upstreamEndsMs: binding.upstream_ends_at,
+    isDropped: binding.upstream_dropped === 1,
   };
 }

@@ -20,8 +20,8 @@ export interface ExpiryOwner {
   onExpiryDue(binding: Binding, nowMs: number): void;
 }
 
-/** Everything of a contact that comes from a REGISTER or from the store. */
-export type ContactFields = Omit<Contact, "id" | "aor" | "flow" | "storeEntry">;
+/** Everything of a contact that comes from a REGISTER of its phone. */
+export type ContactFields = Omit<Contact, "id" | "aor" | "flow" | "storeEntry" | "upstreamEndsMs" | "isDropped">;
 
 /** The fields every refresh needs come first: what lies together is fetched together. */
 export class Binding implements Contact, Expiring {
@@ -39,8 +39,6 @@ export class Binding implements Contact, Expiring {
   heapSlot = -1;
   /** When the device is to be pushed to refresh, ms; Infinity: never. Not stored. */
   refreshAtMs = Infinity;
-  /** The PBX let go of its Contact when another device registered. Not stored. */
-  isDropped = false;
   /** True if its `params` say that it wakes itself to refresh; null: not asked yet. */
   wakesItself: boolean | null = null;
   /** Refresh pushes since its last REGISTER. */
@@ -60,8 +58,8 @@ export class Binding implements Contact, Expiring {
   regId: number;
   q: number;
   flowKey: string;
-  /** When the PBX's Contact for this device ends, ms; 0: not known. For the modes with one Contact per device. */
   upstreamEndsMs = 0;
+  isDropped = false;
   /** `uri` as a Request-URI, made on first use. */
   requestUri = "";
   /** Flow token of Record-Route for this device, made on first use; see proxy/record_route.ts. */

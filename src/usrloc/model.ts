@@ -63,6 +63,10 @@ export interface Contact {
   flow: Flow | null;
   /** `Flow.key` of the last flow, kept across restarts. */
   flowKey: string;
+  /** When the PBX's Contact for this device alone ends, ms; 0: none that we know of, or it holds one for the whole AoR (R-04). */
+  upstreamEndsMs: number;
+  /** The PBX let go of that Contact when another device registered. */
+  isDropped: boolean;
   /** The store's own note on where it keeps the contact, which spares it a search; nobody else looks at it. */
   storeEntry?: object;
 }
@@ -101,5 +105,10 @@ export interface ChangeLog {
 
 /** A stored contact as the store gives it back at start (`flow` is made by the appliance from `flowKey`). */
 export type StoredContact = Omit<Contact, "aor" | "flow"> & { aorKey: string };
+/** A contact that expired while we were away: the PBX still holds its own Contact, which somebody has to end (R-08). */
+export interface StoredRemnant {
+  readonly aorKey: string;
+  readonly id: string;
+}
 /** A stored AoR as the store gives it back at start. */
 export type StoredAor = Omit<Aor, "contacts">;

@@ -182,6 +182,14 @@ export class Usrloc implements ExpiryOwner {
     this.schedule(binding);
   }
 
+  /** What the PBX holds for this device alone: until when, 0 if nothing; whether it let go of it by itself. */
+  setDeviceUpstream(binding: Binding, endsMs: number, isDropped: boolean): void {
+    if (!binding.isRegistered || (binding.upstreamEndsMs === endsMs && binding.isDropped === isDropped)) return;
+    binding.upstreamEndsMs = endsMs;
+    binding.isDropped = isDropped;
+    this.changes.contactSaved(binding, true);
+  }
+
   /** Tells the store that something else of the contact changed: token state, push parameters set by hand. */
   touched(contact: Contact): void {
     (contact as Binding).sent = "";
@@ -245,6 +253,8 @@ export class Usrloc implements ExpiryOwner {
       const aor = this.aors.get(stored.aorKey);
       if (aor === undefined || this.contactsById.has(stored.id)) continue;
       const binding = new Binding(stored.id, aor, stored, this);
+      binding.upstreamEndsMs = stored.upstreamEndsMs;
+      binding.isDropped = stored.isDropped;
       aor.contacts.push(binding);
       this.contactsById.set(binding.id, binding);
       this.indexToken(binding);

@@ -61,6 +61,8 @@ test("X-04 a location shows times left and never a whole push token", () => {
     push: { provider: "acme", param: "", prid: token, tokenState: "unknown", registeredAtMs: 0 },
     flow: null,
     flowKey: "tcp|127.0.0.1:5060|192.0.2.7:40123",
+    upstreamEndsMs: 0,
+    isDropped: false,
   };
   aor.contacts.push(contact);
   const upkeep: Upkeep = {

@@ -25,7 +25,7 @@ function transact(db: Database, rows: UsrlocRows, outcome: "COMMIT" | "ROLLBACK"
 function loaded(rows: UsrlocRows): StoredContact[] {
   const aors: StoredAor[] = [];
   const contacts: StoredContact[] = [];
-  rows.load(0, aors, contacts);
+  rows.load(0, aors, contacts, []);
   return contacts;
 }
 

@@ -263,6 +263,24 @@ describe("migration", () => {
     expect(readdirSync(dirname(path)).sort()).toEqual(["latefork.db", `latefork.db.before-v${STEPS.length}`]);
   });
 
+  test("S-02 R-18 a phone stored before the PBX's grant for it was: there again, with a grant not known, and gets one", () => {
+    const path = freshPath();
+    const db = opened(path);
+    expect(migrate(db, path, STEPS.slice(0, 3))).toBe("");
+    db.run("INSERT INTO aor (row, key, user, domain, id) VALUES (1, 'a@b', 'a', 'b', 'x')");
+    db.run("INSERT INTO contact (row, id, aor_key) VALUES (1, 'd1', 'a@b')");
+    db.run("INSERT INTO binding (seq, contact_row, expires_at, call_id, cseq) VALUES (1, 1, 9000, 'c', 4)");
+    db.close();
+    const store = open(path);
+    const [old] = store.load(0).contacts;
+    expect(old).toMatchObject({ id: "d1", callId: "c", cseq: 4, upstreamEndsMs: 0, isDropped: false });
+    store.contactSaved(contact(aor("a", { key: "a@b" }), "d1", { upstreamEndsMs: 70, isDropped: true }), true);
+    store.close();
+    const again = open(path);
+    expect(again.load(0).contacts[0]).toMatchObject({ upstreamEndsMs: 70, isDropped: true });
+    again.close();
+  });
+
   test("S-02 a step that fails leaves the data at the last good version, and the copy in place", () => {
     const path = filled(3);
     const db = opened(path);

@@ -29,6 +29,8 @@ test("R-18 every field of AoRs and contacts is there again, without a commit at 
       cseq: 2 ** 31 - 1,
       uri: "sip:b@[2001:db8::1]:5060",
       userAgent: "Ph\u00f6n \u00ff\u0080 \0 'x'",
+      upstreamEndsMs: NOW_MS + 7,
+      isDropped: true,
     }),
     contact(bob, "d4", {
       push: {
@@ -55,6 +57,7 @@ test("R-18 every field of AoRs and contacts is there again, without a commit at 
   expect(second.load(NOW_MS)).toEqual({
     aors: [alice, bob].map(storedAor),
     contacts: phones.map(stored),
+    remnants: [],
     htableItems: [],
     expired: 0,
     problem: "",
@@ -76,6 +79,24 @@ test("R-18 a contact that expired while we were down is left out and deleted, it
   expect(second.close().rows).toBe(2);
   const third = open(path);
   expect([third.load(0).contacts.length, third.pending]).toEqual([1, 0]);
+  third.close();
+});
+
+test("R-18 R-08 of those that expired, the ones the PBX may hold a Contact of their own for are told, once", () => {
+  const path = freshPath();
+  const alice = aor("alice", { upstream: { state: "registered", expiresAtMs: NOW_MS + 9, callId: "c", cseq: 1 } });
+  const first = open(path);
+  const expired = { expiresAtMs: NOW_MS };
+  first.contactSaved(contact(alice, "held", { ...expired, upstreamEndsMs: NOW_MS + 1 }), false);
+  first.contactSaved(contact(alice, "lapsed", { ...expired, upstreamEndsMs: NOW_MS }), false);
+  first.contactSaved(contact(alice, "dropped", { ...expired, upstreamEndsMs: NOW_MS + 1, isDropped: true }), false);
+  first.contactSaved(contact(alice, "alive", { expiresAtMs: NOW_MS + 1, upstreamEndsMs: NOW_MS + 1 }), false);
+  first.close();
+  const second = open(path);
+  expect(second.load(NOW_MS).remnants).toEqual([{ aorKey: alice.key, id: "held" }]);
+  second.close();
+  const third = open(path);
+  expect(third.load(NOW_MS).remnants).toEqual([]);
   third.close();
 });
 

@@ -57,6 +57,8 @@ export function contact(of: Aor, id: string, fields: Partial<Contact> = {}): Con
     },
     flow: null,
     flowKey: "tls|192.0.2.1:5061|192.0.2.7:40123",
+    upstreamEndsMs: 0,
+    isDropped: false,
     ...fields,
   };
 }

@@ -44,7 +44,7 @@ function lasting(row: string): string {
 
 function storedContact(contact: Contact): StoredContact {
   const { id, aor, uri, params, instance, regId, q, callId, cseq, expiresAtMs, registeredAtMs } = contact;
-  const { path, userAgent, kind, push, flowKey } = contact;
+  const { path, userAgent, kind, push, flowKey, upstreamEndsMs, isDropped } = contact;
   return {
     id,
     aorKey: aor.key,
@@ -62,6 +62,8 @@ function storedContact(contact: Contact): StoredContact {
     kind,
     push: push === null ? null : { ...push },
     flowKey,
+    upstreamEndsMs,
+    isDropped,
   };
 }
 
