@@ -1,4 +1,5 @@
 /** OPTIONS to the PBX every `pbx.qualify`: whether it answers, how fast, and since when not (F-07's first half). */
+import type { Flow } from "../sip/flow.ts";
 import type { Message } from "../sip/message.ts";
 import { viaValue } from "../sip/via.ts";
 import type { ClientFailure, ClientOwner } from "../transaction/client.ts";
@@ -40,15 +41,7 @@ export class Qualify implements ClientOwner, Due {
     if (flow === null) return this.isDown("its name is not resolved, or no listener fits its address");
     this.sentAtMs = nowMs;
     this.isWaiting = true;
-    const { port } = this.table;
-    const branch = this.table.newBranch();
-    const host = flow.remoteAddress.includes(":") ? `[${flow.remoteAddress}]` : flow.remoteAddress;
-    const wire = `OPTIONS sip:${host}:${flow.remotePort} SIP/2.0\r\n` +
-      `Via: ${viaValue(flow, branch)}\r\nMax-Forwards: 70\r\n` +
-      `From: <sip:latefork@${flow.listener.advertised}>;tag=${port.token(8)}\r\n` +
-      `To: <sip:${host}:${flow.remotePort}>\r\nCall-ID: ${port.token(20)}\r\nCSeq: 1 OPTIONS\r\n` +
-      `Contact: <sip:latefork@${flow.listener.advertised}>\r\nAccept: application/sdp\r\nContent-Length: 0\r\n\r\n`;
-    this.table.send(wire, "OPTIONS", branch, flow, this);
+    sendOptions(this.table, flow, this);
   }
 
   onResponse(response: Message): void {
@@ -73,4 +66,17 @@ export class Qualify implements ClientOwner, Due {
     this.state = "down";
     this.reason = reason;
   }
+}
+
+/** Asks the PBX at the other end of `flow` for a sign of life; also what `latefork check --live` asks (O-02). */
+export function sendOptions(table: Transactions, flow: Flow, owner: ClientOwner): void {
+  const { port } = table;
+  const branch = table.newBranch();
+  const host = flow.remoteAddress.includes(":") ? `[${flow.remoteAddress}]` : flow.remoteAddress;
+  const wire = `OPTIONS sip:${host}:${flow.remotePort} SIP/2.0\r\n` +
+    `Via: ${viaValue(flow, branch)}\r\nMax-Forwards: 70\r\n` +
+    `From: <sip:latefork@${flow.listener.advertised}>;tag=${port.token(8)}\r\n` +
+    `To: <sip:${host}:${flow.remotePort}>\r\nCall-ID: ${port.token(20)}\r\nCSeq: 1 OPTIONS\r\n` +
+    `Contact: <sip:latefork@${flow.listener.advertised}>\r\nAccept: application/sdp\r\nContent-Length: 0\r\n\r\n`;
+  table.send(wire, "OPTIONS", branch, flow, owner);
 }
