@@ -9,7 +9,7 @@ const PUSH_EVENTS: readonly string[] = ["call", "message", "refresh", "cancel", 
 export class ControlPush extends ControlResource {
   pushBackends(): PushBackendInfo[] {
     return this.appliance.relay.backends().map((
-      { provider, backend, state, accepted, refused, dead, failed, last_error },
+      { provider, backend, state, accepted, refused, dead, failed, last_error, hosts },
     ) => ({
       provider,
       kind: backend.split(".")[0]!,
@@ -18,6 +18,7 @@ export class ControlPush extends ControlResource {
       refused: refused + dead,
       failed,
       last_reason: last_error,
+      ...(backend === "webpush" ? { hosts } : {}),
     }));
   }
 

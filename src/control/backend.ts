@@ -257,6 +257,8 @@ export interface PushBackendInfo {
   refused: number;
   failed: number;
   last_reason: string;
+  /** Of Web Push, where each phone names its service: how those do that were asked, the last one first. */
+  hosts?: { host: string; state: "healthy" | "failing"; last_reason: string }[];
 }
 
 /** Body of `POST /v1/push`: a device of an AoR (the first that can be woken, or the one named), or a bare token. */

@@ -7,6 +7,7 @@ import { type ApnsError, apnsErrorOf } from "./apns_errors.ts";
 import { type ApnsNotification, apnsNotificationOf } from "./apns_notification.ts";
 import { type ApnsTarget, apnsTargetOf } from "./apns_target.ts";
 import { apnsKeyOf, ApnsToken } from "./apns_token.ts";
+import { pushForNobody, type ServiceAnswer } from "./ask.ts";
 import { type PushAnswer, type PushAttempt, type PushBackend, type PushWorld, retry } from "./backend.ts";
 import { codeOf, retryAfterMsOf } from "./http_answer.ts";
 import type { Http2Answer } from "./http2.ts";
@@ -130,6 +131,17 @@ export class Apns implements PushBackend {
     );
   }
 
+  /** Key and team are judged first, and then a device token that nobody has. */
+  ask(_prids: readonly string[], signal: AbortSignal): Promise<ServiceAnswer[]> {
+    const { team_id } = this.#config;
+    const push = pushForNobody(crypto.randomUUID(), "apns", `${team_id}.${NOBODYS_BUNDLE}`, NOBODYS_TOKEN);
+    const target = apnsTargetOf(push.provider, push.param, push.prid);
+    if (typeof target === "string") return Promise.resolve([{ ...FINE, state: "failed", words: target, ms: 0 }]);
+    return Promise.all((["production", "sandbox"] as const).map((environment) => {
+      return new Promise<ServiceAnswer>((resolve) => this.#ask(push, target, environment, signal, resolve));
+    }));
+  }
+
   stop(): void {
     this.#clients?.production.stop();
     this.#clients?.sandbox.stop();
@@ -140,6 +152,44 @@ export class Apns implements PushBackend {
     if (key_id === "" || team_id === "") return "push.apns needs key_id and team_id beside key_file";
     const wrong = [["server", server], ["sandbox_server", sandbox_server]].find(([, url]) => originOf(url!) === "");
     return wrong === undefined ? "" : `push.apns.${wrong[0]} is not an https URL`;
+  }
+
+  #ask(
+    push: PushRequest,
+    target: ApnsTarget,
+    environment: Environment,
+    signal: AbortSignal,
+    done: (answer: ServiceAnswer) => void,
+  ): void {
+    const { now, systemNow } = this.#world;
+    const notification = apnsNotificationOf(push, target, systemNow(), push.ttlMs) as ApnsNotification;
+    const server = `${environment} ${this.#hostOf(environment)}`;
+    const sentAtMs = now();
+    this.#clients![environment].post({
+      path: `/3/device/${notification.token}`,
+      headers: { ...notification.headers, authorization: `bearer ${this.#token!.text(systemNow())}` },
+      body: notification.body,
+      signal,
+      onStatus() {},
+      done: (answer, reason) => {
+        const ms = now() - sentAtMs;
+        if (answer === null) {
+          const words = signal.aborted ? `${server} did not answer in time` : `${server}: ${reason}`;
+          return done({ ...FINE, state: "failed", words: `${words}; ${REACH}`, ms });
+        }
+        const error = errorOf(answer);
+        if (answer.status === 200 || KEY_IS_TAKEN.has(error.reason)) {
+          const said = `${answer.status} ${error.reason}`.trim();
+          return done({ ...FINE, words: `${server} takes the key (${said} to a token nobody has)`, ms });
+        }
+        const said = this.#answerOf(answer, error, { target, environment, tried: new Set() });
+        done({ ...FINE, state: "failed", words: `${environment}: ${said.reason}`, ms });
+      },
+    });
+  }
+
+  #hostOf(environment: Environment): string {
+    return environment === "production" ? this.host : originOf(this.#config.sandbox_server);
   }
 
   #post(one: Try): void {
@@ -190,9 +240,13 @@ export class Apns implements PushBackend {
   }
 
   /** What an answer means when nothing more is tried. */
-  #answerOf(answer: Http2Answer, error: ApnsError, one: Try): PushAnswer {
+  #answerOf(
+    answer: Http2Answer,
+    error: ApnsError,
+    one: Pick<Try, "target" | "environment" | "tried">,
+  ): PushAnswer {
     const { status } = answer;
-    const host = one.environment === "production" ? this.host : originOf(this.#config.sandbox_server);
+    const host = this.#hostOf(one.environment);
     const said = `${[status, error.reason].join(" ").trim()} from ${host}`;
     if (status === 200) return { kind: "accepted", status, reason: said, retryAfterMs: -1, isOurFault: false };
     const reason = [said, error.words, this.#hint(error, answer, one)].filter((part) => part !== "").join("; ");
@@ -208,7 +262,7 @@ export class Apns implements PushBackend {
   }
 
   /** What else is known that may help. */
-  #hint(error: ApnsError, answer: Http2Answer, one: Try): string {
+  #hint(error: ApnsError, answer: Http2Answer, one: Pick<Try, "target">): string {
     const { team, bundle } = one.target;
     if (/Topic|BadDeviceToken/.test(error.reason) && team !== "" && team !== this.#config.team_id) {
       return `the phone's app ${bundle} is of team ${team}, push.apns.team_id is ${this.#config.team_id}`;
@@ -232,6 +286,25 @@ export class Apns implements PushBackend {
 
 const VOIP_ONLY = "the phone registered only a VoIP token, which takes calls alone; an app that registers " +
   "TOKEN:remote&TOKEN:voip can be reached for the rest";
+
+/** Of the form of a token, and an app's name that Apple gives to nobody else: what is refused is one of them. */
+const NOBODYS_TOKEN = "0".repeat(64);
+const NOBODYS_BUNDLE = "org.latefork.check";
+/** What is said once key and team have been found right. */
+const KEY_IS_TAKEN: ReadonlySet<string> = new Set([
+  "BadDeviceToken",
+  "BadTopic",
+  "DeviceTokenNotForTopic",
+  "ExpiredToken",
+  "TooManyRequests",
+  "TopicDisallowed",
+  "Unregistered",
+]);
+const REACH = "does a firewall let this machine out to it, or does push.apns.server name another port (2197)?";
+const FINE = {
+  state: "ok",
+  unverified: "whether the key may push to your app: that takes a phone (latefork push test AOR)",
+} as const;
 
 function errorOf(answer: Http2Answer): ApnsError {
   return apnsErrorOf(answer.status, textOf(bodyOf(answer.body).reason));

@@ -3,6 +3,7 @@
  * interface. A backend makes one attempt and says what came of it; windows, retries, queues, limits and health are
  * the delivery's, so that every backend behaves alike.
  */
+import type { ServiceAnswer } from "./ask.ts";
 import type { PushRequest } from "./types.ts";
 
 /** What an attempt came to. `retry`: not now (429, 5xx, no connection); the delivery decides whether there is time. */
@@ -18,6 +19,10 @@ export interface PushAnswer {
   readonly deadSinceMs?: number;
   /** The fault lies in our set-up (credentials, address), not in this one push: shown as the backend's health. */
   readonly isOurFault: boolean;
+  /** Of a fault that seems ours: one phone alone may have caused it, so it says little about the service (see `health.ts`). */
+  readonly isPerhapsThePhones?: boolean;
+  /** Who said it, where that is not the backend's one host: scheme, host and port. */
+  readonly host?: string;
 }
 
 /** What an attempt is told. */
@@ -70,6 +75,14 @@ export interface PushBackend {
    * @returns settles once its connection is free again, which may be after the answer; it never rejects.
    */
   attempt(request: PushRequest, attempt: PushAttempt): Promise<void>;
+  /**
+   * Asks its service as far as no phone hears of it (O-02); called while {@link problem} is empty.
+   *
+   * @param prids tokens of devices that it serves: some services are known by them alone.
+   * @param signal fires when the answer takes too long.
+   * @returns one answer for each address asked; it never rejects.
+   */
+  ask(prids: readonly string[], signal: AbortSignal): Promise<ServiceAnswer[]>;
   /** Closes its connections. */
   stop(): void;
 }

@@ -10,6 +10,7 @@
  * attempt while resting.
  */
 import { type PushAnswer, type PushBackend, type PushWorld, retry } from "./backend.ts";
+import { Health, type HostHealth } from "./health.ts";
 import type { PushOutcome, PushRequest, PushVerdict } from "./types.ts";
 
 /** Bun's fetch runs 256 requests at a time in one process: one receiver that hangs must not take them all. */
@@ -29,7 +30,7 @@ export interface BackendHealth {
   backend: string;
   provider: string;
   host: string;
-  /** `unused`: nothing sent yet. `failing`: the last word of the service was a failure. `broken`: it cannot send, see `last_error`. */
+  /** `unused`: nothing sent yet. `failing`: see `health.ts`. `broken`: it cannot send, see `last_error`. */
   state: "unused" | "ok" | "failing" | "broken";
   /** Pushes whose first attempt was made. */
   sent: number;
@@ -45,6 +46,8 @@ export interface BackendHealth {
   last_ms: number;
   in_flight: number;
   waiting: number;
+  /** Those that have spoken, where phones name them. */
+  hosts: HostHealth[];
 }
 
 interface Job {
@@ -81,7 +84,7 @@ export class Delivery {
   #crowdFlights = 0;
   #isStopped = false;
   #isRetired = false;
-  #isFailing = false;
+  readonly #health = new Health();
   readonly #totals = { sent: 0, accepted: 0, dead: 0, refused: 0, failed: 0, overflowed: 0, retries: 0 };
   #lastError = "";
   #lastMs = 0;
@@ -147,7 +150,7 @@ export class Delivery {
       backend: this.backend.name,
       provider: this.backend.provider,
       host: this.backend.host,
-      state: problem !== "" ? "broken" : this.#isFailing ? "failing" : sent === 0 ? "unused" : "ok",
+      state: problem !== "" ? "broken" : this.#health.isFailing ? "failing" : sent === 0 ? "unused" : "ok",
       sent,
       accepted,
       dead,
@@ -159,6 +162,7 @@ export class Delivery {
       last_ms: this.#lastMs,
       in_flight: this.#flights.size,
       waiting: [...this.#jobs.values()].filter((job) => job.state !== "flying").length,
+      hosts: this.#health.hosts(),
     };
   }
 
@@ -260,7 +264,8 @@ export class Delivery {
     if (answer.status !== 0) job.status = answer.status;
     job.reason = answer.reason;
     job.deadSinceMs = answer.deadSinceMs;
-    this.#isFailing = answer.kind === "retry" || answer.isOurFault;
+    const { device, prid } = job.request;
+    this.#health.note(answer.host ?? this.backend.host, device || prid, answer);
     if (answer.kind !== "retry") return this.#settle(job, answer.kind, answer.reason);
     this.#lastError = answer.reason;
     if (job.isCancelled) return this.#settle(job, "failed", because(job, "cancelled"));

@@ -3,6 +3,7 @@
  * `fcm_errors.ts`). It must not know HTTP/2, how a token is had, windows or retries within them.
  */
 import type { Config } from "../config/schema.ts";
+import { pushForNobody, type ServiceAnswer } from "./ask.ts";
 import { type PushAnswer, type PushAttempt, type PushBackend, type PushWorld, retry } from "./backend.ts";
 import { type FcmAccount, fcmAccountOf } from "./fcm_account.ts";
 import { type FcmError, fcmErrorOf, fcmSaid } from "./fcm_errors.ts";
@@ -116,9 +117,61 @@ export class Fcm implements PushBackend {
     });
   }
 
+  /** An access token, and a message to a token nobody has that FCM is to judge and not to send (`validate_only`). */
+  async ask(_prids: readonly string[], signal: AbortSignal): Promise<ServiceAnswer[]> {
+    const { now, systemNow } = this.#world;
+    const { email, projectId, tokenUri } = this.#account!;
+    const askedAtMs = now();
+    const result = await this.#token!.get();
+    const ms = now() - askedAtMs;
+    if ("failure" in result) {
+      return [{ state: "failed", words: `no access token: ${result.failure.reason}`, unverified: "FCM itself", ms }];
+    }
+    const account: ServiceAnswer = {
+      state: "ok",
+      words: `${new URL(tokenUri).origin} gives access tokens to ${email}`,
+      unverified: "",
+      ms,
+    };
+    const push = pushForNobody(crypto.randomUUID(), "fcm", "", NOBODYS_TOKEN);
+    const message = JSON.parse(fcmMessageOf(push, systemNow(), push.ttlMs)!);
+    const sentAtMs = now();
+    return await new Promise((resolve) => {
+      this.#client!.post({
+        path: `/v1/projects/${projectId}/messages:send`,
+        headers: { "content-type": "application/json", authorization: `Bearer ${result.text}` },
+        body: JSON.stringify({ validate_only: true, ...message }),
+        signal,
+        onStatus() {},
+        done: (answer, reason) => {
+          const said = answer === null ? this.#silence(reason, signal) : this.#asked(answer, push, result.text);
+          resolve([account, { ...said, ms: now() - sentAtMs }]);
+        },
+      });
+    });
+  }
+
   stop(): void {
     this.#token?.stop();
     this.#client?.stop();
+  }
+
+  #silence(reason: string, signal: AbortSignal): Omit<ServiceAnswer, "ms"> {
+    const words = signal.aborted ? `${this.host} did not answer in time` : reason;
+    return { state: "failed", words: `${words}; does a firewall let this machine out to it?`, unverified: "" };
+  }
+
+  #asked(answer: Http2Answer, push: PushRequest, token: string): Omit<ServiceAnswer, "ms"> {
+    const { action, code } = errorOf(answer);
+    const { projectId } = this.#account!;
+    // Whoever says that the registration token is wrong has taken account and project.
+    if (answer.status === 200 || action === "dead" || code === "SENDER_ID_MISMATCH") {
+      const said = answer.status === 200 ? "200" : `${answer.status} ${code}`;
+      const words =
+        `${this.host} takes messages for project ${projectId} (${said} to a token nobody has, to judge only)`;
+      return { state: "ok", words, unverified: "whether your app is of this project: that takes a phone" };
+    }
+    return { state: "failed", words: this.#answerOf(answer, token, { request: push }).reason, unverified: "" };
   }
 
   #postWith(one: Try, result: TokenResult): void {
@@ -156,7 +209,7 @@ export class Fcm implements PushBackend {
   }
 
   /** What an answer means when nothing more is tried. */
-  #answerOf(answer: Http2Answer, token: string, one: Try): PushAnswer {
+  #answerOf(answer: Http2Answer, token: string, one: Pick<Try, "request">): PushAnswer {
     const { status } = answer;
     if (status === 200) {
       return { kind: "accepted", status, reason: `200 from ${this.host}`, retryAfterMs: -1, isOurFault: false };
@@ -183,6 +236,9 @@ export class Fcm implements PushBackend {
     return param === "" || param === projectId ? ours : `the phone's pn-param is ${shownWords(param, [])}, ${ours}`;
   }
 }
+
+/** Not of a token's form, so that FCM need not look for it. */
+const NOBODYS_TOKEN = "latefork-check-no-such-token";
 
 function errorOf(answer: Http2Answer): FcmError {
   const { code, isAboutToken } = fcmSaid(answer.body);

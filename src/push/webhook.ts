@@ -3,6 +3,7 @@
  * retries or other backends. The token appears in the Authorization header and nowhere else.
  */
 import type { WebhookConfig } from "../config/schema.ts";
+import { connectOnly, type ServiceAnswer } from "./ask.ts";
 import {
   type HttpRequest,
   type PushAnswer,
@@ -100,6 +101,21 @@ export class Webhook implements PushBackend {
     if (attempt.attempt > 1) http.keepalive = false;
     if (this.#isHttps) http.tls = { rejectUnauthorized: true };
     return this.#exchange(http, attempt);
+  }
+
+  /** Connects and no more: a request, whatever it says, is the owner's code to run, and may wake somebody. */
+  async ask(_prids: readonly string[], signal: AbortSignal): Promise<ServiceAnswer[]> {
+    const { now, lookup } = this.#world;
+    const startedAtMs = now();
+    const problem = await connectOnly({ origin: this.host, isPublicOnly: false, lookup, signal });
+    const ms = now() - startedAtMs;
+    if (problem !== "") {
+      const words = `${problem}; is push.${this.name}.url right, and does a firewall let this machine out to it?`;
+      return [{ state: "failed", words, unverified: "", ms }];
+    }
+    const words = `${this.host} takes ${this.#isHttps ? "connections, its certificate is trusted" : "connections"}`;
+    const what = this.#token === "" ? "what it makes of a push" : "what it makes of a push, and of the token";
+    return [{ state: "ok", words, unverified: `${what}: nothing was posted (latefork push test AOR does)`, ms }];
   }
 
   stop(): void {}

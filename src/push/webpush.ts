@@ -3,6 +3,7 @@
  * to (the table of `webpush_errors.ts`). It must not know HTTP, addresses, cryptography, windows or retries within them.
  */
 import type { Config } from "../config/schema.ts";
+import { connectOnly, MAX_ASKED_HOSTS, type ServiceAnswer } from "./ask.ts";
 import { type PushAnswer, type PushAttempt, type PushBackend, type PushWorld, retry } from "./backend.ts";
 import { codeOf, retryAfterMsOf } from "./http_answer.ts";
 import { shownWords } from "./http_body.ts";
@@ -45,6 +46,7 @@ export class WebPush implements PushBackend {
   readonly #encryption = new WebPushEncryption();
   #hosts: WebPushHosts | null = null;
   #keys: VapidKeys | null = null;
+  #ca: string | undefined;
   /** Services of {@link expect}, as phones write them. */
   readonly #expected = new Set<string>();
   #problem = "";
@@ -98,6 +100,7 @@ export class WebPush implements PushBackend {
     const keys = vapidKeysOf(text);
     if (keys === null) return `push.webpush.vapid_file ${vapid_file} holds no VAPID keys; latefork check says why`;
     this.#keys = keys;
+    this.#ca = ca;
     this.#hosts ??= new WebPushHosts(keys, subject, this.#world);
     this.#hosts.identify(keys);
     this.#hosts.trust(ca);
@@ -120,20 +123,53 @@ export class WebPush implements PushBackend {
     if (typeof target === "string") return refuse(target);
     const message = webPushMessageOf(request, this.#world.systemNow(), attempt.leftMs);
     if (message === null) return refuse(`AoR and Call-ID are too long for a push of ${MAX_BODY_BYTES} bytes`);
-    attempt.draft(retry(`${target.origin} did not answer in time`));
+    const here = answeredBy(target.origin, attempt);
+    here.draft(retry(`${target.origin} did not answer in time`));
     const host = this.#hosts!.of(target);
     return new Promise((settled) => {
-      const one: Try = { request, target, host, message, attempt, settled, isBare: message.plainText === "" };
+      const one: Try = { request, target, host, message, attempt: here, settled, isBare: message.plainText === "" };
       if (one.isBare || this.#encryption.isLoaded) return this.#post(one);
       this.#encryption.load().then(
-        () => attempt.signal.aborted ? settled() : this.#post(one),
+        () => here.signal.aborted ? settled() : this.#post(one),
         () => this.#refuse(one, "the library for encryption cannot be loaded: a fault of latefork, please report it"),
       );
     });
   }
 
+  /** Connects to the services phones named: what may be posted there, the phones' subscriptions alone say. */
+  async ask(prids: readonly string[], signal: AbortSignal): Promise<ServiceAnswer[]> {
+    const targets = new Map<string, WebPushTarget>();
+    const refused = new Map<string, number>();
+    for (const prid of prids) {
+      const target = webPushTargetOf(decodeSipText(prid), this.#config.allow_hosts);
+      if (typeof target === "string") refused.set(target, (refused.get(target) ?? 0) + 1);
+      else targets.set(target.origin, target);
+    }
+    const answers = [...targets.values()].slice(0, MAX_ASKED_HOSTS).map((target) => this.#ask(target, signal));
+    const left = targets.size - answers.length;
+    const idle = (words: string): ServiceAnswer => ({ state: "idle", words, unverified: "", ms: 0 });
+    return [
+      ...await Promise.all(answers),
+      ...[...refused].slice(0, MAX_ASKED_HOSTS).map(([why, count]): ServiceAnswer => {
+        return { ...idle(`${count} ${count === 1 ? "phone gets" : "phones get"} no push: ${why}`), state: "warning" };
+      }),
+      ...left > 0 ? [idle(`${left} further services were not asked`)] : [],
+      ...prids.length === 0 ? [idle("no phone with Web Push is known, and phones name the services")] : [],
+    ];
+  }
+
   stop(): void {
     this.#hosts?.stop();
+  }
+
+  async #ask({ origin, isAllowed }: WebPushTarget, signal: AbortSignal): Promise<ServiceAnswer> {
+    const { now, lookup } = this.#world;
+    const startedAtMs = now();
+    const problem = await connectOnly({ origin, ca: this.#ca, isPublicOnly: !isAllowed, lookup, signal });
+    const ms = now() - startedAtMs;
+    if (problem !== "") return { state: "failed", words: `${problem}; a phone named it`, unverified: "", ms };
+    const unverified = "whether phones subscribed with this key: their service says so at the first push";
+    return { state: "ok", words: `${origin} takes connections; phones named it`, unverified, ms };
   }
 
   #post(one: Try): void {
@@ -197,8 +233,18 @@ export class WebPush implements PushBackend {
     if (error.action === "retry") {
       return retry(reason, status, retryAfterMsOf(answer.headers["retry-after"], this.#world.systemNow()));
     }
-    return { kind: kindOf(error), status, reason, retryAfterMs: -1, isOurFault: error.action === "config" };
+    const isOurFault = error.action === "config";
+    return { kind: kindOf(error), status, reason, retryAfterMs: -1, isOurFault, isPerhapsThePhones: isOurFault };
   }
+}
+
+/** The attempt, whose answers say which service they are of. */
+function answeredBy(host: string, attempt: PushAttempt): PushAttempt {
+  return {
+    ...attempt,
+    answer: (given) => attempt.answer({ ...given, host }),
+    draft: (given) => attempt.draft({ ...given, host }),
+  };
 }
 
 /** `https://host:port` of a URI, as it is written. */

@@ -280,6 +280,29 @@ test("P-04 an app that unsubscribed, or subscribed with another key, is told apa
   expect(relay.backends()[0]!.state).toBe("ok");
 });
 
+test("P-04 a phone with a wrong key, or a service nobody knows, does not make the others look ill", async () => {
+  const { service, relay, send } = await setup();
+  await send();
+  const other = service.subscribe(makeVapidKeys().publicKey);
+  expect(await send({ prid: other.endpoint })).toMatchObject({ outcome: "refused", status: 403 });
+  expect(relay.backends()[0]).toMatchObject({
+    state: "ok",
+    hosts: [{ host: service.origin, state: "healthy", last_reason: "" }],
+  });
+  expect(await send({ prid: "https://127.0.0.1:1/nobody", ttlMs: 100 })).toMatchObject({ outcome: "failed" });
+  expect(relay.backends()[0]).toMatchObject({
+    state: "ok",
+    hosts: [
+      { host: "https://127.0.0.1:1", state: "failing", last_reason: "https://127.0.0.1:1 refuses connections" },
+      { host: service.origin, state: "healthy" },
+    ],
+  });
+  const third = service.subscribe(makeVapidKeys().publicKey);
+  await send({ prid: other.endpoint });
+  await send({ prid: third.endpoint });
+  expect(relay.backends()[0]!.state).toBe("failing");
+});
+
 test("P-04 what a service says is shown without the subscription it may repeat", async () => {
   const { service, send, subscription } = await setup();
   const path = subscription.endpoint.slice(service.origin.length);
