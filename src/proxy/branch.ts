@@ -70,6 +70,11 @@ export class Branch implements ClientOwner, Due {
     return this.state === "trying" || this.state === "ringing";
   }
 
+  /** True once any response came, 100 included. */
+  get isHeardOf(): boolean {
+    return this.final !== null || (this.client !== null && this.client.hasProvisional);
+  }
+
   /** The request as sent; empty before {@link send}. */
   get wire(): string {
     return this.client?.wire ?? "";

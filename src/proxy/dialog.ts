@@ -11,6 +11,7 @@ import type { Contact } from "../usrloc/model.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import type { OwnAddresses } from "./address.ts";
 import type { Target } from "./branch.ts";
+import { byConnection, connectedFlow, firstFlows } from "./device_flows.ts";
 import type { Location } from "./location.ts";
 import type { OwnRoutes } from "./own_routes.ts";
 import type { Pbx } from "./pbx.ts";
@@ -107,11 +108,12 @@ export class Dialogs {
   /** A PBX that drops our Record-Route but kept the Contact we registered. */
   private hopWithoutRoute(uri: Uri): Hop {
     const found = this.location.resolve(uri);
-    const device = found?.device ?? (found?.aor.contacts.length === 1 ? found.aor.contacts[0]! : null);
+    const devices = found === null ? [] : firstFlows(found.aor.contacts, byConnection);
+    const device = found?.device ?? (devices.length === 1 ? devices[0]! : null);
     if (device === null) return NO_DIALOG;
-    const { flow, path: route, id: contactId } = device;
-    if (flow === null || flow.state === "closed") return { ...NO_CONNECTION, asleep: device };
-    return { target: { uri: this.requestUri(device), flow, route, token: "", contactId } };
+    const way = connectedFlow(device);
+    if (way === null) return { ...NO_CONNECTION, asleep: device };
+    return { target: { uri: this.requestUri(way), flow: way.flow!, route: way.path, token: "", contactId: way.id } };
   }
 
   /** @returns null if there is no PURR, or its device is gone */
@@ -120,9 +122,9 @@ export class Dialogs {
     const id = purr === "" ? "" : this.deviceOfPurr(purr);
     const device = id === "" ? undefined : this.usrloc.contact(id);
     if (device === undefined) return null;
-    const { flow, path: route, id: contactId } = device;
-    if (flow === null || flow.state === "closed") return { ...NO_CONNECTION, asleep: device };
-    return { target: { uri: null, flow, route, token: "", contactId } };
+    const way = connectedFlow(device);
+    if (way === null) return { ...NO_CONNECTION, asleep: device };
+    return { target: { uri: null, flow: way.flow!, route: way.path, token: "", contactId: way.id } };
   }
 
   private tokenHop(named: FlowToken, port: TransactionPort): Hop {
@@ -131,7 +133,12 @@ export class Dialogs {
     const registered = contact === undefined ? this.left.get(named.contactId) : contact.flow;
     const flow = named.flowKey === "" || isNewer ? registered ?? null : this.flowOf(named.flowKey, port);
     if (flow === null || flow.state === "closed") {
-      return contact === undefined || isConnected(contact) ? NO_CONNECTION : { ...NO_CONNECTION, asleep: contact };
+      const way = contact === undefined ? null : connectedFlow(contact);
+      // the phone is still there, over another flow of its own.
+      if (way !== null && way !== contact) {
+        return { target: { uri: null, flow: way.flow!, route: "", token: "", contactId: way.id } };
+      }
+      return contact === undefined || way !== null ? NO_CONNECTION : { ...NO_CONNECTION, asleep: contact };
     }
     return { target: { uri: null, flow, route: "", token: "", contactId: named.contactId } };
   }
@@ -145,10 +152,6 @@ export class Dialogs {
     const [address, remotePort] = splitHostPort(remote);
     return port.flowTo(listener.transport, address, remotePort, listener);
   }
-}
-
-function isConnected({ flow }: Contact): boolean {
-  return flow !== null && flow.state !== "closed";
 }
 
 function pbxHop(flow: Flow | null): Hop {

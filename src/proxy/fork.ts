@@ -265,10 +265,10 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     if (edit === null) return this.server.respond(502, "Response without our caller's Via");
     const challenges = otherChallenges(best, outcomes);
     if (challenges !== "") edit.insert(best.response.bodyStart - 2, challenges);
-    // §16.7 step 6: a 503 speaks of one phone, not of us.
-    if (best.status === 503) edit.replace(8, statusLineEnd(best.response), "500 " + reasonPhrase(500));
+    const status = callersStatus(best.status);
+    if (status !== best.status) edit.replace(8, statusLineEnd(best.response), `${status} ${reasonPhrase(status)}`);
     if (this.server.flow.isReliable) addLength(edit, best.response);
-    this.server.relay(best.status === 503 ? 500 : best.status, edit.build());
+    this.server.relay(status, edit.build());
   }
 
   private pass(response: Message, edit: Edit | null): void {
@@ -290,6 +290,12 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     const bye = inDialogRequest(invite, response, "BYE", viaValue(flow, id))!;
     this.table.send(bye, "BYE", id, flow, null);
   }
+}
+
+/** What speaks of one phone or of one way to it, not of us, is told in words that a caller understands. */
+function callersStatus(status: number): number {
+  if (status === 503) return 500; // §16.7 step 6
+  return status === 430 ? 480 : status; // RFC 5626 §11.5: for us alone
 }
 
 const RELEASED: Message = undefined as unknown as Message;

@@ -18,6 +18,7 @@ import type { Usrloc } from "../usrloc/usrloc.ts";
 import { type OwnAddresses, portOf } from "./address.ts";
 import type { Target } from "./branch.ts";
 import { Dialogs } from "./dialog.ts";
+import { byConnection, firstFlows, NextFlows } from "./device_flows.ts";
 import { Fork, type ForkOptions } from "./fork.ts";
 import { Location } from "./location.ts";
 import { isLoop } from "./loop.ts";
@@ -230,11 +231,13 @@ export class Router implements TransactionUser {
       );
       return isReachable ? transaction.respond(200, "", CAPABILITIES) : transaction.respond(480);
     }
-    const awake = devices.filter((device) => device.flow !== null && device.flow.state !== "closed");
+    const awake = firstFlows(devices, byConnection).filter((device) => byConnection(device) === "live");
     if (awake.length === 0) return transaction.respond(480);
     const fork = this.plainFork(transaction, callerToken, routes.count, true);
+    const add = (device: Contact) => fork.addBranch(this.targetOf(device, device.flow!, request.callId), false);
+    if (awake.length < devices.length) fork.owner = new NextFlows(fork, this.usrloc, add);
     fork.isHeld = true;
-    for (const device of awake) fork.addBranch(this.targetOf(device, device.flow!, request.callId), false);
+    for (const device of awake) add(device);
     fork.isHeld = false;
     fork.settle();
   }

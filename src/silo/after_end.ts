@@ -47,7 +47,7 @@ export class AfterEnd {
    */
   deviceRegistered(contact: Contact): void {
     const { delayedCancel } = this.home.settings;
-    const leg = this.legs.find(contact.id);
+    const leg = this.legs.of(contact);
     if (leg === undefined || !isOwed(leg)) return;
     if (contact.flow === null || contact.flow.state === "closed") return;
     if (delayedCancel === "false" || (delayedCancel === "auto" && !isVoipToken(contact))) return;
@@ -62,7 +62,7 @@ export class AfterEnd {
     const isAnswered = this.record.result === "answered";
     this.wakes.end(wake, "cancelled", isAnswered ? "answered elsewhere" : "the call ended first");
     if (leg.hasTakenPart) return;
-    const contact = this.home.usrloc.contact(leg.id);
+    const contact = this.wakes.contactOf(leg);
     // P-06: iOS must get no VoIP push for a call that no longer is.
     if (contact === undefined || contact.push === null || isVoipToken(contact)) return;
     this.wakes.pushCancel(leg, contact, cancelReason(this.record.result));

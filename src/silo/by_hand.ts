@@ -22,8 +22,8 @@ export class ByHand {
    */
   appendDevice(contact: Contact): boolean {
     if (!this.fork.isOpen || contact.flow === null || contact.flow.state === "closed") return false;
-    if (!this.legs.hasPlaceFor(contact.id)) return false;
-    const leg = this.legs.ensure(contact.id);
+    if (!this.legs.hasPlaceFor(contact)) return false;
+    const leg = this.legs.ensure(contact);
     if (isServed(leg) || leg.hasDeclined) return false;
     if (leg.wake !== null && leg.wake.isPending) this.wakes.end(leg.wake, "cancelled", "branch added by hand");
     this.legs.invite(leg, contact, contact.flow, true);
@@ -36,8 +36,9 @@ export class ByHand {
    * @returns false if the call is ending, full, or has a live branch to that address
    */
   appendAddress(uri: string, flow: Flow, token: string): boolean {
-    if (!this.fork.isOpen || !this.legs.hasPlaceFor(uri)) return false;
-    const leg = this.legs.ensure(uri);
+    const address = { id: uri, instance: "" };
+    if (!this.fork.isOpen || !this.legs.hasPlaceFor(address)) return false;
+    const leg = this.legs.ensure(address);
     if (isServed(leg)) return false;
     leg.hasTakenPart = true;
     this.story.branch(leg, "INVITE (late)", "added by hand");

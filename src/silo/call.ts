@@ -4,11 +4,13 @@
  * change by hand and what is owed after the end are its parts' own: `wakes.ts`, `by_hand.ts`, `after_end.ts`.
  */
 import type { Branch } from "../proxy/branch.ts";
+import { firstFlows, hasPushToken, isFlowFailure, nextFlow } from "../proxy/device_flows.ts";
 import { Fork, type ForkOwner } from "../proxy/fork.ts";
 import type { Flow } from "../sip/flow.ts";
 import type { Message } from "../sip/message.ts";
 import type { Due } from "../transaction/deadline.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
+import { T1_MS } from "../transaction/timers.ts";
 import type { Aor, Contact } from "../usrloc/model.ts";
 import { AfterEnd } from "./after_end.ts";
 import { ByHand } from "./by_hand.ts";
@@ -62,7 +64,7 @@ export class Call implements ForkOwner, HeldCall, Due {
     this.fork.owner = this;
     this.fork.isHeld = true;
     this.story = new Story(id, request, aor, settings.callerParty, table.schedule.clock);
-    this.legs = new Legs(this.fork, owner.router, this.story, aor.user);
+    this.legs = new Legs(this.fork, owner.router, this.story, aor.user, table.schedule.clock);
     this.wakes = new Wakes(owner, this.fork, this.legs, this.story, this);
     this.byHand = new ByHand(this.fork, this.legs, this.wakes, this.story, this);
     this.afterEnd = new AfterEnd(owner, this.legs, this.wakes, this.story.record);
@@ -87,8 +89,8 @@ export class Call implements ForkOwner, HeldCall, Due {
     this.owner.table.schedule.deadlines.set(this, this.nowMs + this.owner.settings.ringTimeoutMs);
     this.story.toCaller(100);
     this.isAsking = true;
-    for (const contact of contacts) {
-      if (this.legs.hasPlaceFor(contact.id)) this.ask(contact);
+    for (const contact of firstFlows(contacts, this.owner.reach)) {
+      if (this.legs.hasPlaceFor(contact)) this.ask(contact);
       else this.noteNoPlace(contact.id);
     }
     this.isAsking = false;
@@ -105,14 +107,16 @@ export class Call implements ForkOwner, HeldCall, Due {
     // Its connection closed while the PBX was asked: it will come again.
     if (flow === null || flow.state === "closed") return;
     if (!this.isOpen) return this.afterEnd.registeredWhileEnding(contact);
-    if (!this.legs.hasPlaceFor(contact.id)) return this.noteNoPlace(contact.id);
-    const leg = this.legs.ensure(contact.id);
-    const woke = this.wakes.deviceRegistered(leg);
-    const decision = leg.onRegistered(contact);
+    if (!this.legs.hasPlaceFor(contact)) return this.noteNoPlace(contact.id);
+    const leg = this.legs.ensure(contact);
+    const decision = leg.onRegistered(contact, this.isSilent(leg));
+    const isOverBranch = decision.action !== "none" || leg.branch?.target.flow === flow;
+    // R-15: what is heard over one flow is no word about the other, over which the INVITE went.
+    const woke = isOverBranch || leg.wake?.isPending ? this.wakes.deviceRegistered(leg) : "";
     const why = decision.action === "none" ? decision.why : "";
     this.story.register(leg, [woke, why].filter((text) => text !== "").join(", "));
-    if (decision.action === "none") leg.branch?.nudge();
-    else this.join(leg, contact, flow, registeredAtMs);
+    if (decision.action !== "none") this.join(leg, contact, flow, registeredAtMs);
+    else if (isOverBranch) leg.branch?.nudge();
     this.settle();
   }
 
@@ -198,11 +202,7 @@ export class Call implements ForkOwner, HeldCall, Due {
       leg.hasDeclined = true;
       // It answered without waking: there is nothing to wait for any more (W-07).
       if (leg.wake !== null && leg.wake.isPending) this.wakes.end(leg.wake, "cancelled", "its user declined");
-    } else if (isCurrent && branch.state === "failed" && branch.isLocal) {
-      // The flow was dead: if a push can reach the device, it is woken now.
-      const contact = this.owner.usrloc.contact(leg.id);
-      if (contact !== undefined) this.wakes.start(leg, contact, "its connection failed");
-    }
+    } else if (isCurrent && isFlowFailure(branch)) this.askElsewhere(leg, branch);
     this.hold();
   }
 
@@ -231,20 +231,30 @@ export class Call implements ForkOwner, HeldCall, Due {
     this.owner.onCallEnded(this);
   }
 
-  /** The start of the call for one device: INVITE, push, or both (W-02). */
+  /** The start of the call for one device, or its next flow: INVITE, push, or both (W-02). */
   private ask(contact: Contact): void {
-    const leg = this.legs.ensure(contact.id);
-    const reach = this.owner.usrloc.reachability(contact, this.owner.settings.idleMs);
-    const isPushable = contact.push !== null && contact.push.tokenState !== "dead";
+    const leg = this.legs.ensure(contact);
+    const reach = this.owner.reach(contact);
     if (reach !== "lost") this.legs.invite(leg, contact, contact.flow!, false);
-    if (!isPushable) {
+    const pushed = this.wakes.contactOf(leg) ?? contact;
+    if (!hasPushToken(pushed)) {
       if (reach === "lost") {
         this.story.note({ event: "skip", device: leg.id, note: `${leg.party}: no connection and no push token` });
       }
       return;
     }
-    if (reach !== "live") this.wakes.start(leg, contact, whyWoken(contact, reach, this.nowMs));
-    else if (contact.kind === "mobile" && leg.wake === null) this.wakes.hedge(leg, contact);
+    if (reach !== "live") this.wakes.start(leg, pushed, whyWoken(contact, reach, this.nowMs));
+    else if (pushed.kind === "mobile" && leg.wake === null) this.wakes.hedge(leg, pushed);
+  }
+
+  /** The flow was dead: the device is asked over its next one (R-15); without another, it is woken now. */
+  private askElsewhere(leg: DeviceLeg, failed: Branch): void {
+    const { usrloc } = this.owner;
+    const contact = usrloc.contact(failed.target.contactId) ?? usrloc.contact(leg.id);
+    if (contact === undefined) return;
+    const next = this.onlyDevice === null ? nextFlow(contact, this.fork.branches, this.owner.reach) : null;
+    if (next !== null) this.ask(next);
+    else this.wakes.start(leg, this.wakes.contactOf(leg) ?? contact, "its connection failed");
   }
 
   /** A late branch over the flow of the REGISTER, in place of one that is still silent. */
@@ -271,6 +281,13 @@ export class Call implements ForkOwner, HeldCall, Due {
 
   private hold(): void {
     this.fork.isHeld = this.isAsking || this.legs.hasPendingWake;
+  }
+
+  /** R-15: a phone that is there has answered something over its flow within the time of the hedge, or is being woken. */
+  private isSilent(leg: DeviceLeg): boolean {
+    if (leg.branch === null || leg.branch.isHeardOf) return false;
+    if (leg.wake !== null && leg.wake.isPending) return true;
+    return this.nowMs - leg.invitedAtMs >= Math.max(T1_MS, this.owner.settings.hedgeMs);
   }
 
   private noteNoPlace(device: string): void {

@@ -1,4 +1,5 @@
 /** What a call and its parts need of the silo they live in. */
+import type { Reach } from "../proxy/device_flows.ts";
 import type { Router } from "../proxy/router.ts";
 import type { Transactions } from "../transaction/table.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
@@ -10,4 +11,5 @@ export interface CallHome {
   readonly usrloc: Usrloc;
   readonly router: Router;
   readonly settings: SiloSettings;
+  readonly reach: Reach;
 }

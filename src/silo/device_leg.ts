@@ -1,5 +1,9 @@
-/** One device in one call: its branch, its wake, and whether it may be asked (again). */
+/**
+ * One device in one call: its branch, its wake, and whether it may be asked (again). A phone with several flows (RFC
+ * 5626) is one device, asked over one of them at a time (R-15).
+ */
 import type { Branch } from "../proxy/branch.ts";
+import { isFlowFailure } from "../proxy/device_flows.ts";
 import type { Contact } from "../usrloc/model.ts";
 import type { Wake } from "./wake.ts";
 
@@ -11,10 +15,14 @@ export class DeviceLeg {
   hasDeclined = false;
   /** It answered something, or got the INVITE right after its REGISTER: a delayed one would be a second ring (W-13). */
   hasTakenPart = false;
+  /** When the newest branch was added, ms since the epoch. */
+  invitedAtMs = 0;
 
   constructor(
-    /** Contact id, or the URI of a branch added by hand. */
+    /** Id of the contact it was first asked by, or the URI of a branch added by hand. */
     readonly id: string,
+    /** Its contacts have this instance; empty: there is only one. */
+    readonly instance: string,
     /** Column of the ladder: `alice/2`. */
     readonly party: string,
   ) {}
@@ -27,14 +35,20 @@ export class DeviceLeg {
   /**
    * What a REGISTER of this device over `contact.flow` means for the call (W-05).
    * `add`: it gets a branch. `replace`: its branch is on another flow and has not rung. `none`: why not, in words.
+   * @param isSilent the phone should have been heard of over the flow of its branch by now
    */
-  onRegistered(contact: Contact): { action: "add" | "replace" } | { action: "none"; why: string } {
+  onRegistered(contact: Contact, isSilent: boolean): { action: "add" | "replace" } | { action: "none"; why: string } {
     const branch = this.branch;
     if (this.hasDeclined) return { action: "none", why: "declined before" };
     if (branch === null) return { action: "add" };
+    const isOtherFlow = branch.target.contactId !== contact.id;
     switch (branch.state) {
       case "trying":
-        return branch.target.flow === contact.flow ? { action: "none", why: "has the INVITE" } : { action: "replace" };
+        if (branch.target.flow === contact.flow) return { action: "none", why: "has the INVITE" };
+        // R-15: each of its flows is registered by itself, and this one says nothing against the other.
+        return isOtherFlow && branch.target.flow.state !== "closed" && !isSilent
+          ? { action: "none", why: "has the INVITE over another flow" }
+          : { action: "replace" };
       case "ringing":
         return { action: "none", why: "rings already" };
       case "answered":
@@ -42,7 +56,7 @@ export class DeviceLeg {
       case "failed":
         // What we made up (408, 503) was about the flow, not about the phone. What came over another flow may have
         // been somebody else's word: a stranger behind the NAT says 404 at the port our phone had yesterday.
-        return branch.isLocal || branch.target.flow !== contact.flow
+        return isFlowFailure(branch) || (branch.target.flow !== contact.flow && !isOtherFlow)
           ? { action: "add" }
           : { action: "none", why: `answered ${branch.status}` };
       case "declined":

@@ -4,17 +4,23 @@
  */
 import type { Fork } from "../proxy/fork.ts";
 import type { Router } from "../proxy/router.ts";
+import type { Clock } from "../sip/clock.ts";
 import type { Flow } from "../sip/flow.ts";
 import type { Contact } from "../usrloc/model.ts";
 import { DeviceLeg } from "./device_leg.ts";
 import { MAX_DEVICES } from "./settings.ts";
 import type { Story } from "./story.ts";
 
+/** A contact, or an address that is none: its URI, without an instance. */
+type LegKey = Pick<Contact, "id" | "instance">;
+
 /** Devices and branches a call remembers, those that failed included. */
 const MAX_LEGS = 8 * MAX_DEVICES;
 
 export class Legs {
   private readonly byId = new Map<string, DeviceLeg>();
+  /** By the ids of further contacts that lead to the same device (R-15). */
+  private byOtherFlow: Map<string, DeviceLeg> | null = null;
 
   constructor(
     private readonly fork: Fork,
@@ -22,9 +28,10 @@ export class Legs {
     private readonly story: Story,
     /** User part of the AoR: devices are called `alice/1`, `alice/2` in the order they come. */
     private readonly user: string,
+    private readonly clock: Clock,
   ) {}
 
-  /** By contact id, or by the URI of a branch added by hand. */
+  /** Each device once: by the id of the contact it was first asked by, or by the URI of a branch added by hand. */
   get all(): ReadonlyMap<string, DeviceLeg> {
     return this.byId;
   }
@@ -35,24 +42,36 @@ export class Legs {
     return false;
   }
 
+  /** @param id of any of the device's contacts that was asked, or the URI of a branch added by hand */
   find(id: string): DeviceLeg | undefined {
-    return this.byId.get(id);
+    return this.byId.get(id) ?? this.byOtherFlow?.get(id);
+  }
+
+  /** The leg of the device that this contact leads to, over whichever of its flows it was asked. */
+  of({ id, instance }: LegKey): DeviceLeg | undefined {
+    const known = this.find(id);
+    if (known !== undefined || instance === "") return known;
+    for (const leg of this.byId.values()) {
+      if (leg.instance !== instance) continue;
+      (this.byOtherFlow ??= new Map()).set(id, leg);
+      return leg;
+    }
+    return undefined;
   }
 
   /** The leg of a device, made on first use. */
-  ensure(id: string): DeviceLeg {
-    let leg = this.byId.get(id);
-    if (leg === undefined) {
-      leg = new DeviceLeg(id, `${this.user}/${this.byId.size + 1}`);
-      this.byId.set(id, leg);
-      this.story.addDevice(leg.party);
-    }
+  ensure(contact: LegKey): DeviceLeg {
+    const known = this.of(contact);
+    if (known !== undefined) return known;
+    const leg = new DeviceLeg(contact.id, contact.instance, `${this.user}/${this.byId.size + 1}`);
+    this.byId.set(leg.id, leg);
+    this.story.addDevice(leg.party);
     return leg;
   }
 
   /** W-20: a device that is rung or woken takes a place, and has it; one that failed or declined does not. */
-  hasPlaceFor(id: string): boolean {
-    if (this.byId.get(id)?.isInvolved) return true;
+  hasPlaceFor(contact: LegKey): boolean {
+    if (this.of(contact)?.isInvolved) return true;
     if (this.byId.size >= MAX_LEGS || this.fork.branches.length >= MAX_LEGS) return false;
     let taken = 0;
     for (const leg of this.byId.values()) if (leg.isInvolved) taken++;
@@ -63,8 +82,11 @@ export class Legs {
   invite(leg: DeviceLeg, contact: Contact, flow: Flow, isLate: boolean, note?: string): void {
     // Over the flow of its REGISTER it surely gets it; over one from before it has to be heard of first.
     if (isLate) leg.hasTakenPart = true;
+    leg.invitedAtMs = this.clock.nowMs;
     this.story.branch(leg, isLate ? "INVITE (late)" : "INVITE", note);
-    leg.branch = this.fork.addBranch(this.router.targetOf(contact, flow, this.story.record.callId), isLate);
+    const branch = this.fork.addBranch(this.router.targetOf(contact, flow, this.story.record.callId), isLate);
+    // If it failed at once, the device may have a newer one already, over another flow.
+    if (leg.branch === null || branch.number > leg.branch.number) leg.branch = branch;
   }
 
   /** After the end (W-13): INVITE and CANCEL, so that its app can close the call it had to show. */

@@ -2,6 +2,7 @@
  * The silo: open calls by AoR, the ended ones that may still matter (tombstones), and the records kept for people.
  * A call is in here before anything is sent to anyone (W-01), so a REGISTER can never miss it, however close it comes.
  */
+import { firstFlows, type Reach } from "../proxy/device_flows.ts";
 import type { Router } from "../proxy/router.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Lingering } from "../transaction/deadline.ts";
@@ -30,6 +31,8 @@ export class Silo implements CallOwner {
     readonly usrloc: Usrloc,
     public settings: SiloSettings,
   ) {}
+
+  readonly reach: Reach = (contact) => this.usrloc.reachability(contact, this.settings.idleMs);
 
   get openCalls(): number {
     return this.openCount;
@@ -135,10 +138,8 @@ export class Silo implements CallOwner {
     let branches = 0;
     const calls = this.callsOf(aor.key);
     for (const call of calls) {
-      for (const contact of aor.contacts) {
-        if (this.usrloc.reachability(contact, this.settings.idleMs) !== "lost" && call.appendDevice(contact)) {
-          branches++;
-        }
+      for (const contact of firstFlows(aor.contacts, this.reach)) {
+        if (this.reach(contact) !== "lost" && call.appendDevice(contact)) branches++;
       }
     }
     return { calls: calls.length, branches };

@@ -2,6 +2,7 @@
  * The wakes of one call: when a device is pushed, what is pushed, and how each wake ends (W-02, W-03, W-07). Knows no
  * branches: who is asked again, and when the call ends, is the call's own business.
  */
+import { hasPushToken } from "../proxy/device_flows.ts";
 import type { Fork } from "../proxy/fork.ts";
 import { detached } from "../sip/scan.ts";
 import type { Contact } from "../usrloc/model.ts";
@@ -89,10 +90,12 @@ export class Wakes implements WakeOwner {
     return note;
   }
 
-  /** A contact left usrloc: nobody will register for it. */
+  /** A contact left usrloc: nobody will register for it, unless the device has another flow (R-15). */
   deviceRemoved(contact: Contact): void {
-    const wake = this.legs.find(contact.id)?.wake;
-    if (wake === undefined || wake === null || !wake.isPending) return;
+    const leg = this.legs.of(contact);
+    const wake = leg?.wake ?? null;
+    if (leg === undefined || wake === null || !wake.isPending) return;
+    if (this.contactOf(leg) !== undefined) return;
     this.end(wake, "refused", "device is no longer registered");
     this.call.settle();
   }
@@ -102,7 +105,7 @@ export class Wakes implements WakeOwner {
     const leg = this.legs.find(wake.contactId);
     if (leg === undefined) return;
     wake.pushMs = result.ms;
-    this.story.pushResult(leg, this.home.usrloc.contact(wake.contactId)?.push?.provider ?? "", result);
+    this.story.pushResult(leg, this.contactOf(leg)?.push?.provider ?? "", result);
     if (result.outcome === "accepted") wake.isAccepted = true;
     else if (wake.isPending && result.outcome !== "failed") {
       this.end(wake, "refused", result.reason);
@@ -112,7 +115,7 @@ export class Wakes implements WakeOwner {
 
   onHedgeDue(wake: Wake): void {
     const leg = this.legs.find(wake.contactId);
-    const contact = this.home.usrloc.contact(wake.contactId);
+    const contact = leg === undefined ? undefined : this.contactOf(leg);
     if (leg === undefined || contact === undefined || !this.fork.isOpen) return;
     this.start(leg, contact, `no answer within ${this.home.settings.hedgeMs} ms`);
   }
@@ -122,6 +125,14 @@ export class Wakes implements WakeOwner {
     const party = this.legs.find(wake.contactId)?.party ?? "";
     this.story.note({ event: "wake_end", device: wake.contactId, note: `${party} did not wake up` });
     this.call.settle();
+  }
+
+  /** What the device is pushed by: the contact it was asked by first, or another that leads to the same phone (R-15). */
+  contactOf(leg: DeviceLeg): Contact | undefined {
+    const first = this.home.usrloc.contact(leg.id);
+    if (leg.instance === "" || (first !== undefined && hasPushToken(first))) return first;
+    const contacts = this.home.usrloc.find(this.story.record.aor)?.contacts;
+    return contacts?.find((other) => other.instance === leg.instance && hasPushToken(other)) ?? first;
   }
 
   /** Early answer while waking (W-09): once, and only if no phone speaks for itself. */

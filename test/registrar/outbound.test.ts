@@ -101,6 +101,51 @@ describe("R-15 outbound (RFC 5626)", () => {
   });
 });
 
+describe("R-15 a request that is no call goes over one flow of a phone", () => {
+  function twoFlows(): { rig: Rig; one: TestFlow; two: TestFlow; bob: TestFlow } {
+    const rig = trusting();
+    const [one, two] = [rig.phone("192.0.2.7", 4001, "tcp"), rig.phone("192.0.2.7", 4002, "tcp")];
+    exchange(rig, one, { contacts: [FLOW_1], callId: "a", lines: [SUPPORTED] });
+    exchange(rig, two, { contacts: [FLOW_2], callId: "b", lines: [SUPPORTED] });
+    return { rig, one, two, bob: rig.phone("192.0.2.99") };
+  }
+
+  const message = () => invite().replaceAll("INVITE", "MESSAGE");
+  const methods = (rig: Rig, flow: TestFlow) => rig.take(flow).map((text) => text.slice(0, text.indexOf(" ")));
+
+  test("R-15 the newest; if it closes, the next one; then the sender is told", () => {
+    const { rig, one, two, bob } = twoFlows();
+    rig.receive(bob, message());
+    expect([methods(rig, one), methods(rig, two)]).toEqual([[], ["MESSAGE"]]);
+    rig.close(two);
+    expect(methods(rig, one)).toEqual(["MESSAGE"]);
+    expect(rig.take(bob)).toEqual([]);
+    rig.close(one);
+    expect(rig.take(bob).map(statusLine)).toEqual(["SIP/2.0 503 Service Unavailable"]);
+  });
+
+  test("R-15 the phone's own answer is final", () => {
+    for (const [status, expected] of [[202, 202], [404, 404], [430, 0]] as const) {
+      const { rig, one, two, bob } = twoFlows();
+      rig.receive(bob, message());
+      const [sent] = rig.take(two);
+      rig.receive(two, responseTo(sent!, status));
+      expect([status, rig.take(bob).map((text) => parsed(text).status)]).toEqual([
+        status,
+        expected === 0 ? [] : [expected],
+      ]);
+      expect([status, methods(rig, one)]).toEqual([status, expected === 0 ? ["MESSAGE"] : []]);
+    }
+  });
+});
+
+/** What a phone says to a request as it got it. */
+function responseTo(request: string, status: number): string {
+  const lines = request.split("\r\n").filter((line) => /^(?:Via|From|To|Call-ID|CSeq):/.test(line))
+    .map((line) => line.startsWith("To:") ? line + ";tag=p" : line);
+  return `SIP/2.0 ${status} Whatever\r\n${lines.join("\r\n")}\r\nContent-Length: 0\r\n\r\n`;
+}
+
 describe("R-15 Path (RFC 3327)", () => {
   test("R-15 each binding is called along its own Path, in order; a late branch, too", () => {
     const rig = trusting();

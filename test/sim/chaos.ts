@@ -143,7 +143,18 @@ export class Chaos {
           : null,
         wakeMs: prng.pick([null, 50, 500, 2000, 8000]),
       };
-      const phone = this.w.phone(USERS[prng.chance(0.8) ? 0 : 1]!, options);
+      const user = USERS[prng.chance(0.8) ? 0 : 1]!;
+      // RFC 5626: another flow of the phone before.
+      const other = this.actors.at(-1)?.phone;
+      if (other !== undefined && other.instance !== "" && other.user === user && prng.chance(0.3)) {
+        const { instance } = other;
+        Object.assign(options, {
+          instance,
+          regId: (other.options.regId ?? 1) + 1,
+          push: other.options.push === null ? null : { ...other.options.push, prid: other.prid },
+        });
+      }
+      const phone = this.w.phone(user, options);
       const actor: Actor = { phone, lastDownMs: 0 };
       this.actors.push(actor);
       if (phone.prid !== "") this.w.push.fates.set(phone.prid, prng.pick(FATES));

@@ -26,6 +26,8 @@ class Judgement {
   readonly wrongs: string[] = [];
   #registered: { aor: string; device: string }[] = [];
   readonly #seen = new Set<string>();
+  /** By contact id: what tells the phone, which may have several flows (RFC 5626). */
+  readonly #phones = new Map<string, string>();
 
   constructor(private readonly chaos: Chaos) {
     const { w } = chaos;
@@ -47,6 +49,7 @@ class Judgement {
   /** R-01: nothing is written without the PBX's 2xx in this very turn. */
   #onSaved(contact: Contact): void {
     const { w } = this.chaos;
+    this.#phones.set(contact.id, contact.instance === "" ? contact.id : `${contact.aor.key} ${contact.instance}`);
     const isRegistration = !this.#seen.has(contact.id) || contact.registeredAtMs === w.nowMs;
     this.#seen.add(contact.id);
     if (!isRegistration) return;
@@ -72,8 +75,9 @@ class Judgement {
     const live = new Set<string>();
     for (const branch of call.fork.branches) {
       if (!branch.isLive) continue;
-      if (live.has(branch.target.contactId)) this.wrong(`W-05 two live branches of ${branch.target.contactId}`);
-      live.add(branch.target.contactId);
+      const phone = this.#phones.get(branch.target.contactId)!;
+      if (live.has(phone)) this.wrong(`W-05 R-15 two live branches of ${phone}`);
+      live.add(phone);
     }
   }
 
@@ -83,10 +87,13 @@ class Judgement {
     if (!call.isOpen || contact === undefined || contact.flow === null || contact.flow.state === "closed") return;
     if (call.onlyDevice !== null && call.onlyDevice !== device) return;
     if (this.chaos.handled.has(call.record.callId)) return;
-    const branches = call.fork.branches.filter((branch) => branch.target.contactId === device);
+    const phone = this.#phones.get(device)!;
+    const branches = call.fork.branches.filter(({ target }) => this.#phones.get(target.contactId) === phone);
     const hasIt = branches.some((branch) =>
       branch.state === "ringing" || branch.state === "declined" || branch.state === "answered" ||
-      (branch.target.flow === contact.flow && (branch.isLive || branch.final !== null))
+      (branch.target.flow === contact.flow && (branch.isLive || branch.final !== null)) ||
+      // R-15: it is asked over another flow of its own, or answered there.
+      (branch.target.contactId !== device && (branch.isLive || branch.final !== null))
     );
     if (!hasIt) this.wrong(`W-04 ${device} registered and did not join the open call ${call.record.callId}`);
   }

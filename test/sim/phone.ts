@@ -25,6 +25,8 @@ export interface PhoneOptions extends Partial<Habits> {
   push?: { provider: string; param?: string; prid?: string } | null;
   /** Default: made of name and number. Empty: none. */
   instance?: string;
+  /** RFC 5626: one of several flows of its instance; a phone with two flows is two of these. */
+  regId?: number;
   password?: string;
   /** Seconds it asks for. */
   expires?: number;
@@ -182,7 +184,9 @@ export class Phone extends Ua {
   register(options: { expires?: number; callId?: string } = {}): void {
     const expires = options.expires ?? this.options.expires ?? 600;
     const { instance } = this;
-    const suffix = instance === "" ? "" : `;+sip.instance="<${instance}>"`;
+    const { regId } = this.options;
+    const suffix = (instance === "" ? "" : `;+sip.instance="<${instance}>"`) +
+      (regId === undefined ? "" : `;reg-id=${regId}`);
     this.#sendRegister(
       options.callId ?? this.#callId,
       `Contact: <${this.contactUri(this.linkNow())}>${suffix};expires=${expires}\r\n`,

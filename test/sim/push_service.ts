@@ -20,12 +20,15 @@ export class PushService {
   verdictMs = 30;
   deliveryMs = 80;
   slowMs = 8000;
-  readonly #targets = new Map<string, PushTarget>();
+  readonly #targets = new Map<string, Set<PushTarget>>();
 
   constructor(private readonly world: World) {}
 
+  /** Several with one token are the flows of one phone. */
   subscribe(prid: string, target: PushTarget): void {
-    this.#targets.set(prid, target);
+    const targets = this.#targets.get(prid);
+    if (targets === undefined) this.#targets.set(prid, new Set([target]));
+    else targets.add(target);
   }
 
   /** Orders of one kind. */
@@ -46,7 +49,8 @@ export class PushService {
           order.prid,
           sentAtMs,
         ));
-    const deliver = (ms: number) => world.in(ms, () => this.#targets.get(order.prid)?.onPush(order));
+    const deliver = (ms: number) =>
+      world.in(ms, () => this.#targets.get(order.prid)?.forEach((target) => target.onPush(order)));
     switch (fate) {
       case "accept":
         verdict("accepted", 200, "", this.verdictMs);
