@@ -3,14 +3,16 @@
  * many wait, a deadline for each request, and its end. Must not know how a request finds its way: whoever has it held says
  * how it goes on.
  *
- *   held ─device registers→ (goes on)     ─deadline, push refused or dead, device removed→ 480     ─CANCEL→ 487
+ *   held ─device registers→ (goes on)     ─deadline, push refused or dead, device removed→ 480     ─CANCEL, BYE→ 487
  */
+import type { Message } from "../sip/message.ts";
 import { unquote } from "../sip/scan.ts";
 import type { Due } from "../transaction/deadline.ts";
 import type { ServerOwner, ServerTransaction } from "../transaction/server.ts";
 import type { Schedule, TransactionPort } from "../transaction/timers.ts";
 import type { Contact } from "../usrloc/model.ts";
 import type { PushOrder } from "../usrloc/push_order.ts";
+import { flowsOf } from "./device_flows.ts";
 
 /** What it asks of the world. */
 export interface DialogWakePort extends TransactionPort {
@@ -62,6 +64,7 @@ export class DialogWake {
    */
   hold(transaction: ServerTransaction, device: Contact, goOn: () => void): boolean {
     const { push } = device;
+    if (transaction.request.method === "BYE") this.dialogOver(transaction.request, device);
     if (NOT_WORTH_WAKING.has(transaction.request.method)) return false;
     if (push === null || push.tokenState === "dead" || device.expiresAtMs <= this.schedule.clock.nowMs) return false;
     const known = this.byDevice.get(device.id);
@@ -91,9 +94,9 @@ export class DialogWake {
   /** A REGISTER of the device was accepted: what waits for it goes, in the order it came. */
   deviceRegistered(device: Contact): void {
     if (device.flow === null || device.flow.state === "closed") return;
-    for (const held of this.heldOf(this.byDevice.get(device.id))) {
-      if (!this.leave(held)) continue;
-      held.goOn();
+    // whichever of its flows comes first.
+    for (const { id } of flowsOf(device)) {
+      for (const held of this.heldOf(this.byDevice.get(id))) if (this.leave(held)) held.goOn();
     }
   }
 
@@ -108,6 +111,15 @@ export class DialogWake {
     if (sleeper === undefined) return;
     sleeper.hasVerdict = true;
     if (result.outcome === "dead" || result.outcome === "refused") this.giveUp(sleeper, "Phone cannot be woken");
+  }
+
+  /** RFC 3261 §15.1.2: what was asked in a dialog that is over is not asked any more. The phone wakes for others only. */
+  private dialogOver({ callId, from, to }: Message, device: Contact): void {
+    for (const held of this.heldOf(this.byDevice.get(device.id))) {
+      const { request } = held.transaction;
+      if (request.callId !== callId || request.from.tag !== from.tag || request.to.tag !== to.tag) continue;
+      this.end(held, 487, "The call is over");
+    }
   }
 
   private giveUp(sleeper: Sleeper | undefined, reason: string): void {

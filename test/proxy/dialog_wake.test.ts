@@ -199,6 +199,49 @@ describe("P-02 nothing waits for ever", () => {
     expectNothingLeft(call);
   });
 
+  test("P-02 BYE ends what waits in its dialog (RFC 3261 §15.1.2), and nothing else", () => {
+    const call = asleep();
+    const { rig, side } = call;
+    toPhone(call, "INVITE");
+    toPhone(call, "INFO", 3);
+    const elsewhere = { ...side, callId: "another", route: [], target: rig.upstreamUri("alice") };
+    toPhone({ ...call, side: elsewhere }, "INFO", 2);
+    rig.pbx.all();
+    toPhone(call, "BYE", 4);
+    expect(rig.pbx.all().map((text) => [statusOf(text), value(text, "CSeq")])).toEqual([
+      [487, "2 INVITE"],
+      [487, "3 INFO"],
+      [480, "4 BYE"],
+    ]);
+    expect(rig.core.dialogWake.heldCount).toBe(1);
+    expect(rig.cancelledPushes).toEqual([]);
+    expect(call.wake().all().map((text) => value(text, "Call-ID"))).toEqual(["another"]);
+  });
+
+  test("P-02 BYE of a dialog in which alone something waits takes the push back", () => {
+    const call = asleep();
+    toPhone(call, "INVITE");
+    toPhone(call, "BYE", 3);
+    call.rig.pbx.all();
+    expect(call.rig.cancelledPushes).toHaveLength(1);
+    expect(call.wake().kinds()).toEqual([]);
+  });
+
+  test("P-02 R-15 it goes over the first flow of its phone that comes back", () => {
+    const call = asleep();
+    const { rig } = call;
+    const register = (regId: number) => {
+      const flow = rig.flow("192.168.9.9", 41_000 + rig.core.usrloc.contactCount + regId, TCP);
+      rig.register("alice", flow, CONTACT + PUSH, { params: `;+sip.instance="<urn:uuid:a>";reg-id=${regId}` });
+      return flow;
+    };
+    for (const regId of [1, 2]) rig.close(register(regId));
+    expect(rig.core.usrloc.contactCount).toBe(2);
+    toPhone({ ...call, side: { ...call.side, route: [], target: rig.upstreamUri("alice") } }, "INFO");
+    expect(rig.core.dialogWake.heldCount).toBe(1);
+    expect(register(1).kinds()).toEqual(["INFO"]);
+  });
+
   test("P-02 four wait for one device, by one push, and go in their order; a fifth is answered", () => {
     const call = asleep();
     for (let cseq = 2; cseq <= 6; cseq++) toPhone(call, "INFO", cseq);
