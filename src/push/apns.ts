@@ -36,6 +36,8 @@ interface Try {
   readonly attempt: PushAttempt;
   readonly settled: () => void;
   environment: Environment;
+  /** BadDeviceToken, of the environment that was asked before this one. */
+  first: PushAnswer | null;
   /** What a second try was already made for. */
   readonly tried: Set<"environment" | "token" | "connection">;
 }
@@ -127,7 +129,7 @@ export class Apns implements PushBackend {
     if (notification.isMisfit && learned?.isVoipOnly) return refuse(VOIP_ONLY);
     const environment = learned?.environment ?? (target.isSandbox ? "sandbox" : "production");
     return new Promise((settled) =>
-      this.#post({ notification, target, attempt, settled, environment, tried: new Set() })
+      this.#post({ notification, target, attempt, settled, environment, first: null, tried: new Set() })
     );
   }
 
@@ -193,8 +195,9 @@ export class Apns implements PushBackend {
   }
 
   #post(one: Try): void {
+    const { environment } = one;
     const token = this.#token!.text(this.#world.systemNow());
-    const client = this.#clients![one.environment];
+    const client = this.#clients![environment];
     client.post({
       path: `/3/device/${one.notification.token}`,
       headers: { ...one.notification.headers, authorization: `bearer ${token}` },
@@ -205,7 +208,8 @@ export class Apns implements PushBackend {
         // Nobody listens any more: time was up, and the delivery has given its verdict.
         if (one.attempt.signal.aborted) return one.settled();
         if (answer !== null && this.#goesOn(answer, one, client, token)) return this.#post(one);
-        one.attempt.answer(answer === null ? retry(reason) : this.#verdict(answer, one));
+        const verdict = answer === null ? retry(reason) : this.#verdict(answer, one);
+        one.attempt.answer({ ...this.#withFirst(verdict, one), host: this.#hostOf(environment) });
         one.settled();
       },
     });
@@ -218,8 +222,13 @@ export class Apns implements PushBackend {
     if ((action !== "environment" && action !== "token" && action !== "connection") || one.tried.has(action)) {
       return false;
     }
+    if (action === "environment") {
+      one.first = this.#answerOf(answer, errorOf(answer), one);
+      one.environment = one.environment === "production" ? "sandbox" : "production";
+      const late = retry(`${this.#hostOf(one.environment)} did not answer in time`);
+      one.attempt.draft({ ...this.#withFirst(late, one), host: this.#hostOf(one.environment) });
+    }
     one.tried.add(action);
-    if (action === "environment") one.environment = one.environment === "production" ? "sandbox" : "production";
     if (action === "connection") client.renew();
     return action !== "token" || this.#token!.renew(token, this.#world.systemNow());
   }
@@ -233,10 +242,15 @@ export class Apns implements PushBackend {
       return { ...this.#answerOf(answer, error, one), kind: "refused", reason: VOIP_ONLY, isOurFault: false };
     }
     // Only what worked, or was at least known there, is remembered.
-    if (one.tried.has("environment") && error.action !== "environment") {
-      this.#learn(token, { environment: one.environment });
-    }
+    const isKnownThere = answer.status === 200 || error.action === "dead" || error.action === "refused";
+    if (one.tried.has("environment") && isKnownThere) this.#learn(token, { environment: one.environment });
     return this.#answerOf(answer, error, one);
+  }
+
+  /** Where the other environment did not judge the token (it is away, or the key is not for it), both answers are told, and the key is not to blame. */
+  #withFirst(answer: PushAnswer, { first }: Try): PushAnswer {
+    if (first === null || (answer.kind !== "retry" && !answer.isOurFault)) return answer;
+    return { ...answer, reason: `${first.reason}; ${answer.reason}`, isOurFault: false };
   }
 
   /** What an answer means when nothing more is tried. */

@@ -38,7 +38,7 @@ export function apnsNotificationOf(
   const isVoipDevice = target.voipToken !== "";
   // P-06: iOS wants a call shown for each VoIP push, and the app is awake by then: it gets INVITE and CANCEL.
   if (request.event === "cancel" && isVoipDevice) return "a VoIP device gets no push about the end of a call";
-  const type = typeOf(request.event, isVoipDevice);
+  const type = typeOf(request, isVoipDevice);
   const token = type === "voip" ? target.voipToken : target.alertToken || target.voipToken;
   const maxBytes = type === "voip" ? MAX_VOIP_PAYLOAD_BYTES : MAX_PAYLOAD_BYTES;
   const fields = { ...pushFields(request, nowMs, leftMs), uuid: canonicalUuid(request.uuid) };
@@ -58,12 +58,14 @@ export function apnsNotificationOf(
   return { token, headers, body, isMisfit: type !== "voip" && target.alertToken === "" };
 }
 
-function typeOf(event: PushEvent, isVoipDevice: boolean): PushType {
+function typeOf({ event, method }: PushRequest, isVoipDevice: boolean): PushType {
   switch (event) {
     case "call":
     case "test":
       return isVoipDevice ? "voip" : "alert";
     case "message":
+      // What else waits in a dialog (a NOTIFY, an UPDATE) is nothing to show to anybody.
+      return method === "MESSAGE" ? "alert" : "background";
     case "missed":
       return "alert";
     case "refresh":
@@ -85,7 +87,8 @@ const WORDS: Readonly<Record<PushEvent, string>> = {
 function payload(fields: PushFields, type: PushType, title: string): string {
   const { device: _device, provider: _provider, param: _param, prid: _prid, ...said } = fields;
   const aps: Record<string, unknown> = {};
-  if (type === "background") aps["content-available"] = 1;
+  // An alert alone starts no app until somebody taps it, and a call does not wait so long.
+  if (type === "background" || (type === "alert" && fields.event !== "missed")) aps["content-available"] = 1;
   if (type === "alert") {
     aps.alert = { title, body: WORDS[fields.event as PushEvent] };
     aps.sound = "default";

@@ -19,6 +19,8 @@ export interface PushOrder {
   readonly fromUri: string;
   readonly fromName: string;
   readonly toUri: string;
+  /** Of `message`: the method of the request that waits, where it matters whether it is a MESSAGE, which people read. */
+  readonly method?: string;
   /** After this long the push is of no use. */
   readonly ttlMs: number;
   /** Of `cancel`: why the call is over. */

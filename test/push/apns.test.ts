@@ -143,7 +143,7 @@ test("P-03 a call push to a VoIP token is what APNs wants, to the letter", async
   expect(server.faults).toEqual([]);
 });
 
-test.each<[string, string, typeof VOIP, string, string, string, string]>([
+test.each<[string, string, Partial<PushRequest>, string, string, string, string]>([
   ["call", "VoIP token", VOIP, "voip", "10", "org.example.phone.voip", TOKEN],
   ["call", "alert token", ALERT, "alert", "10", "org.example.phone", TOKEN],
   ["call", "both tokens", BOTH, "voip", "10", "org.example.phone.voip", "b2"],
@@ -152,7 +152,9 @@ test.each<[string, string, typeof VOIP, string, string, string, string]>([
   ["refresh", "VoIP token", VOIP, "background", "5", "org.example.phone", TOKEN],
   ["refresh", "alert token", ALERT, "background", "5", "org.example.phone", TOKEN],
   ["refresh", "both tokens", BOTH, "background", "5", "org.example.phone", "a1"],
-  ["message", "both tokens", BOTH, "alert", "10", "org.example.phone", "a1"],
+  ["message", "both tokens", BOTH, "background", "5", "org.example.phone", "a1"],
+  ["message", "a MESSAGE for both tokens", { ...BOTH, method: "MESSAGE" }, "alert", "10", "org.example.phone", "a1"],
+  ["message", "a NOTIFY for both tokens", { ...BOTH, method: "NOTIFY" }, "background", "5", "org.example.phone", "a1"],
   ["missed", "both tokens", BOTH, "alert", "10", "org.example.phone", "a1"],
   ["cancel", "alert token", ALERT, "background", "5", "org.example.phone", TOKEN],
 ])("P-03 P-07 a %s push to a device with %s", async (event, _kind, device, type, priority, topic, token) => {
@@ -187,6 +189,8 @@ test("P-03 what stands in an alert can be read, and a missed call takes the plac
     { title: "bob", body: "Missed call" },
     { title: "latefork", body: "Test" },
   ]);
+  // Without it iOS shows the alert and leaves the app asleep: it would never register.
+  expect(server.received.map(({ payload }) => payload.aps["content-available"])).toEqual([1, undefined, 1]);
   const collapse = server.received.map(({ headers }) => headers["apns-collapse-id"]);
   expect(collapse).toEqual([collapse[0]!, collapse[0]!, undefined!]);
 });
@@ -407,6 +411,43 @@ test("P-04 a token neither environment knows is dead", async () => {
   expect(verdict).toMatchObject({ outcome: "dead", status: 400 });
   expect(verdict.reason).toContain("BadDeviceToken");
   expect([server.received.length, sandbox.received.length]).toEqual([1, 1]);
+});
+
+test.each([
+  [403, "BadEnvironmentKeyIdInToken", "refused"],
+  [403, "InvalidProviderToken", "refused"],
+  [503, "ServiceUnavailable", "failed"],
+])(
+  "P-04 a token of which the other environment says %d %s is told with both answers, and learned nothing about",
+  async (
+    status,
+    reason,
+    outcome,
+  ) => {
+    const { server, sandbox, send, relay } = await setup();
+    server.install("cd".repeat(32), "org.example.phone.voip");
+    const headers = { "retry-after": "60" };
+    for (let i = 0; i < 2; i++) {
+      sandbox.orders.push({ status, reason, headers });
+      const verdict = await send({ ...VOIP, device: "iphone" });
+      expect(verdict).toMatchObject({ outcome, status, attempts: 1 });
+      expect(verdict.reason).toContain(`400 BadDeviceToken from ${server.url}; the token is of the other environment`);
+      expect(verdict.reason).toContain(`; ${status} ${reason} from ${sandbox.url}`);
+      expect(await send({ ...VOIP, prid: "cd".repeat(32) })).toMatchObject({ outcome: "accepted" });
+      expect(relay.backends()[0]).toMatchObject({ state: "ok" });
+    }
+    expect([server.received.length, sandbox.received.length]).toEqual([4, 2]);
+  },
+);
+
+test("P-04 a token of which the other environment says nothing is told so", async () => {
+  const { server, sandbox, send } = await setup();
+  const { url } = sandbox;
+  await sandbox.stop();
+  const { outcome, reason } = await send({ ...VOIP, ttlMs: 200 });
+  expect(outcome).toBe("failed");
+  expect(reason).toContain(`400 BadDeviceToken from ${server.url}; the token is of the other environment`);
+  expect(reason).toContain(`; ${url} refuses connections`);
 });
 
 test("P-04 an answer about a push the token was not registered for says nothing about the token", async () => {
