@@ -277,8 +277,9 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     this.server.relay(response.status, edit.build());
   }
 
-  /** W-12: a 2xx nobody waits for is acknowledged and ended by us. */
+  /** W-12: a 2xx nobody waits for is acknowledged and ended by us; what began no call is only dropped (§16.7 step 5). */
   private hangUp(branch: Branch, response: Message): void {
+    if (!this.server.isInvite) return;
     const invite = parseSent(branch.wire);
     const flow = branch.target.flow;
     const ack = inDialogRequest(invite, response, "ACK", viaValue(flow, this.table.newBranch()));

@@ -119,6 +119,21 @@ describe("F-06 registrar mode: who may call", () => {
     expect(rig.untaken).toEqual([]);
   });
 
+  for (const method of ["SUBSCRIBE", "MESSAGE", "REFER"]) {
+    test(`F-01 ${method}: the sender gets one 2xx of two (RFC 3261 §16.7), and neither phone an ACK or a BYE`, () => {
+      const rig = rigOf();
+      const bob = rig.flow("192.168.1.8", 5060);
+      const phones = [rig.flow("192.168.1.11", 5060), rig.flow("192.168.1.12", 5060)];
+      for (const phone of phones) rig.register("alice", phone, `sip:alice@${phone.remoteAddress}:5060`);
+      rig.receive(bob, request(method, `sip:alice@${DOMAIN}`));
+      for (const phone of phones) {
+        rig.receive(phone, answer(phone.one(), 200, { contact: `<sip:alice@${phone.remoteAddress}>` }));
+      }
+      expect(bob.kinds()).toEqual([200]);
+      expect(phones.map((phone) => phone.kinds())).toEqual([[], []]);
+    });
+  }
+
   const targets: [string, string, number][] = [
     ["an unknown user", `sip:nobody@${DOMAIN}`, 404],
     ["a known user without a device", `sip:carol@${DOMAIN}`, 480],
