@@ -326,11 +326,12 @@ export class MidRegistrar {
 
   /** What was stored is there again: our own refreshes begin where they were. */
   onRestored(): void {
+    const contacts: { aor: Aor; id: string }[] = [];
     for (const aor of this.usrloc.all()) {
-      if (this.mode === "aor") {
-        if (aor.contacts.length > 0) this.keeper.granted(aor, aor.id);
-      } else for (const contact of aor.contacts) this.keeper.granted(aor, contact.id);
+      if (this.mode !== "aor") { for (const { id } of aor.contacts) contacts.push({ aor, id }); }
+      else if (aor.contacts.length > 0) contacts.push({ aor, id: aor.id });
     }
+    this.keeper.restored(contacts);
   }
 
   /** When what a phone depends on ends: with our own refreshes its binding here, else the earlier of both. */

@@ -8,6 +8,7 @@ import { paramOf } from "../sip/scan.ts";
 import type { Binding } from "../usrloc/binding.ts";
 import type { Contact } from "../usrloc/model.ts";
 import type { PushOrder } from "../usrloc/push_order.ts";
+import { Pace } from "./pace.ts";
 
 export interface RefreshPort extends Port {
   push(order: PushOrder): void;
@@ -27,10 +28,17 @@ const MAX_REPEAT_MS = 600_000;
 const LAST_CALL_MS = 5_000;
 /** RFC 8599 §5.5: at least this long before the end. */
 const SELF_WAKING_LEAD_MS = 120_000;
+/** Pushes go no faster than one in this time, so many at once aside: after a restart thousands may be late. */
+const EACH_MS = 5;
+const BURST = 100;
 /** How often a phone that is awake is looked at again. */
 const AWAKE_MS = 20_000;
 
 export class RefreshPush {
+  private readonly pace = new Pace(EACH_MS, BURST);
+  /** Devices that wait for their turn to be pushed. */
+  private readonly waiting = new WeakSet<Binding>();
+
   constructor(
     private readonly port: RefreshPort,
     private readonly clock: Clock,
@@ -63,6 +71,11 @@ export class RefreshPush {
     if (binding.expiresAtMs - nowMs < LAST_CALL_MS) return void (binding.refreshAtMs = Infinity);
     // Whoever is awake refreshes by itself; its app may still fall asleep before.
     if (this.isAwake(binding) && endMs - nowMs > AWAKE_MS) return void (binding.refreshAtMs = nowMs + AWAKE_MS);
+    const turnMs = this.waiting.delete(binding) ? nowMs : this.pace.take(nowMs);
+    if (turnMs > nowMs) {
+      this.waiting.add(binding);
+      return void (binding.refreshAtMs = turnMs);
+    }
     // The PBX's binding may have lapsed already: only the phone can bring it back.
     this.push(binding, (endMs > nowMs ? endMs : binding.expiresAtMs) - nowMs);
     if (binding.refreshTries === 1) {

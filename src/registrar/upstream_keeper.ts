@@ -8,24 +8,23 @@
  *   waiting ─due, no device can be reached or woken→ waiting (idle)
  */
 import type { Clock } from "../sip/clock.ts";
-import { type DigestSecret, DigestSession, parseChallenges } from "../sip/digest.ts";
-import { MIN_EXPIRES, PROXY_AUTHENTICATE, RETRY_AFTER, WWW_AUTHENTICATE } from "../sip/header.ts";
+import { MIN_EXPIRES } from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";
 import type { ClientOwner } from "../transaction/client.ts";
 import type { Due } from "../transaction/deadline.ts";
 import type { Aor, Contact } from "../usrloc/model.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
+import { jitterMs } from "./jitter.ts";
 import type { MidRegistrar } from "./mid_registrar.ts";
 import { ownRegister } from "./own_register.ts";
 import { expiresOf } from "./register.ts";
 import { isPushable } from "./refresh_push.ts";
+import { isPassing, retryAfterMs, UpstreamCredentials } from "./upstream_answer.ts";
 import { grantOf } from "./upstream_contact.ts";
 
 /** Back-off (R-09): 5 s → 10 min, with jitter. */
 const FIRST_RETRY_MS = 5_000;
 const LAST_RETRY_MS = 600_000;
-/** Answers to challenges and to 423 in one go: a first one and a stale one, of a proxy and of the registrar. */
-const MAX_ANSWERS = 4;
 const MAX_MIN_EXPIRES = 86_400 * 30;
 /** How often an AoR nobody of which can be reached is looked at again: a token may be set by hand. */
 const IDLE_MS = 60_000;
@@ -63,12 +62,22 @@ export class UpstreamKeeper {
     return this.canKeep(user) && this.keeps.get(id)?.failure !== "refused";
   }
 
-  /** The PBX granted a Contact of this AoR, or one was found at start or set by hand: the next refresh is timed by it. */
+  /** The PBX granted a Contact of this AoR, or one was set by hand: the next refresh is timed by it. */
   granted(aor: Aor, id: string): void {
-    if (!this.canKeep(aor.user)) return;
+    if (this.canKeep(aor.user)) this.keepOf(aor, id).rest();
+  }
+
+  /** These Contacts were found at start. Those that lapsed meanwhile come at once, so their number is known first. */
+  restored(contacts: Iterable<{ aor: Aor; id: string }>): void {
+    const keeps: Keep[] = [];
+    for (const { aor, id } of contacts) if (this.canKeep(aor.user)) keeps.push(this.keepOf(aor, id));
+    for (const keep of keeps) keep.rest();
+  }
+
+  private keepOf(aor: Aor, id: string): Keep {
     let keep = this.keeps.get(id);
     if (keep === undefined) this.keeps.set(id, keep = new Keep(this, aor.key, id));
-    keep.rest();
+    return keep;
   }
 
   /** The PBX answers: what failed because it did not is tried again soon, not all of it at once. */
@@ -129,15 +138,15 @@ class Keep implements ClientOwner, Due {
   private cseq = 0;
   /** Of the REGISTER at the PBX; 0: none is. */
   private order = 0;
-  private answers = 0;
   private asked = 0;
   private minExpires = 0;
   private retryMs = FIRST_RETRY_MS;
   private sentAtMs = 0;
-  private secret: DigestSecret | null = null;
-  private sessions: { www: DigestSession; proxy: DigestSession } | null = null;
+  private readonly credentials: UpstreamCredentials;
 
-  constructor(private readonly keeper: UpstreamKeeper, private readonly aorKey: string, private readonly id: string) {}
+  constructor(private readonly keeper: UpstreamKeeper, private readonly aorKey: string, private readonly id: string) {
+    this.credentials = new UpstreamCredentials(keeper.registrar);
+  }
 
   state(): KeeperState {
     const state = this.failure !== "none" ? "failing" : this.isIdle ? "idle" : "ok";
@@ -169,7 +178,7 @@ class Keep implements ClientOwner, Due {
     if (registrar.inFlight.isBusy(this.aorKey)) return this.wait(2000);
     this.isIdle = !this.devices(aor).some((contact) => this.canRing(contact));
     if (this.isIdle) return this.wait(IDLE_MS);
-    this.answers = 0;
+    this.credentials.begin();
     this.send(aor);
   }
 
@@ -202,32 +211,8 @@ class Keep implements ClientOwner, Due {
       tag: this.tag,
       cseq: ++this.cseq,
       expires: this.asked,
-      lines: this.credentialLines(aor),
+      lines: this.credentials.lines(aor),
     });
-  }
-
-  /** For the registrar, for a proxy before it, or for both, whoever has asked. */
-  private credentialLines(aor: Aor): string {
-    const sessions = this.sessionsFor(aor);
-    if (sessions === null) return "";
-    const request = () => ({
-      method: "REGISTER",
-      uri: "sip:" + aor.domain,
-      cnonce: this.keeper.registrar.port.token(16),
-    });
-    const www = sessions.www.authorize(request());
-    const proxy = sessions.proxy.authorize(request());
-    return (www === null ? "" : `Authorization: ${www}\r\n`) +
-      (proxy === null ? "" : `Proxy-Authorization: ${proxy}\r\n`);
-  }
-
-  private sessionsFor(aor: Aor): { www: DigestSession; proxy: DigestSession } | null {
-    const secret = this.keeper.registrar.settings.credentials(aor.user);
-    if (secret === null) return this.sessions = null;
-    // Another password after a reload: what was agreed with the old one is over.
-    if (this.secret !== secret) this.sessions = null;
-    this.secret = secret;
-    return this.sessions ??= { www: new DigestSession(secret), proxy: new DigestSession(secret) };
   }
 
   onResponse(response: Message): void {
@@ -238,13 +223,7 @@ class Keep implements ClientOwner, Due {
     if (status < 300) return this.onGranted(aor, response);
     if (status === 401 || status === 407) return this.onChallenge(aor, response);
     if (status === 423 && this.asksForMore(response)) return this.send(aor);
-    const retryAfter = expiresOf(response.value(RETRY_AFTER)?.match(/^\d+/)?.[0]) ?? 0;
-    const isPassing = status >= 500 || status === 408 || status === 480;
-    this.failed(
-      isPassing ? "busy" : "refused",
-      `the PBX answered ${status}`,
-      Math.min(retryAfter * 1000, LAST_RETRY_MS),
-    );
+    this.failed(isPassing(status) ? "busy" : "refused", `the PBX answered ${status}`, retryAfterMs(response));
   }
 
   onFailure(): void {
@@ -254,36 +233,22 @@ class Keep implements ClientOwner, Due {
   /** RFC 3261 §10.2.8 */
   private asksForMore(response: Message): boolean {
     const wanted = expiresOf(response.value(MIN_EXPIRES)) ?? 0;
-    if (wanted <= this.asked || wanted > MAX_MIN_EXPIRES || ++this.answers > MAX_ANSWERS) return false;
+    if (wanted <= this.asked || wanted > MAX_MIN_EXPIRES || !this.credentials.mayAnswer()) return false;
     this.minExpires = wanted;
     return true;
   }
 
   private onChallenge(aor: Aor, response: Message): void {
-    const isProxy = response.status === 407;
-    const sessions = this.sessionsFor(aor);
-    if (sessions === null) {
-      return this.failed("refused", "it asks for a password, and pbx.credentials_file has none for this user", 0);
-    }
-    const session = isProxy ? sessions.proxy : sessions.www;
-    const challenges = parseChallenges(response.values(isProxy ? PROXY_AUTHENTICATE : WWW_AUTHENTICATE));
-    const verdict = ++this.answers > MAX_ANSWERS ? "refused" : session.challenged(challenges);
-    if (verdict === "answer") return this.send(aor);
-    this.failed(
-      "refused",
-      verdict === "refused"
-        ? "the PBX does not take the password of pbx.credentials_file"
-        : "it asks for a kind of authentication we cannot answer",
-      0,
-    );
+    const why = this.credentials.challenged(aor, response);
+    if (why === "") this.send(aor);
+    else this.failed("refused", why, 0);
   }
 
   private onGranted(aor: Aor, response: Message): void {
     const { registrar } = this.keeper;
     const flow = registrar.pbx.flow();
     const granted = flow === null ? this.asked : grantOf(response, aor.user, this.id, flow).expires ?? this.asked;
-    this.sessions?.www.accepted();
-    this.sessions?.proxy.accepted();
+    this.credentials.accepted();
     if (granted === 0) return this.failed("refused", "the PBX granted 0 seconds", 0);
     if (this.failure !== "none") {
       registrar.port.log("info", "The PBX's binding is refreshed again", { aor: aor.key });
@@ -358,6 +323,6 @@ class Keep implements ClientOwner, Due {
 
   /** 0..max, so that thousands of bindings do not refresh in one moment. */
   private jitter(maxMs: number): number {
-    return (parseInt(this.keeper.registrar.port.token(6).replace(/[^0-9a-v]/g, "0"), 32) / 32 ** 6) * maxMs;
+    return jitterMs(this.keeper.registrar.port, maxMs);
   }
 }

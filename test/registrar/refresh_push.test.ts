@@ -41,6 +41,26 @@ function text(rig: Rig): string {
 }
 
 describe("R-09 refresh pushes", () => {
+  test("R-09 hundreds that are due in one moment go a hundred at once, then 200 a second, each device once", () => {
+    const rig = new Rig({ maxBindings: 500 });
+    for (let n = 0; n < 400; n++) {
+      const phone = rig.phone("192.0.2.7", 40_000 + n, "tcp");
+      registered(rig, phone, {
+        user: `u${n}`,
+        contacts: [`<sip:u${n}@192.0.2.7;pn-provider=acme;pn-prid=t${n}>`],
+        expires: 600,
+      });
+      rig.close(phone);
+    }
+    rig.pass(470_000);
+    expect(rig.pushes).toHaveLength(100);
+    rig.pass(500);
+    expect(rig.pushes).toHaveLength(200);
+    rig.pass(1000);
+    expect(new Set(rig.pushes.map(({ prid }) => prid)).size).toBe(400);
+    expect(rig.pushes).toHaveLength(400);
+  });
+
   for (const pbx of [{}, { mode: "contact" as const }, { mode: "mirror" as const }, false as const]) {
     const name = pbx === false ? "registrar mode" : `mode ${pbx.mode ?? "aor"}`;
     test(`R-09 ${name}: the first 130 s before the earlier end, repeated with less and less patience, at risk from the second`, () => {

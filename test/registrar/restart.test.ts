@@ -268,6 +268,30 @@ describe("R-18 after a restart", () => {
     expect(box.restart(1000).take(box.rig.pbx)).toEqual([]);
   });
 
+  test("R-18 R-08 hundreds that expired while we were away are taken off the PBX a few at a time, also if we are killed meanwhile", () => {
+    const box = new Box();
+    const pbx = new PbxModel();
+    for (let n = 0; n < 300; n++) {
+      atPbx(box.rig, pbx, box.rig.phone("192.0.2.7"), { user: `u${n}`, callId: `c${n}`, expires: 60 });
+    }
+    let rig = box.restart(120_000);
+    const take = (): number => {
+      const wires = rig.take(rig.pbx);
+      for (const wire of wires) rig.fromPbx(pbx.take(wire, rig.clock.nowMs));
+      return wires.length;
+    };
+    expect(take()).toBe(20);
+    rig.pass(500);
+    expect(take()).toBe(100);
+    rig = box.restart(1000);
+    for (let n = 0; n < 20; n++) {
+      expect(take()).toBeLessThanOrEqual(20);
+      rig.pass(100);
+    }
+    expect([...rig.core.usrloc.all()]).toEqual([]);
+    for (let n = 0; n < 300; n++) expect(pbx.live(`u${n}@example.org`, rig.clock.nowMs)).toEqual([]);
+  });
+
   test("R-18 nobody is left behind: an AoR whose device and binding ran out is gone from memory and disk", () => {
     for (const mode of ["aor", "contact", "mirror"] as const) {
       const box = new Box({ pbx: { mode } });

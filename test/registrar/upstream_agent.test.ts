@@ -1,7 +1,18 @@
 import { describe, expect, test } from "bun:test";
 import { type DigestSecret, parseCredentials } from "../../src/sip/digest.ts";
 import { PbxModel } from "./pbx_model.ts";
-import { accepted, answer, contactsOf, headers, parsed, register, registered, Rig, statusLine } from "./rig.ts";
+import {
+  accepted,
+  answer,
+  contactsOf,
+  headers,
+  parsed,
+  register,
+  registered,
+  Rig,
+  START_MS,
+  statusLine,
+} from "./rig.ts";
 
 const AOR = "alice@example.org";
 const CHALLENGE = 'WWW-Authenticate: Digest realm="pbx", nonce="n1", algorithm=MD5, qop="auth"';
@@ -18,6 +29,15 @@ function aboutToExpire(options: ConstructorParameters<typeof Rig>[0] = {}): { ri
   expect(contactsOf(rig)).toHaveLength(1);
   expect(rig.sent).toEqual([]);
   return { rig, contact: headers(upstream, "Contact")[0]! };
+}
+
+/** Lets time pass until something is sent, or it is over. @returns the time, ms */
+function passUntilSent(rig: Rig, atMostMs: number): number {
+  const startMs = rig.clock.nowMs;
+  while (rig.sent.length === 0 && rig.clock.nowMs < startMs + atMostMs) {
+    rig.pass(Math.min(rig.core.nextMs, startMs + atMostMs) - rig.clock.nowMs);
+  }
+  return rig.clock.nowMs - startMs;
 }
 
 describe("R-08 the last device expires", () => {
@@ -61,6 +81,22 @@ describe("R-08 the last device expires", () => {
     }
   });
 
+  test("R-08 challenged by a proxy and by the registrar behind it, and its nonce too old: all answered", () => {
+    const { rig } = aboutToExpire({ secrets: { credentials: secretOf("alice") } });
+    rig.pass(1);
+    const proxys = CHALLENGE.replace("WWW", "Proxy").replace("pbx", "edge");
+    const stale = `${CHALLENGE.replace("n1", "n2")}, stale=true`;
+    rig.fromPbx(answer(rig.one(rig.pbx), "407 Proxy Authentication Required", [proxys]));
+    rig.fromPbx(answer(rig.one(rig.pbx), "401 Unauthorized", [CHALLENGE]));
+    rig.fromPbx(answer(rig.one(rig.pbx), "401 Unauthorized", [stale]));
+    const last = rig.one(rig.pbx);
+    expect(parseCredentials(headers(last, "Proxy-Authorization")[0]!)).toMatchObject({ realm: "edge", nonce: "n1" });
+    expect(parseCredentials(headers(last, "Authorization")[0]!)).toMatchObject({ realm: "pbx", nonce: "n2" });
+    rig.fromPbx(answer(last, "200 OK"));
+    expect(rig.core.usrloc.aorCount).toBe(0);
+    expect(rig.logText).not.toContain("Cannot end");
+  });
+
   test("R-08 credentials that the PBX does not take are tried once", () => {
     const { rig } = aboutToExpire({ secrets: { credentials: secretOf("alice") } });
     rig.pass(1);
@@ -68,7 +104,7 @@ describe("R-08 the last device expires", () => {
     rig.fromPbx(answer(rig.one(rig.pbx), "401 Unauthorized", [CHALLENGE]));
     rig.pass(3_000_000);
     expect(rig.sent).toEqual([]);
-    expect(rig.logText).toContain("keeps our Contact for another 3000 s: the PBX answered 401");
+    expect(rig.logText).toContain("keeps our Contact for another 3000 s: the PBX does not take the password");
     expect(rig.core.usrloc.aorCount).toBe(0);
   });
 
@@ -179,8 +215,15 @@ describe("R-08 a PBX that cannot be reached when the last device goes", () => {
       }
       rig.pass(1000);
     }
-    expect(tries).toEqual([3000, 2963, 2921, 2869, 2797, 2685, 2493, 2141, 1509, 877, 245]);
+    // 32 s without an answer, then 5 s, 10 s, ... 10 min, each with up to half of it on top.
+    const waits = tries.slice(1).map((left, i) => tries[i]! - left - 32);
+    expect(waits.length).toBeGreaterThan(6);
+    waits.forEach((wait, i) => expect(wait).toBeWithin(Math.min(5 * 2 ** i, 600), Math.min(5 * 2 ** i, 600) * 1.5 + 2));
+    expect(new Set(waits.map((wait, i) => wait / 2 ** i)).size).toBeGreaterThan(2);
     expect(rig.core.usrloc.aorCount).toBe(0);
+    // The last try may still be on its way.
+    rig.pass(33_000);
+    rig.take(rig.pbx);
     rig.pass(10_000_000);
     expect(rig.take(rig.pbx)).toEqual([]);
     expect(rig.core.nextMs).toBe(Infinity);
@@ -196,7 +239,7 @@ describe("R-08 a PBX that cannot be reached when the last device goes", () => {
     rig.pbx = pbx;
     rig.pbxIsBack();
     expect(rig.take(pbx)).toEqual([]);
-    rig.pass(1001);
+    expect(passUntilSent(rig, 5000)).toBeWithin(1000, 3502);
     rig.fromPbx(answer(rig.one(pbx), "200 OK"));
     expect(rig.core.usrloc.aorCount).toBe(0);
   });
@@ -207,9 +250,59 @@ describe("R-08 a PBX that cannot be reached when the last device goes", () => {
       rig.pass(1);
       const first = rig.one(rig.pbx);
       rig.fromPbx(answer(first, status));
-      rig.pass(5000);
+      const waitedMs = passUntilSent(rig, 8000);
+      if (tries === 2) expect(waitedMs).toBeWithin(5000, 7501);
       expect(rig.take(rig.pbx)).toHaveLength(tries - 1);
     }
+  });
+
+  test("R-08 Retry-After is waited for", () => {
+    const { rig } = aboutToExpire();
+    rig.pass(1);
+    rig.fromPbx(answer(rig.one(rig.pbx), "503 Busy", ["Retry-After: 90 (maintenance)"]));
+    expect(passUntilSent(rig, 100_000)).toBeWithin(90_000, 92_501);
+  });
+
+  test("R-08 contact: two devices go together, one is answered at once and one on the second try: both are ended", () => {
+    const rig = new Rig({ pbx: { mode: "contact" } });
+    const pbx = new PbxModel();
+    for (const n of [7, 8]) {
+      const phone = rig.phone(`192.0.2.${n}`);
+      rig.receive(phone, register(phone, { expires: 600 }));
+      rig.fromPbx(pbx.take(rig.one(rig.pbx), rig.clock.nowMs));
+    }
+    rig.sent.length = 0;
+    rig.pass(600_000);
+    const [first, second] = rig.take(rig.pbx);
+    rig.fromPbx(answer(first!, "500 Error"));
+    rig.fromPbx(pbx.take(second!, rig.clock.nowMs));
+    expect(rig.core.usrloc.aorCount).toBe(1);
+    passUntilSent(rig, 7500);
+    rig.fromPbx(pbx.take(rig.one(rig.pbx), rig.clock.nowMs));
+    expect(pbx.live(AOR, rig.clock.nowMs)).toEqual([]);
+    expect(rig.core.usrloc.aorCount).toBe(0);
+  });
+
+  test("R-08 a thousand devices that expire in one moment: ended at 200 a second, and complained of in few lines", () => {
+    const rig = new Rig({ maxBindings: 2000 });
+    for (let n = 0; n < 1000; n++) {
+      registered(rig, rig.phone("192.0.2.7"), { user: `u${n}`, callId: `c${n}`, expires: 600 });
+    }
+    rig.pass(600_000);
+    let [most, ended] = [rig.sent.filter(({ flow }) => flow === rig.pbx).length, 0];
+    expect(most).toBe(20);
+    while (rig.core.usrloc.aorCount > 0) {
+      const wires = rig.take(rig.pbx);
+      most = Math.max(most, wires.length);
+      ended += wires.length;
+      for (const wire of wires) rig.fromPbx(answer(wire, "401 Unauthorized", [CHALLENGE]));
+      rig.pass(100);
+    }
+    expect([most, ended]).toEqual([20, 1000]);
+    expect(rig.clock.nowMs).toBe(START_MS + 605_000);
+    const lines = rig.logged.filter(({ message }) => message.includes("Cannot end"));
+    expect([lines.length, lines.filter(({ level }) => level === "warn").length]).toEqual([1000, 10]);
+    expect(lines[9]!.message).toContain("level debug");
   });
 });
 
