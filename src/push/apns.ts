@@ -165,7 +165,7 @@ export class Apns implements PushBackend {
   ): void {
     const { now, systemNow } = this.#world;
     const notification = apnsNotificationOf(push, target, systemNow(), push.ttlMs) as ApnsNotification;
-    const server = `${environment} ${this.#hostOf(environment)}`;
+    const host = this.#hostOf(environment);
     const sentAtMs = now();
     this.#clients![environment].post({
       path: `/3/device/${notification.token}`,
@@ -176,13 +176,13 @@ export class Apns implements PushBackend {
       done: (answer, reason) => {
         const ms = now() - sentAtMs;
         if (answer === null) {
-          const words = signal.aborted ? `${server} did not answer in time` : `${server}: ${reason}`;
-          return done({ ...FINE, state: "failed", words: `${words}; ${REACH}`, ms });
+          const words = signal.aborted ? `${host} did not answer in time` : reason;
+          return done({ ...FINE, state: "failed", words: `${environment}: ${words}; ${REACH}`, ms });
         }
         const error = errorOf(answer);
         if (answer.status === 200 || KEY_IS_TAKEN.has(error.reason)) {
           const said = `${answer.status} ${error.reason}`.trim();
-          return done({ ...FINE, words: `${server} takes the key (${said} to a token nobody has)`, ms });
+          return done({ ...FINE, words: `${environment}: ${host} takes the key (${said} to a token nobody has)`, ms });
         }
         const said = this.#answerOf(answer, error, { target, environment, tried: new Set() });
         done({ ...FINE, state: "failed", words: `${environment}: ${said.reason}`, ms });

@@ -2,6 +2,7 @@
  * Owns what asking a push service without a phone looks like (O-02, `latefork check --live`): the push that is meant for
  * nobody, what came of it, and the bare connection where a service must not be sent anything. It must not know any service.
  */
+import { isIP } from "node:net";
 import type { HostLookup } from "./backend.ts";
 import { unreachable } from "./http_answer.ts";
 import type { PushRequest } from "./types.ts";
@@ -64,11 +65,11 @@ export interface Way {
  * @returns why there is none, in words; empty if there was one. It never rejects.
  */
 export async function connectOnly(way: Way): Promise<string> {
-  const { hostname } = new URL(way.origin);
-  const found = await addressesOf(hostname.replace(/^\[|\]$/g, ""), way.lookup, way.signal);
+  const host = new URL(way.origin).hostname.replace(/^\[|\]$/g, "");
+  const found = isIP(host) !== 0 ? { addresses: [host] } : await addressesOf(host, way.lookup, way.signal);
   if ("error" in found) return unreachable(way.origin, found.error);
   const open = way.isPublicOnly ? found.addresses.filter(isPublicAddress) : found.addresses;
-  if (found.addresses.length > 0 && open.length === 0) return `${hostname} is not on a public address`;
+  if (found.addresses.length > 0 && open.length === 0) return `${host} is not on a public address`;
   let problem = `no address found for ${way.origin}`;
   for (const address of open) {
     if (way.signal.aborted) break;

@@ -19,6 +19,8 @@ export interface ReceivedMessage {
   headers: Record<string, string>;
   // deno-lint-ignore no-explicit-any
   message: any;
+  /** `validate_only`: to be judged and not sent. */
+  isJudgedOnly: boolean;
   /** Keys and values of `data`, as FCM counts them. */
   bytes: number;
   bearer: string;
@@ -229,13 +231,17 @@ export class FcmServer {
     const text: Record<string, string> = {};
     for (const [name, value] of Object.entries(headers)) text[name] = String(value);
     let message: unknown = null;
+    let isJudgedOnly = false;
     try {
-      message = (JSON.parse(body) as { message?: unknown }).message ?? null;
+      const said = JSON.parse(body) as { message?: unknown; validate_only?: unknown };
+      message = said.message ?? null;
+      isJudgedOnly = said.validate_only === true;
     } catch {
       this.faults.push("the body is no JSON");
     }
     const bearer = (text.authorization ?? "").replace(/^Bearer /, "");
-    this.received.push({ path: text[":path"] ?? "", headers: text, message, bytes: bytesOf(message), bearer, atMs });
+    const path = text[":path"] ?? "";
+    this.received.push({ path, headers: text, message, isJudgedOnly, bytes: bytesOf(message), bearer, atMs });
     const judged = this.#judge(text, body, message, bearer);
     const order = this.orders.shift() ?? judged;
     const session = stream.session as ServerHttp2Session;
@@ -311,7 +317,8 @@ function respond(stream: ServerHttp2Stream, reply: FcmReply, name: string): void
 
 /** What is wrong with a message; empty if nothing. */
 function judgeMessage(body: string, message: unknown): string {
-  if (Object.keys(JSON.parse(body)).join() !== "message") return "Unknown name beside message";
+  const { message: _message, validate_only: _judgeOnly, ...beside } = JSON.parse(body) as Record<string, unknown>;
+  if (Object.keys(beside).length > 0) return "Unknown name beside message";
   if (typeof message !== "object" || message === null) return "no message";
   const { token, data, android, ...rest } = message as Record<string, Record<string, unknown>>;
   if (Object.keys(rest).length > 0) return `Unknown name ${Object.keys(rest)}: a data message is wanted`;
