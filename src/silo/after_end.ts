@@ -61,7 +61,7 @@ export class AfterEnd {
     if (!wake.isPending) return;
     const isAnswered = this.record.result === "answered";
     this.wakes.end(wake, "cancelled", isAnswered ? "answered elsewhere" : "the call ended first");
-    if (leg.hasTakenPart) return;
+    if (leg.hasTakenPart || wake.isShared) return;
     const contact = this.wakes.contactOf(leg);
     // P-06: iOS must get no VoIP push for a call that no longer is.
     if (contact === undefined || contact.push === null || isVoipToken(contact)) return;
@@ -71,7 +71,7 @@ export class AfterEnd {
 
 /** It was woken for the call and has not seen it. */
 function isOwed(leg: DeviceLeg): boolean {
-  return !leg.hasTakenPart && leg.wake !== null && leg.wake.wasSent;
+  return !leg.hasTakenPart && leg.wake !== null && leg.wake.wasSent && !leg.wake.isShared;
 }
 
 function cancelReason(result: CallResult | ""): NonNullable<PushOrder["reason"]> {

@@ -135,6 +135,16 @@ export class Call implements ForkOwner, HeldCall, Due {
     this.wakes.pushResult(wake, result);
   }
 
+  /** P-07: see {@link Wakes.share}. */
+  shareWake(contact: Contact): boolean {
+    return this.wakes.share(contact);
+  }
+
+  /** P-07: see {@link Wakes.sharedRefused}. */
+  sharedWakeRefused(contact: Contact, reason: string): void {
+    this.wakes.sharedRefused(contact, reason);
+  }
+
   /** By hand (W-18): see {@link ByHand.appendDevice}. */
   appendDevice(contact: Contact): boolean {
     return this.byHand.appendDevice(contact);

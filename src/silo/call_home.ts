@@ -2,6 +2,7 @@
 import type { Reach } from "../proxy/device_flows.ts";
 import type { Router } from "../proxy/router.ts";
 import type { Transactions } from "../transaction/table.ts";
+import type { Contact } from "../usrloc/model.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import type { SiloPort, SiloSettings } from "./settings.ts";
 
@@ -12,4 +13,6 @@ export interface CallHome {
   readonly router: Router;
   readonly settings: SiloSettings;
   readonly reach: Reach;
+  /** P-07: finds a push of another call that may yet wake the device, and keeps it from being taken back. */
+  shareWake(contact: Contact): boolean;
 }

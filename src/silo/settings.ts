@@ -35,6 +35,8 @@ export interface PushResult {
   readonly status: number;
   readonly reason: string;
   readonly ms: number;
+  /** Of `refused`: by our own limit for the device (P-07), the service was not asked. */
+  readonly isRateLimited?: boolean;
 }
 
 export interface SiloPort extends TransactionPort {

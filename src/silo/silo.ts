@@ -96,6 +96,19 @@ export class Silo implements CallOwner {
     if (found === undefined) return;
     this.wakes.delete(result.uuid);
     found.call.pushResult(found.wake, result);
+    if (!found.wake.hasSharers || (result.outcome !== "refused" && result.outcome !== "dead")) return;
+    const contact = this.usrloc.contact(found.wake.contactId);
+    if (contact === undefined) return;
+    for (const call of this.callsOf(contact.aor.key)) call.sharedWakeRefused(contact, result.reason);
+  }
+
+  /** P-07: too many pushes to a device are refused, but one that went for another call, open or over, may yet wake it. */
+  shareWake(contact: Contact): boolean {
+    const { key } = contact.aor;
+    for (const calls of [this.open.get(key), this.ended.get(key)]) {
+      if (calls !== undefined) { for (const call of calls) if (call.shareWake(contact)) return true; }
+    }
+    return false;
   }
 
   /** ACK or BYE of a dialog, for the ladder. */

@@ -23,6 +23,10 @@ export class Wake implements Due {
   reason = "";
   /** True once the service accepted the push: the device may light up at any time. */
   isAccepted = false;
+  /** P-07: its own push was not allowed; the device is being woken for another call. */
+  isShared = false;
+  /** Another call waits for what this push does: it is not taken back. */
+  hasSharers = false;
 
   constructor(
     private readonly owner: WakeOwner,
@@ -39,6 +43,12 @@ export class Wake implements Due {
   /** True if a push left for it. */
   get wasSent(): boolean {
     return this.state !== "hedged";
+  }
+
+  /** True if its push may yet bring a device that last registered at `registeredAtMs`. */
+  isUnderWay(registeredAtMs: number, windowMs: number, nowMs: number): boolean {
+    const isPushed = this.isAccepted || (this.isPending && this.pushMs === null);
+    return isPushed && registeredAtMs < this.sentAtMs && nowMs < this.sentAtMs + windowMs;
   }
 
   onDue(): void {

@@ -66,7 +66,7 @@ export class Wakes implements WakeOwner {
     wake.reason = reason;
     this.home.table.schedule.deadlines.cancel(wake);
     // A push that is still being tried would wake a device that is awake, or for nothing.
-    if (wake.pushMs === null) this.home.port.cancelPush(wake.uuid);
+    if (wake.pushMs === null && !wake.hasSharers) this.home.port.cancelPush(wake.uuid);
   }
 
   /** P-06: the app shows a call that no longer is. */
@@ -105,12 +105,35 @@ export class Wakes implements WakeOwner {
     const leg = this.legs.find(wake.contactId);
     if (leg === undefined) return;
     wake.pushMs = result.ms;
-    this.story.pushResult(leg, this.contactOf(leg)?.push?.provider ?? "", result);
-    if (result.outcome === "accepted") wake.isAccepted = true;
+    const contact = this.contactOf(leg);
+    wake.isShared = wake.isPending && result.isRateLimited === true && contact !== undefined &&
+      this.home.shareWake(contact);
+    const reason = wake.isShared ? `${result.reason}; an earlier push may wake it yet` : result.reason;
+    this.story.pushResult(leg, contact?.push?.provider ?? "", { ...result, reason });
+    if (wake.isShared) wake.reason = reason;
+    else if (result.outcome === "accepted") wake.isAccepted = true;
     else if (wake.isPending && result.outcome !== "failed") {
       this.end(wake, "refused", result.reason);
       this.call.settle();
     } else wake.reason = result.reason;
+  }
+
+  /** P-07: true if a push of this call may yet bring the device to another one, which then counts on it. */
+  share(contact: Contact): boolean {
+    const wake = this.legs.of(contact)?.wake ?? null;
+    if (wake === null || !wake.isUnderWay(contact.registeredAtMs, this.home.settings.windowMs, this.nowMs)) {
+      return false;
+    }
+    wake.hasSharers = true;
+    return true;
+  }
+
+  /** A push of another call was refused: whoever shared it has nothing left to wait for. */
+  sharedRefused(contact: Contact, reason: string): void {
+    const wake = this.legs.of(contact)?.wake ?? null;
+    if (wake === null || !wake.isPending || !wake.isShared || this.home.shareWake(contact)) return;
+    this.end(wake, "refused", reason);
+    this.call.settle();
   }
 
   onHedgeDue(wake: Wake): void {

@@ -2,8 +2,8 @@
 import type { PushOrder } from "../../src/silo/settings.ts";
 import type { World } from "./world.ts";
 
-/** `lost`: accepted and never delivered. `slow`: accepted and delivered `slowMs` later. `mute`: no verdict at all. */
-export type PushFate = "accept" | "dead" | "refuse" | "fail" | "slow" | "lost" | "mute";
+/** `lost`: accepted and never delivered. `slow`: accepted and delivered `slowMs` later. `mute`: no verdict at all. `limit`: refused by our own limit. */
+export type PushFate = "limit" | "accept" | "dead" | "refuse" | "fail" | "slow" | "lost" | "mute";
 
 /** Whoever has the token. */
 export interface PushTarget {
@@ -41,10 +41,11 @@ export class PushService {
     const sentAtMs = world.nowMs;
     this.orders.push({ atMs: sentAtMs, order });
     const fate = this.fates.get(order.prid) ?? this.fate;
+    const isRateLimited = fate === "limit";
     const verdict = (outcome: "accepted" | "dead" | "refused" | "failed", status: number, reason: string, ms: number) =>
       world.in(ms, () =>
         world.core.pushResult(
-          { uuid: order.uuid, outcome, status, reason, ms },
+          { uuid: order.uuid, outcome, status, reason, ms, isRateLimited },
           order.device,
           order.prid,
           sentAtMs,
@@ -62,6 +63,8 @@ export class PushService {
         return void verdict("accepted", 200, "", this.verdictMs);
       case "dead":
         return void verdict("dead", 410, "the token is dead", this.verdictMs);
+      case "limit":
+        return void verdict("refused", 0, "rate limited", 0);
       case "refuse":
         return void verdict("refused", 403, "wrong project", this.verdictMs);
       case "fail":
