@@ -256,13 +256,3 @@ export class Bindings {
     return victim !== null;
   }
 }
-
-/** The Contact lines of a 2xx to a phone: its own contacts, or all of the AoR's, each with what is left of it. */
-export function contactLines(contacts: readonly Contact[], nowMs: number): string {
-  let lines = "";
-  for (const contact of contacts) {
-    const left = Math.max(0, Math.ceil((contact.expiresAtMs - nowMs) / 1000));
-    lines += "Contact: <" + contact.uri + ">" + contact.params + ";expires=" + left + "\r\n";
-  }
-  return lines;
-}

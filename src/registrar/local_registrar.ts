@@ -14,10 +14,11 @@ import { reasonPhrase } from "../sip/reason.ts";
 import { canonicalUser, uriParam } from "../sip/uri.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
-import { type Applied, type Bindings, contactLines, NO_ORDER } from "./apply.ts";
+import { type Applied, type Bindings, NO_ORDER } from "./apply.ts";
 import { grantedCaps } from "./push_support.ts";
 import type { Authenticator } from "./authenticator.ts";
 import { type DeviceHintReader, isProblem, readRegister, type RegisterRequest } from "./register.ts";
+import { contactLines } from "./reply_contacts.ts";
 import type { RegistrarUser } from "./settings.ts";
 import type { UserDirectory } from "./users.ts";
 
@@ -191,6 +192,7 @@ export class LocalRegistrar {
     const all = this.usrloc.find(request.aorKey)?.contacts ?? [];
     const lines = contactLines(
       isFetch || this.bindings.settings.repliesWithAll ? all : applied.listed,
+      applied.listed,
       this.clock.nowMs,
     );
     this.port.count("registrations_total", isFetch ? "fetched" : applied.listed.length > 0 ? "accepted" : "removed");

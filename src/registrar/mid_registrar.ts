@@ -12,7 +12,7 @@ import type { Transactions } from "../transaction/table.ts";
 import type { Binding } from "../usrloc/binding.ts";
 import type { Aor, Contact, StoredRemnant } from "../usrloc/model.ts";
 import type { RemovalCause, Usrloc } from "../usrloc/usrloc.ts";
-import { type Applied, type Bindings, contactLines, NO_ORDER } from "./apply.ts";
+import { type Applied, type Bindings, NO_ORDER } from "./apply.ts";
 import type { InFlight } from "./in_flight.ts";
 import {
   type DeviceHintReader,
@@ -26,6 +26,7 @@ import type { RegistrarMode, RegistrarSettings, RegistrarUser } from "./settings
 import { Challenged, isAbsorbable } from "./throttle.ts";
 import { grantedCaps, type PushOffer, upstreamCaps } from "./push_support.ts";
 import { isPushable } from "./refresh_push.ts";
+import { contactLines } from "./reply_contacts.ts";
 import { UpstreamAgent } from "./upstream_agent.ts";
 import { UpstreamKeeper } from "./upstream_keeper.ts";
 import { grantOf, upstreamUri } from "./upstream_contact.ts";
@@ -405,7 +406,7 @@ export class MidRegistrar {
   replyLines(request: RegisterRequest, listed: readonly Contact[], offers: readonly PushOffer[]): string {
     const isFetch = request.contacts.length === 0 && !request.isWildcard;
     const all = this.usrloc.find(request.aorKey)?.contacts ?? [];
-    let lines = contactLines(isFetch || this.settings.repliesWithAll ? all : listed, this.clock.nowMs);
+    let lines = contactLines(isFetch || this.settings.repliesWithAll ? all : listed, listed, this.clock.nowMs);
     lines += grantedCaps(offers, listed, this.clock.nowMs, this.settings, (device) => this.user.purrOf(device));
     return request.path === "" ? lines : lines + "Path: " + request.path + "\r\n";
   }

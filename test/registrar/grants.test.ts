@@ -5,10 +5,12 @@ import {
   headers,
   register,
   registered,
+  type RegisterText,
   type Rig,
   Rig as TheRig,
   START_MS,
   statusLine,
+  type TestFlow,
   UDP,
 } from "./rig.ts";
 
@@ -281,6 +283,52 @@ describe("R-03 the 2xx to the phone", () => {
       );
     }
   });
+
+  const others: [name: string, contact: string, shown: string][] = [
+    ["RFC 8599", `<${uri}>${params}`, `<sip:alice@192.0.2.7:5060;ob;x=y>${params}`],
+    [
+      "Linphone",
+      "<sip:alice@192.0.2.7;app-id=app;pn-type=apple;pn-tok=t1;transport=tcp>;x=1",
+      "<sip:alice@192.0.2.7;transport=tcp>;x=1",
+    ],
+    ["header parameters", '<sip:alice@192.0.2.7>;pn-provider=acme;pn-prid="t1";x=1', "<sip:alice@192.0.2.7>;x=1"],
+    [
+      "a rule's own parameter",
+      "<sip:al;ice@192.0.2.7:5060;token=secret-token-1;transport=TCP;ob>;x=1",
+      "<sip:al;ice@192.0.2.7:5060;transport=TCP>",
+    ],
+    ["a rule's header parameter", "<sip:alice@192.0.2.7>;token=secret-token-1", "<sip:alice@192.0.2.7>"],
+  ];
+  for (const [name, contact, shown] of others) {
+    for (const pbx of [true, false]) {
+      test(`P-02 R-03 R-14 no other phone sees what wakes this one: ${name}, ${pbx ? "PBX" : "registrar mode"}`, () => {
+        const rule = { kind: "" as const, user_agent: "^Rule", header: null };
+        const rig = new TheRig({
+          pbx,
+          trust: ["192.0.2.0/24"],
+          registration: { reply_contacts: "all" },
+          devices: [{ ...rule, push: { provider: "acme", token_from: { source: "contact", name: "token" } } }],
+        });
+        const lines = name.startsWith("a rule") ? ["User-Agent: Rule/1"] : [];
+        const phone = rig.phone("192.0.2.7");
+        const exchange = (flow: TestFlow, text: RegisterText): string[] => {
+          rig.receive(flow, register(flow, text));
+          if (pbx) rig.fromPbx(accepted(rig.one(rig.pbx)));
+          return headers(rig.one(flow), "Contact");
+        };
+        expect(exchange(phone, { contacts: [contact], lines, expires: 600 })).toEqual([`${contact};expires=600`]);
+        expect(rig.core.usrloc.find("alice@example.org")!.contacts[0]!.push).not.toBeNull();
+        const other = rig.phone("192.0.2.8");
+        expect(exchange(other, { expires: 600 })).toEqual([
+          `${shown};expires=600`,
+          "<sip:alice@192.0.2.8:5060>;expires=600",
+        ]);
+        expect(exchange(other, { contacts: [], cseq: 2 })[0]).toBe(`${shown};expires=600`);
+        // Its own it hears whole, also together with the other's.
+        expect(exchange(phone, { contacts: [contact], lines, expires: 7200, cseq: 2 })[0]).toStartWith(contact);
+      });
+    }
+  }
 
   test("R-03 several contacts in one REGISTER, each with its own expiry, in the phone's order", () => {
     const rig = new TheRig();

@@ -1,0 +1,44 @@
+/**
+ * The Contact lines of a 2xx to a phone (R-03, R-14): its own contacts as it sent them, those of the user's other
+ * devices without what wakes them, since a push token is nobody else's business (RFC 8599 §11).
+ */
+import { stripPushHeaderParams, stripPushParams } from "../push/parameters.ts";
+import { parseUri, uriParam } from "../sip/uri.ts";
+import type { Contact } from "../usrloc/model.ts";
+
+/**
+ * @param listed in this order, each with what is left of it
+ * @param own those of the phone that is answered
+ */
+export function contactLines(listed: readonly Contact[], own: readonly Contact[], nowMs: number): string {
+  let lines = "";
+  for (const contact of listed) {
+    const left = Math.max(0, Math.ceil((contact.expiresAtMs - nowMs) / 1000));
+    lines += "Contact: " + (own.includes(contact) ? asSent(contact) : asOthersSeeIt(contact)) + ";expires=" + left +
+      "\r\n";
+  }
+  return lines;
+}
+
+function asSent(contact: Contact): string {
+  return "<" + contact.uri + ">" + contact.params;
+}
+
+function asOthersSeeIt(contact: Contact): string {
+  const uri = stripPushParams(contact.uri);
+  const params = stripPushHeaderParams(contact.params);
+  const token = contact.push?.prid ?? "";
+  // A `devices:` rule took the token from a parameter of any name.
+  if (token === "" || !(uri.includes(token) || params.includes(token))) return "<" + uri + ">" + params;
+  return "<" + bare(uri) + ">";
+}
+
+/** Without its parameters, but for the transport, which tells addresses apart. */
+function bare(text: string): string {
+  const uri = parseUri(text);
+  if (uri === null) return text;
+  const transport = uriParam(uri, "transport");
+  const start = text.slice(0, text.indexOf(":") + 1);
+  const address = text.slice(start.length, text.indexOf(";", text.indexOf("@") + 1));
+  return start + address + (transport === undefined ? "" : ";transport=" + transport);
+}
