@@ -38,7 +38,7 @@ function bare(text: string): string {
   const uri = parseUri(text);
   if (uri === null) return text;
   const transport = uriParam(uri, "transport");
-  const start = text.slice(0, text.indexOf(":") + 1);
-  const address = text.slice(start.length, text.indexOf(";", text.indexOf("@") + 1));
-  return start + address + (transport === undefined ? "" : ";transport=" + transport);
+  // The user part may hold a `;`, too.
+  const end = text.indexOf(";", text.indexOf("@") + 1);
+  return (end < 0 ? text : text.slice(0, end)) + (transport === undefined ? "" : ";transport=" + transport);
 }
