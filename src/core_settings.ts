@@ -33,6 +33,7 @@ export function siloSettings(config: Config): SiloSettings {
     idleMs: wake.idle,
     progress: wake.progress,
     delayedCancel: wake.delayed_cancel,
+    tellsMissed: config.push.missed,
     decline: wake.decline,
     isSingleAnswer: wake.single_answer,
     maxCalls: limits.calls,

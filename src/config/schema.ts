@@ -45,6 +45,7 @@ export interface Config {
   push: {
     unsupported: "forward" | "555";
     refresh_before: number;
+    missed: boolean;
     apns: {
       key_file: string;
       key_id: string;
@@ -258,7 +259,12 @@ export const SECTIONS: readonly SectionRow[] = [
     doc: 'Your own pusher: pn-provider value, and where to POST. "*" takes every provider that has no backend here.',
     example: ['acme: { url: "https://push.example.org/wake", token_file: "", timeout: 5s }'],
   },
-  { path: "htables", kind: "map", names: ["banned"], doc: "Named tables with expiry; `banned` and `push_limits` are always there." },
+  {
+    path: "htables",
+    kind: "map",
+    names: ["banned"],
+    doc: "Named tables with expiry; `banned` and `push_limits` are always there.",
+  },
   { path: "store", kind: "keys", doc: "Where registrations are kept." },
   { path: "limits", kind: "keys", doc: "Bounds against floods." },
   { path: "security", kind: "keys", doc: "Who may talk to us." },
@@ -595,6 +601,14 @@ export const KEYS: readonly KeyRow[] = [
     max: DAY,
     applies: "live",
     doc: "How long before a registration lapses its sleeping phone is woken to refresh it (RFC 8599: over 120 s).",
+  },
+  {
+    path: "push.missed",
+    type: "boolean",
+    default: "false",
+    applies: "live",
+    doc:
+      "A phone that was pushed in vain gets a push `missed` when the caller gave up or nobody came; never a VoIP push.",
   },
   {
     path: "push.apns.key_file",

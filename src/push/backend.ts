@@ -29,7 +29,7 @@ export interface PushAnswer {
 export interface PushAttempt {
   /** Now, ms since the epoch. */
   readonly sentAtMs: number;
-  /** What is left of the push's window. */
+  /** What is left of the push's life: what the service may keep it for. */
   readonly leftMs: number;
   /** 1 for the first. From the second on, a fresh connection is better than one that may be dead. */
   readonly attempt: number;

@@ -22,8 +22,10 @@ export const CROWD_SHARE = 0.5;
 /** Back-off after the n-th attempt: `BACKOFF_MS · 2^(n-1)`, at most `MAX_BACKOFF_MS`, of which a random quarter is taken off. */
 export const BACKOFF_MS = 250;
 export const MAX_BACKOFF_MS = 10_000;
-/** A longer window than a day is no push; timers overflow at 24 days. */
-const MAX_WINDOW_MS = 86_400_000;
+/** A longer life than a day is no push; timers overflow at 24 days. */
+const MAX_LIFE_MS = 86_400_000;
+/** A push that lives longer (a missed call) is given up after this all the same: what nobody waits for is not tried all day. */
+export const MAX_WINDOW_MS = 300_000;
 
 /** One entry of `GET /v1/push`. */
 export interface BackendHealth {
@@ -52,7 +54,10 @@ export interface BackendHealth {
 
 interface Job {
   readonly request: PushRequest;
+  /** No attempt from then on. */
   readonly deadlineMs: number;
+  /** The service may keep it until then. */
+  readonly endsMs: number;
   readonly isCrowd: boolean;
   readonly done: (verdict: PushVerdict) => void;
   state: "queued" | "flying" | "resting" | "settled";
@@ -102,10 +107,12 @@ export class Delivery {
   /** Sends within this call if there is room. `done` comes exactly once, and never within this call. */
   send(request: PushRequest, done: (verdict: PushVerdict) => void): void {
     const nowMs = this.#world.now();
-    const windowMs = Number.isFinite(request.ttlMs) ? Math.min(Math.max(0, request.ttlMs), MAX_WINDOW_MS) : 0;
+    const lifeMs = Number.isFinite(request.ttlMs) ? Math.min(Math.max(0, request.ttlMs), MAX_LIFE_MS) : 0;
+    const windowMs = Math.min(lifeMs, MAX_WINDOW_MS);
     const job: Job = {
       request,
       deadlineMs: nowMs + windowMs,
+      endsMs: nowMs + lifeMs,
       isCrowd: request.event === "refresh" || request.event === "missed",
       done,
       state: "queued",
@@ -237,7 +244,7 @@ export class Delivery {
     };
     this.backend.attempt(job.request, {
       sentAtMs: nowMs,
-      leftMs,
+      leftMs: job.endsMs - nowMs,
       attempt: job.attempts,
       signal: flight.abort.signal,
       answer,

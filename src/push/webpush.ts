@@ -8,7 +8,7 @@ import { type PushAnswer, type PushAttempt, type PushBackend, type PushWorld, re
 import { codeOf, retryAfterMsOf } from "./http_answer.ts";
 import { shownWords } from "./http_body.ts";
 import type { Http2Answer } from "./http2.ts";
-import { decodeSipText, MAX_BODY_BYTES } from "./payload.ts";
+import { decodeSipText } from "./payload.ts";
 import type { PushRequest } from "./types.ts";
 import { WebPushEncryption } from "./webpush_encryption.ts";
 import { type WebPushError, webPushErrorOf } from "./webpush_errors.ts";
@@ -122,7 +122,7 @@ export class WebPush implements PushBackend {
     const target = webPushTargetOf(decodeSipText(request.prid), this.#config.allow_hosts);
     if (typeof target === "string") return refuse(target);
     const message = webPushMessageOf(request, this.#world.systemNow(), attempt.leftMs);
-    if (message === null) return refuse(`AoR and Call-ID are too long for a push of ${MAX_BODY_BYTES} bytes`);
+    if (typeof message === "string") return refuse(message);
     const here = answeredBy(target.origin, attempt);
     here.draft(retry(`${target.origin} did not answer in time`));
     const host = this.#hosts!.of(target);

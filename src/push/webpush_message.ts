@@ -3,7 +3,7 @@
  * its size (P-03, P-06). Pure but for hashing. It must not know subscriptions, keys or connections.
  */
 import { createHash } from "node:crypto";
-import { fit, type PushFields, pushFields } from "./payload.ts";
+import { fit, MAX_BODY_BYTES, type PushFields, pushFields } from "./payload.ts";
 import type { PushEvent, PushRequest } from "./types.ts";
 
 /** RFC 8291 §4 and RFC 8188: of 4096 bytes, 86 are the header, 17 the padding delimiter and the tag. */
@@ -21,13 +21,15 @@ export interface WebPushMessage {
 /**
  * @param nowMs system clock, ms since the epoch.
  * @param leftMs what is left of the window.
- * @returns null if AoR and Call-ID alone are too large.
+ * @returns in words why there can be none.
  */
-export function webPushMessageOf(request: PushRequest, nowMs: number, leftMs: number): WebPushMessage | null {
+export function webPushMessageOf(request: PushRequest, nowMs: number, leftMs: number): WebPushMessage | string {
   const fields = pushFields(request, nowMs, leftMs);
   const hasKeys = request.keys !== undefined;
+  // It would wake the phone to say nothing.
+  if (request.event === "missed" && !hasKeys) return "a missed call cannot be told without keys of the subscription";
   const plainText = hasKeys ? fit(fields, MAX_PLAIN_BYTES, (some) => JSON.stringify(shown(some))) : "";
-  if (plainText === null) return null;
+  if (plainText === null) return `AoR and Call-ID are too long for a push of ${MAX_BODY_BYTES} bytes`;
   const isMuteCancel = request.event === "cancel" && !hasKeys;
   const headers: Record<string, string> = {
     // A cancel that cannot say so can still take the place of a call push nobody has fetched, and then be gone itself.
@@ -57,6 +59,8 @@ function shown(fields: PushFields): Partial<PushFields> {
 
 /** What a later push replaces while the phone is off: the cancel its call, a refresh the one before. */
 function topicOf(request: PushRequest): string {
+  // It leaves with the cancel of its call: whichever came second would take the other's place.
+  if (request.event === "missed") return "";
   if (request.callId === "") return request.event === "refresh" ? "refresh" : "";
   return createHash("sha256").update(request.callId, "latin1").digest("base64url").slice(0, MAX_TOPIC);
 }

@@ -7,6 +7,7 @@ import type { CallHome } from "./call_home.ts";
 import type { DeviceLeg } from "./device_leg.ts";
 import type { Legs } from "./legs.ts";
 import type { CallRecord, CallResult } from "./record.ts";
+import { canTellMissed, isApns, isVoipToken } from "./push_token.ts";
 import type { PushOrder } from "./settings.ts";
 import type { Wakes } from "./wakes.ts";
 
@@ -50,7 +51,8 @@ export class AfterEnd {
     const leg = this.legs.of(contact);
     if (leg === undefined || !isOwed(leg)) return;
     if (contact.flow === null || contact.flow.state === "closed") return;
-    if (delayedCancel === "false" || (delayedCancel === "auto" && !isVoipToken(contact))) return;
+    const isVoip = contact.push !== null && isVoipToken(contact.push);
+    if (delayedCancel === "false" || (delayedCancel === "auto" && !isVoip)) return;
     this.legs.inviteAndCancel(leg, contact, contact.flow);
   }
 
@@ -58,14 +60,25 @@ export class AfterEnd {
     const { wake } = leg;
     if (wake === null) return;
     if (wake.state === "hedged") return this.wakes.dropHedge(leg);
-    if (!wake.isPending) return;
     const isAnswered = this.record.result === "answered";
-    this.wakes.end(wake, "cancelled", isAnswered ? "answered elsewhere" : "the call ended first");
-    if (leg.hasTakenPart || wake.isShared) return;
+    if (wake.isPending) this.wakes.end(wake, "cancelled", isAnswered ? "answered elsewhere" : "the call ended first");
+    // One whose window is over may have got the push all the same, and show the call.
+    else if (wake.state !== "expired") return;
     const contact = this.wakes.contactOf(leg);
-    // P-06: iOS must get no VoIP push for a call that no longer is.
-    if (contact === undefined || contact.push === null || isVoipToken(contact)) return;
-    this.wakes.pushCancel(leg, contact, cancelReason(this.record.result));
+    if (leg.hasTakenPart || contact === undefined || contact.push === null) return;
+    const { push } = contact;
+    const isMissed = this.isMissed && canTellMissed(push);
+    // P-06: iOS must get no VoIP push for a call that no longer is. An alert about the missed call replaces that of the
+    // call; a silent push that crossed it might take it away again.
+    const isCancelled = !wake.isShared && !isVoipToken(push) && !(isMissed && isApns(push));
+    if (isCancelled) this.wakes.pushCancel(leg, contact, cancelReason(this.record.result));
+    if (isMissed) this.wakes.pushMissed(leg, contact);
+  }
+
+  /** Nobody of this user knows of the call by now, as far as we do, and people are to be told (`push.missed`). */
+  private get isMissed(): boolean {
+    const { result } = this.record;
+    return this.home.settings.tellsMissed && result !== "answered" && result !== "declined";
   }
 }
 
@@ -85,12 +98,4 @@ function cancelReason(result: CallResult | ""): NonNullable<PushOrder["reason"]>
     default:
       return "timeout";
   }
-}
-
-/** An APNs token that makes iOS show a call for each push: as RFC 8599 says it, or with a token of each kind. */
-function isVoipToken(contact: Contact): boolean {
-  const push = contact.push;
-  if (push === null || !push.provider.startsWith("apns")) return false;
-  if (push.prid.includes(":")) return push.prid.split("&").some((token) => token.endsWith(":voip"));
-  return /\.(?:voip|voip&remote|remote&voip)(?:\.(?:dev|prod))?$/.test(push.param);
 }

@@ -15,6 +15,8 @@ export interface SiloSettings {
   readonly idleMs: number;
   readonly progress: "none" | "180" | "183" | "110";
   readonly delayedCancel: "auto" | "true" | "false";
+  /** A device that was pushed in vain hears by push of the call it missed (`push.missed`). */
+  readonly tellsMissed: boolean;
   readonly decline: "device" | "all";
   readonly isSingleAnswer: boolean;
   readonly maxCalls: number;

@@ -79,7 +79,7 @@ export class Story {
     this.note({ event: "register", device: leg.id, from: leg.party, to: HUB, label: "REGISTER", note });
   }
 
-  push(leg: DeviceLeg, provider: string, label: "push call" | "push cancel", note: string): void {
+  push(leg: DeviceLeg, provider: string, label: "push call" | "push cancel" | "push missed", note: string): void {
     this.note({ event: "push", device: leg.id, from: HUB, to: this.pushParty(provider), label, note });
   }
 

@@ -14,6 +14,9 @@ import type { Story } from "./story.ts";
 import { Wake, type WakeOwner } from "./wake.ts";
 import { callerName, seconds } from "./words.ts";
 
+/** How long a push about a missed call is kept for a phone that is off. */
+const MISSED_TTL_MS = 86_400_000;
+
 /** The call, as its wakes hold it open. */
 export interface HeldCall {
   /** Before the push goes. */
@@ -73,6 +76,12 @@ export class Wakes implements WakeOwner {
   pushCancel(leg: DeviceLeg, contact: Contact, reason: NonNullable<PushOrder["reason"]>): void {
     this.story.push(leg, contact.push!.provider, "push cancel", reason.replaceAll("_", " "));
     this.home.port.push(this.pushOrder(contact, this.home.port.token(16), "cancel", reason));
+  }
+
+  /** P-06: nobody answered, and the device never got the call. Of use for as long as people look for missed calls. */
+  pushMissed(leg: DeviceLeg, contact: Contact): void {
+    this.story.push(leg, contact.push!.provider, "push missed", "");
+    this.home.port.push({ ...this.pushOrder(contact, this.home.port.token(16), "missed"), ttlMs: MISSED_TTL_MS });
   }
 
   /**
@@ -167,7 +176,12 @@ export class Wakes implements WakeOwner {
     this.story.toCaller(Number(progress), "while waking");
   }
 
-  private pushOrder(contact: Contact, uuid: string, event: "call" | "cancel", reason?: PushOrder["reason"]): PushOrder {
+  private pushOrder(
+    contact: Contact,
+    uuid: string,
+    event: PushOrder["event"],
+    reason?: PushOrder["reason"],
+  ): PushOrder {
     const push = contact.push!;
     const { record } = this.story;
     return {

@@ -41,6 +41,7 @@ const DEFAULTS: Config = {
   push: {
     unsupported: "forward",
     refresh_before: 130_000,
+    missed: false,
     apns: {
       key_file: "",
       key_id: "",

@@ -1,7 +1,7 @@
 /** The relay in virtual time: windows, retries, limits. What real sockets do is in webhook.test.ts. */
 import { expect, test } from "bun:test";
 import type { HttpFetch, HttpRequest } from "../../src/push/backend.ts";
-import { MAX_IN_FLIGHT, MAX_PENDING } from "../../src/push/delivery.ts";
+import { MAX_IN_FLIGHT, MAX_PENDING, MAX_WINDOW_MS } from "../../src/push/delivery.ts";
 import { CALL_PUSHES_PER_MINUTE, OTHER_PUSHES_PER_MINUTE } from "../../src/push/rate.ts";
 import { MAX_RECENT, PushRelay } from "../../src/push/relay.ts";
 import type { PushRequest, PushVerdict } from "../../src/push/types.ts";
@@ -235,6 +235,18 @@ test("P-07 a crowd that was served makes room for the next", async () => {
     for (const one of crowd) outcomes.add(one.verdicts[0]!.outcome);
   }
   expect([...outcomes]).toEqual(["accepted"]);
+});
+
+test("P-03 P-06 a push that lives for a day says so to its service, and is tried for minutes only", async () => {
+  const { world, relay, calls, times } = replying(503);
+  const { verdicts } = sendTo(relay, { event: "missed", ttlMs: 86_400_000 });
+  await world.pass(MAX_WINDOW_MS);
+  expect(verdicts).toMatchObject([{ outcome: "failed" }]);
+  expect(times().at(-1)).toBeLessThan(MAX_WINDOW_MS);
+  expect(JSON.parse(calls[0]!.init.body).ttl).toBe(86_400);
+  expect(JSON.parse(calls.at(-1)!.init.body).ttl).toBe(Math.ceil(86_400 - times().at(-1)! / 1000));
+  await world.pass(86_400_000);
+  expect(verdicts.length).toBe(1);
 });
 
 test("P-07 a device gets so many call pushes a minute", async () => {

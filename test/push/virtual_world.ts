@@ -97,6 +97,7 @@ export function pushConfig(
   return {
     unsupported: "forward",
     refresh_before: 130_000,
+    missed: false,
     apns: { key_file: "", key_id: "", team_id: "", server: "", sandbox_server: "", ca_file: "" },
     fcm: { service_account_file: "", server: "", ca_file: "" },
     webpush: { subject: "", vapid_file: "", ca_file: "", allow_hosts: [] },

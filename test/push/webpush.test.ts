@@ -168,6 +168,16 @@ test("P-06 a cancel without payload removes the call push that was not fetched y
   expect(service.received[0]!.bytes).toBe(0);
 });
 
+test("P-06 a missed call takes nobody's place, and is none without a payload that says so", async () => {
+  const { service, send, sendWithKeys } = await setup();
+  expect(await sendWithKeys({ event: "missed", ttlMs: 86_400_000 })).toMatchObject({ outcome: "accepted" });
+  expect(service.received[0]!.headers).toMatchObject({ ttl: "86400" });
+  expect(service.received[0]!.headers.topic).toBeUndefined();
+  const reason = "a missed call cannot be told without keys of the subscription";
+  expect(await send({ event: "missed" })).toMatchObject({ outcome: "refused", status: 0, reason });
+  expect(service.received.length).toBe(1);
+});
+
 test("P-03 the life of a message is what is left of the window when it is sent", async () => {
   const { service, world, sendWithKeys } = await setup();
   service.orders.push({ status: 503, headers: { "retry-after": "4" } });
