@@ -141,7 +141,7 @@ export class MidRegistrar {
     if (!isAbsorbed) return false;
     const applied = this.bindings.apply(request, asked, server.flow, NO_ORDER);
     this.count("absorbed", request, 200);
-    server.respond(200, "", this.replyLines(request, applied.listed, offers), true);
+    server.respond(200, "", this.replyLines(request, applied.listed, offers) + aor.upstream.lines, true);
     this.resume(applied, nowMs, Math.round((aor.upstream.expiresAtMs - nowMs) / 1000));
     return true;
   }
@@ -248,7 +248,7 @@ export class MidRegistrar {
     if (this.mode !== "aor") this.noteDeviceGrants(request, grants, arrivedAtMs);
     if (request.isWildcard || request.contacts.length > 0) {
       const isOurs = this.mode === "aor" || request.isWildcard || grants.upstream === 0 || applied.saved.length > 0;
-      if (isOurs) this.writeUpstream(request, grants.upstream, order, arrivedAtMs);
+      if (isOurs) this.writeUpstream(request, grants, order, arrivedAtMs);
       this.endIfDeserted(request.aorKey);
     }
     this.count(applied.listed.length > 0 ? "accepted" : applied.removed > 0 ? "removed" : "fetched", request, 200);
@@ -310,13 +310,14 @@ export class MidRegistrar {
     sentAtMs: number,
     callId: string,
     cseq: number,
+    lines: string,
   ): void {
     const expiresAtMs = sentAtMs + granted * 1000;
     const device = this.mode === "aor" ? null : this.usrloc.contact(id) ?? null;
     if (device !== null) this.usrloc.setDeviceUpstream(device, expiresAtMs, false);
     if (this.mode === "aor" && !this.inFlight.takesUpstream(aor.key, order)) return;
     const longest = this.mode === "aor" ? expiresAtMs : Math.max(expiresAtMs, aor.upstream.expiresAtMs);
-    this.usrloc.setUpstream(aor, { state: "registered", expiresAtMs: longest, callId, cseq });
+    this.usrloc.setUpstream(aor, { state: "registered", expiresAtMs: longest, callId, cseq, lines });
   }
 
   /** A REGISTER of our own was answered or failed. */
@@ -345,16 +346,17 @@ export class MidRegistrar {
   }
 
   /** The PBX accepted what we cannot keep: it is taken off the PBX again where it is not another device's too. */
-  takeBack(request: RegisterRequest, plan: UpstreamPlan, upstream: number, order: number, arrivedAtMs: number): void {
-    this.writeUpstream(request, upstream, order, arrivedAtMs);
+  takeBack(request: RegisterRequest, plan: UpstreamPlan, grants: Grants, order: number, arrivedAtMs: number): void {
+    this.writeUpstream(request, grants, order, arrivedAtMs);
     this.endIfDeserted(request.aorKey);
     const aor = this.usrloc.find(request.aorKey);
     if (aor === undefined || this.mode === "aor") return;
     for (const id of plan.ids) if (!this.isWanted(aor, id)) this.agent.end(aor, id);
   }
 
-  private writeUpstream(request: RegisterRequest, upstream: number, order: number, arrivedAtMs: number): void {
+  private writeUpstream(request: RegisterRequest, grants: Grants, order: number, arrivedAtMs: number): void {
     const { aorKey, callId, cseq } = request;
+    const { upstream, lines } = grants;
     const known = this.usrloc.find(aorKey);
     const isOneForAll = this.mode === "aor";
     if (isOneForAll && !this.inFlight.takesUpstream(aorKey, order)) return;
@@ -363,7 +365,7 @@ export class MidRegistrar {
       if (known.contacts.length > 0) {
         this.port.log("warn", "The PBX ended its binding though devices are registered", { aor: aorKey });
       }
-      return this.usrloc.setUpstream(known, { state: "removed", expiresAtMs: 0, callId, cseq });
+      return this.usrloc.setUpstream(known, { state: "removed", expiresAtMs: 0, callId, cseq, lines });
     }
     const aor = known ?? this.usrloc.ensure(aorKey, request.user, request.domain, this.bindings.aorId(aorKey));
     let expiresAtMs = arrivedAtMs + upstream * 1000;
@@ -372,7 +374,7 @@ export class MidRegistrar {
       expiresAtMs = Math.max(expiresAtMs, aor.upstream.expiresAtMs);
     }
     const isSooner = isOneForAll && aor.upstream.state === "registered" && expiresAtMs < aor.upstream.expiresAtMs;
-    this.usrloc.setUpstream(aor, { state: "registered", expiresAtMs, callId, cseq });
+    this.usrloc.setUpstream(aor, { state: "registered", expiresAtMs, callId, cseq, lines });
     if (isOneForAll) this.keeper.granted(aor, aor.id);
     // The PBX took back what it granted before: the other devices are to refresh earlier than they thought.
     if (isSooner) { for (const contact of aor.contacts) this.usrloc.reschedule(contact); }

@@ -21,6 +21,7 @@ import type { ServerTransaction } from "../transaction/server.ts";
 import type { MidRegistrar } from "./mid_registrar.ts";
 import type { PushOffer } from "./push_support.ts";
 import type { RegisterRequest } from "./register.ts";
+import { repeatedLines } from "./repeated_lines.ts";
 import { grantOf } from "./upstream_contact.ts";
 
 /** What the REGISTER means upstream. */
@@ -43,6 +44,8 @@ export interface Grants {
   each: number[];
   /** To us; 0: the PBX holds nothing of what was asked. */
   upstream: number;
+  /** What is said again whenever we answer in the PBX's place. */
+  lines: string;
 }
 
 export class RegisterRelay implements ClientOwner {
@@ -111,7 +114,7 @@ export class RegisterRelay implements ClientOwner {
     const { registrar, request, plan, order, arrivedAtMs } = this;
     const grants = this.grants(response);
     if (registrar.isFull(request)) {
-      registrar.takeBack(request, plan, grants.upstream, order, arrivedAtMs);
+      registrar.takeBack(request, plan, grants, order, arrivedAtMs);
       registrar.count("rejected", request, 403);
       return this.server.respond(403, "Too many devices");
     }
@@ -146,7 +149,7 @@ export class RegisterRelay implements ClientOwner {
     // One device of several went: the PBX extended our Contact for the others.
     if (plan.contradicted !== null) upstream = grantFor(0).expires ?? plan.contradicted;
     if (!isListed) this.registrar.onContactMissing(request);
-    return { phone, each, upstream };
+    return { phone, each, upstream, lines: repeatedLines(response) };
   }
 
   private replaceContacts(edit: Edit, response: Message, lines: string): void {

@@ -19,6 +19,7 @@ import type { MidRegistrar } from "./mid_registrar.ts";
 import { ownRegister } from "./own_register.ts";
 import { expiresOf } from "./register.ts";
 import { isPushable } from "./refresh_push.ts";
+import { repeatedLines } from "./repeated_lines.ts";
 import { isPassing, retryAfterMs, UpstreamCredentials } from "./upstream_answer.ts";
 import { grantOf } from "./upstream_contact.ts";
 
@@ -259,7 +260,9 @@ class Keep implements ClientOwner, Due {
     this.hasLapsed = false;
     this.retryMs = FIRST_RETRY_MS;
     registrar.port.count("registrations_total", "upstream_refreshed");
-    registrar.writeOwnGrant(aor, this.id, granted, this.order, this.sentAtMs, this.callId, this.cseq);
+    // What this 2xx does not say may be said to phones alone.
+    const lines = repeatedLines(response) || aor.upstream.lines;
+    registrar.writeOwnGrant(aor, this.id, granted, this.order, this.sentAtMs, this.callId, this.cseq, lines);
     if (flow !== null) registrar.noteDropped(response, aor.key, flow);
     this.over();
     this.rest();

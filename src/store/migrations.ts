@@ -72,6 +72,8 @@ export const STEPS: readonly string[] = [
   // What the PBX holds for one device alone: until when, and 1 if it let go of it by itself.
   `ALTER TABLE binding ADD COLUMN upstream_ends_at INTEGER NOT NULL DEFAULT 0;
   ALTER TABLE binding ADD COLUMN upstream_dropped INTEGER NOT NULL DEFAULT 0;`,
+  // Header lines of the PBX's last 2xx that absorbed REGISTERs are answered with.
+  `ALTER TABLE aor ADD COLUMN upstream_lines TEXT NOT NULL DEFAULT '';`,
 ];
 
 /** Why this database is not ours to touch, in words; empty if it is, or is new. Reads only. */

@@ -20,8 +20,9 @@ import { BindingLog, type BindingRow, LogEntry } from "./binding-log.ts";
 import { RowNumbers } from "./row-numbers.ts";
 
 const PUT_AOR = `INSERT OR REPLACE INTO aor
-  (row, key, user, domain, id, upstream_state, upstream_expires_at, upstream_call_id, upstream_cseq)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+  (row, key, user, domain, id, upstream_state, upstream_expires_at, upstream_call_id, upstream_cseq,
+   upstream_lines)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const PUT_CONTACT = `INSERT OR REPLACE INTO contact
   (row, id, aor_key, uri, params, instance, reg_id, q, path, user_agent, kind, pn_provider, pn_param, pn_prid,
    pn_token_state, flow_key, pn_p256dh, pn_auth, pn_by_hand)
@@ -37,6 +38,7 @@ interface AorRow {
   upstream_expires_at: number;
   upstream_call_id: string;
   upstream_cseq: number;
+  upstream_lines: string;
 }
 
 interface ContactRow {
@@ -229,8 +231,8 @@ export class UsrlocRows implements ChangeLog {
 
   #writeAor(aor: Aor): void {
     const row = this.#aorRows.get(aor.key) ?? this.#aorRows.give(aor.key);
-    const { state, expiresAtMs, callId, cseq } = aor.upstream;
-    this.#putAor.run(row, aor.key, aor.user, aor.domain, aor.id, state, expiresAtMs, callId, cseq);
+    const { state, expiresAtMs, callId, cseq, lines } = aor.upstream;
+    this.#putAor.run(row, aor.key, aor.user, aor.domain, aor.id, state, expiresAtMs, callId, cseq, lines);
   }
 
   #writeContact(row: number, contact: Contact): void {
@@ -280,6 +282,7 @@ function storedAor(row: AorRow, shared: (text: string) => string): StoredAor {
       expiresAtMs: row.upstream_expires_at,
       callId: row.upstream_call_id,
       cseq: row.upstream_cseq,
+      lines: shared(row.upstream_lines),
     },
   };
 }

@@ -79,6 +79,8 @@ export interface Upstream {
   /** Call-ID and CSeq of the last REGISTER that went to the PBX for it. */
   callId: string;
   cseq: number;
+  /** Header lines of the PBX's last 2xx that an answer in its place repeats (Service-Route), each with its CRLF. */
+  lines: string;
 }
 
 /** An address of record that has, or had, contacts. */

@@ -33,7 +33,7 @@ export interface FlowPins {
 export type Reachability = "live" | "unknown" | "lost";
 
 /** One for all: an upstream binding is replaced, never changed. */
-const NO_UPSTREAM: Upstream = Object.freeze({ state: "none", expiresAtMs: 0, callId: "", cseq: 0 });
+const NO_UPSTREAM: Upstream = Object.freeze({ state: "none", expiresAtMs: 0, callId: "", cseq: 0, lines: "" });
 
 export class Usrloc implements ExpiryOwner {
   private readonly aors = new Map<string, Aor>();
@@ -226,7 +226,7 @@ export class Usrloc implements ExpiryOwner {
   /** Writes the upstream binding; of an AoR that is gone nothing is written. */
   setUpstream(aor: Aor, upstream: Upstream): void {
     if (this.aors.get(aor.key) !== aor) return;
-    aor.upstream = upstream;
+    aor.upstream = upstream.lines === "" ? upstream : { ...upstream, lines: this.texts.of(upstream.lines) };
     this.changes.aorSaved(aor);
     this.forgetIfEmpty(aor);
   }

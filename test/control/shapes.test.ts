@@ -41,7 +41,7 @@ test("X-04 a location shows times left and never a whole push token", () => {
     domain: "example.org",
     id: "a1",
     contacts: [],
-    upstream: { state: "registered", expiresAtMs: 61_000, callId: "", cseq: 1 },
+    upstream: { state: "registered", expiresAtMs: 61_000, callId: "", cseq: 1, lines: "" },
   };
   const contact: Contact = {
     id: "d1",

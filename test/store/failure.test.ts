@@ -281,6 +281,24 @@ describe("migration", () => {
     again.close();
   });
 
+  test("S-02 an AoR stored before the lines of the PBX's 2xx were: there again, with none", () => {
+    const path = freshPath();
+    const db = opened(path);
+    expect(migrate(db, path, STEPS.slice(0, 4))).toBe("");
+    db.run(
+      "INSERT INTO aor (row, key, user, domain, id, upstream_state) VALUES (1, 'a@b', 'a', 'b', 'x', 'registered')",
+    );
+    db.close();
+    const store = open(path);
+    const [old] = store.load(0).aors;
+    expect(old).toMatchObject({ key: "a@b", upstream: { state: "registered", lines: "" } });
+    store.aorSaved({ ...old!, contacts: [], upstream: { ...old!.upstream, lines: "Service-Route: <sip:a>\r\n" } });
+    store.close();
+    const again = open(path);
+    expect(again.load(0).aors[0]!.upstream.lines).toBe("Service-Route: <sip:a>\r\n");
+    again.close();
+  });
+
   test("S-02 a step that fails leaves the data at the last good version, and the copy in place", () => {
     const path = filled(3);
     const db = opened(path);

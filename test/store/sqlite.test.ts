@@ -10,7 +10,13 @@ const NOW_MS = 1_790_000_000_000;
 test("R-18 every field of AoRs and contacts is there again, without a commit at close too", () => {
   const path = freshPath();
   const alice = aor("alice", {
-    upstream: { state: "registered", expiresAtMs: NOW_MS + 1, callId: "up@pbx", cseq: 77 },
+    upstream: {
+      state: "registered",
+      expiresAtMs: NOW_MS + 1,
+      callId: "up@pbx",
+      cseq: 77,
+      lines: "Service-Route: <sip:a;lr>\r\n",
+    },
   });
   const bob = aor("bob", { key: "bob@b.example.net", domain: "b.example.net" });
   const phones = [
@@ -67,7 +73,9 @@ test("R-18 every field of AoRs and contacts is there again, without a commit at 
 
 test("R-18 a contact that expired while we were down is left out and deleted, its AoR is kept", () => {
   const path = freshPath();
-  const alice = aor("alice", { upstream: { state: "registered", expiresAtMs: NOW_MS + 1, callId: "c", cseq: 1 } });
+  const alice = aor("alice", {
+    upstream: { state: "registered", expiresAtMs: NOW_MS + 1, callId: "c", cseq: 1, lines: "" },
+  });
   const first = open(path);
   for (const [id, expiresAtMs] of [["d1", NOW_MS], ["d2", NOW_MS + 1], ["d3", NOW_MS - 1]] as const) {
     first.contactSaved(contact(alice, id, { expiresAtMs }), false);
@@ -84,7 +92,9 @@ test("R-18 a contact that expired while we were down is left out and deleted, it
 
 test("R-18 R-08 of those that expired, the ones the PBX may hold a Contact of their own for are told, once", () => {
   const path = freshPath();
-  const alice = aor("alice", { upstream: { state: "registered", expiresAtMs: NOW_MS + 9, callId: "c", cseq: 1 } });
+  const alice = aor("alice", {
+    upstream: { state: "registered", expiresAtMs: NOW_MS + 9, callId: "c", cseq: 1, lines: "" },
+  });
   const first = open(path);
   const expired = { expiresAtMs: NOW_MS };
   first.contactSaved(contact(alice, "held", { ...expired, upstreamEndsMs: NOW_MS + 1 }), false);

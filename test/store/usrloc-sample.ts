@@ -27,7 +27,7 @@ export function aor(user: string, fields: Partial<Aor> = {}): Aor {
     domain: "example.org",
     id: `a${user}`,
     contacts: [],
-    upstream: { state: "none", expiresAtMs: 0, callId: "", cseq: 0 },
+    upstream: { state: "none", expiresAtMs: 0, callId: "", cseq: 0, lines: "" },
     ...fields,
   };
 }

@@ -241,7 +241,13 @@ function follow(home: Home, plain: Plain, step: Step): void {
       const aor = usrloc.find(key);
       if (aor === undefined) return;
       const expiresAtMs = step.ms === 0 ? 0 : clock.nowMs + step.ms;
-      usrloc.setUpstream(aor, { state: step.ms === 0 ? "removed" : "registered", expiresAtMs, callId: "u", cseq: 1 });
+      usrloc.setUpstream(aor, {
+        state: step.ms === 0 ? "removed" : "registered",
+        expiresAtMs,
+        callId: "u",
+        cseq: 1,
+        lines: "",
+      });
       plain.upstream.set(key, expiresAtMs);
       return;
     }
@@ -412,16 +418,34 @@ describe("usrloc", () => {
     const home = new Home();
     const contact = home.save("ann", "d1");
     const aor = contact.aor;
-    home.usrloc.setUpstream(aor, { state: "registered", expiresAtMs: home.clock.nowMs + 5000, callId: "", cseq: 1 });
+    home.usrloc.setUpstream(aor, {
+      state: "registered",
+      expiresAtMs: home.clock.nowMs + 5000,
+      callId: "",
+      cseq: 1,
+      lines: "",
+    });
     home.usrloc.remove(contact, "unregistered");
     home.pass(2000);
-    home.usrloc.setUpstream(aor, { state: "registered", expiresAtMs: home.clock.nowMs + 9000, callId: "", cseq: 1 });
+    home.usrloc.setUpstream(aor, {
+      state: "registered",
+      expiresAtMs: home.clock.nowMs + 9000,
+      callId: "",
+      cseq: 1,
+      lines: "",
+    });
     home.pass(8999);
     expect(home.usrloc.find(aor.key)).toBe(aor);
     home.pass(1);
     expect(home.usrloc.find(aor.key)).toBeUndefined();
     expect(home.log.aors.size).toBe(0);
-    home.usrloc.setUpstream(aor, { state: "registered", expiresAtMs: home.clock.nowMs + 9000, callId: "", cseq: 1 });
+    home.usrloc.setUpstream(aor, {
+      state: "registered",
+      expiresAtMs: home.clock.nowMs + 9000,
+      callId: "",
+      cseq: 1,
+      lines: "",
+    });
     expect(home.log.aors.size).toBe(0);
   });
 
@@ -469,7 +493,7 @@ describe("usrloc", () => {
         user,
         domain: "example.org",
         id: user,
-        upstream: { state, expiresAtMs, callId: "", cseq: 0 },
+        upstream: { state, expiresAtMs, callId: "", cseq: 0, lines: "" },
       };
     };
     home.usrloc.restore(
