@@ -1,42 +1,58 @@
-/** What `latefork check` tries beyond reading: opening the database, the ports and the secret files, and letting go again. */
-import type { Place, Problem } from "../config/problem.ts";
-import type { Config } from "../config/schema.ts";
-import { listenControl } from "../control/server.ts";
+/**
+ * What `latefork check` tries beyond reading (O-02): opening the ports and looking into the database, the keys and the
+ * secret files, and letting go again. Changes nothing; what the appliance that runs already holds is no fault.
+ */
+import { existsSync } from "node:fs";
 import { Hono } from "hono";
-import { openStore } from "../store/sqlite.ts";
+import { checkFiles, readVapidFile } from "../config/files.ts";
+import type { RunningAppliance } from "../config/finding.ts";
+import type { Place, Problem } from "../config/problem.ts";
+import type { Config, ListenEntry } from "../config/schema.ts";
+import { listenControl } from "../control/server.ts";
+import { inspectStore } from "../store/inspect.ts";
+import { isWildcard } from "../transport/address.ts";
 import { Transports } from "../transport/transports.ts";
 import { readSecretFiles } from "./files.ts";
-import { resolvePbx } from "./pbx_names.ts";
-import { existsSync } from "node:fs";
+import { relayForAsking } from "./live_probe.ts";
 
-/** Tries it all; every failure is a problem at the key it comes from. */
-export async function probe(config: Config, placeOf: (path: string) => Place): Promise<Problem[]> {
-  const problems: Problem[] = [];
-  const tell = (path: string, severity: Problem["severity"], message: string, hint = "") => {
-    problems.push({ ...placeOf(path), severity, path, message, hint });
-  };
-  await probeListeners(config, (message) => tell("listen", "error", message));
-  try {
-    const server = await listenControl(new Hono(), config.control.listen, config.control.token_file !== "");
-    await server.stop();
-  } catch (error) {
-    tell("control.listen", "error", words(error));
-  }
-  probeStore(config, (message) => tell("store.path", "error", message));
-  for (const problem of readSecretFiles(config).problems) {
-    tell(config.pbx === null ? "users_file" : "pbx.credentials_file", "error", problem);
-  }
-  if (config.pbx !== null) {
-    for (const problem of (await resolvePbx(config.pbx)).problems) {
-      tell("pbx.uri", "warning", problem, "It is asked again every few seconds while running");
-    }
-  }
-  return problems;
+/** What was tried: what is wrong, and a sentence for each part of which nothing is. */
+export interface Probed {
+  readonly problems: Problem[];
+  /** By part, in the order to show: `listen`, `control`, `store`, `users_file`, ... */
+  readonly parts: { part: string; words: string; isIdle?: boolean }[];
 }
 
-async function probeListeners(config: Config, tell: (message: string) => void): Promise<void> {
+/**
+ * Tries it all; every failure is a problem at the key it comes from.
+ * @param running the appliance at the control port of this config, if one answers
+ */
+export async function probe(
+  config: Config,
+  placeOf: (path: string) => Place,
+  running: RunningAppliance | null,
+): Promise<Probed> {
+  const problems: Problem[] = [];
+  const parts: Probed["parts"] = [];
+  const tell = (path: string, message: string, hint = "") => {
+    problems.push({ ...placeOf(path), severity: "error", path, message, hint });
+  };
+  parts.push({ part: "listen", words: await probeListeners(config, running, tell) });
+  parts.push({ part: "control", words: await probeControl(config, running, tell) });
+  parts.push({ part: "store", words: probeStore(config, running, tell) });
+  const known = checkFiles(config, placeOf);
+  parts.push(...probeSecrets(config, known, tell));
+  parts.push(...probeKeys(config, known, tell));
+  return { problems, parts };
+}
+
+type Tell = (path: string, message: string, hint?: string) => void;
+
+/** @returns what is held and what could be opened, in words */
+async function probeListeners(config: Config, running: RunningAppliance | null, tell: Tell): Promise<string> {
+  const held = config.listen.filter((entry) => isHeld(entry, running));
+  const free = config.listen.filter((entry) => !held.includes(entry));
   const transports = new Transports({
-    listen: config.listen,
+    listen: free,
     advertise: config.advertise,
     sink: { message() {}, closed() {}, malformed() {} },
     now: () => Date.now(),
@@ -47,19 +63,128 @@ async function probeListeners(config: Config, tell: (message: string) => void): 
     await transports.start();
     transports.stop();
   } catch (error) {
-    tell(words(error));
+    tell("listen", wordsOf(error), "`ss -lntup` shows who has which port");
+  }
+  return heldAndFree(held, free, running);
+}
+
+/** A running appliance with a wildcard tells each address. Port 0 is another one each time. */
+function isHeld({ scheme, host, port }: ListenEntry, running: RunningAppliance | null): boolean {
+  if (running === null || port === 0) return false;
+  return running.listeners.some((own) =>
+    own.transport === scheme && own.port === port &&
+    (own.address === host || (isWildcard(host) && own.address.includes(":") === host.includes(":")))
+  );
+}
+
+async function probeControl(config: Config, running: RunningAppliance | null, tell: Tell): Promise<string> {
+  const held = config.control.listen.filter(({ url }) => running?.control.includes(url.replace(/\/$/, "")) ?? false);
+  const free = config.control.listen.filter((entry) => !held.includes(entry));
+  try {
+    const server = await listenControl(new Hono(), free, config.control.token_file !== "");
+    await server.stop();
+  } catch (error) {
+    tell("control.listen", wordsOf(error), "`ss -lntup` shows who has which port");
+  }
+  return heldAndFree(held, free, running);
+}
+
+function heldAndFree(
+  held: readonly { url: string }[],
+  free: readonly { url: string }[],
+  running: RunningAppliance | null,
+): string {
+  const list = (entries: readonly { url: string }[]) => entries.map(({ url }) => url).join(", ");
+  const parts = [];
+  if (free.length > 0) parts.push(`${list(free)} can be opened`);
+  if (held.length > 0) parts.push(`${list(held)}: open in the running ${nameOf(running!)}`);
+  return parts.length === 0 ? "nothing to open" : parts.join("; ");
+}
+
+/** A database that is not there yet is not made by a check, and one that is there not migrated. */
+function probeStore(config: Config, running: RunningAppliance | null, tell: Tell): string {
+  const { path } = config.store;
+  if (path === ":memory:") return "in memory: nothing outlives a restart";
+  if (!existsSync(path)) return `${path} is made at the first start`;
+  const found = inspectStore(path);
+  if (found.problem === "") return `${path} holds ${count(found.aors, "AoR")}, ${count(found.contacts, "device")}`;
+  if (found.isBusy && running?.store.path === path) return `${path}: open in the running ${nameOf(running)}`;
+  tell("store.path", found.problem);
+  return "";
+}
+
+/** Files of users and credentials: what stands in them. */
+function probeSecrets(config: Config, known: readonly Problem[], tell: Tell): Probed["parts"] {
+  const parts: Probed["parts"] = [];
+  const read = (path: string, part: Config) => {
+    const files = readSecretFiles(part);
+    // One that cannot be read was told of by the check of files.
+    if (!isBroken(path, known)) { for (const problem of files.problems) tell(path, problem); }
+    return files;
+  };
+  if (config.users_file !== "") {
+    const { users } = read("users_file", { ...config, pbx: null });
+    parts.push({ part: "users_file", words: `${config.users_file}: ${count(users?.size ?? 0, "user")}` });
+  }
+  const { pbx } = config;
+  if (pbx === null) parts.push({ part: "pbx", words: "none: latefork is the registrar", isIdle: true });
+  else parts.push({ part: "pbx", words: `${pbx.uri.map(({ uri }) => uri).join(", ")}: not asked (--live does)` });
+  if (pbx !== null && pbx.credentials_file !== "") {
+    const { credentials } = read("pbx.credentials_file", { ...config, users_file: "" });
+    parts.push({ part: "pbx.credentials_file", words: `${pbx.credentials_file}: ${count(credentials.size, "user")}` });
+  }
+  return parts;
+}
+
+/** Keys as the backends read them. */
+function probeKeys({ push }: Config, known: readonly Problem[], tell: Tell): Probed["parts"] {
+  const parts: Probed["parts"] = [];
+  const relay = relayForAsking(push);
+  for (const { backend, state, last_error: problem } of relay.backends()) {
+    const part = `push.${backend}`;
+    if (state === "broken" && !isBroken(part, known)) tell(part, problem);
+    parts.push({ part, words: keyWords(push, backend) });
+  }
+  relay.stop();
+  if (parts.length === 0) {
+    parts.push({ part: "push", words: "no service is configured: sleeping phones are not woken", isIdle: true });
+  }
+  return parts;
+}
+
+/** An error of the check of files is about this key, or one below it. */
+function isBroken(path: string, known: readonly Problem[]): boolean {
+  return known.some((problem) =>
+    problem.severity === "error" && (problem.path === path || problem.path.startsWith(`${path}.`))
+  );
+}
+
+function keyWords(push: Config["push"], backend: string): string {
+  switch (backend) {
+    case "apns":
+      return `${push.apns.key_file} is a P-256 key; key_id ${push.apns.key_id}, team_id ${push.apns.team_id}`;
+    case "fcm":
+      return `${push.fcm.service_account_file} is a service account`;
+    case "webpush": {
+      const keys = readVapidFile(push.webpush.vapid_file);
+      return "reason" in keys ? "" : `public key ${keys.publicKey}, subject ${push.webpush.subject}`;
+    }
+    default: {
+      const hook = push.webhook[backend.slice("webhook.".length)];
+      if (hook === undefined) return "";
+      return `${new URL(hook.url).origin}, ${hook.token_file === "" ? "without a token" : "with a token"}`;
+    }
   }
 }
 
-/** A database that is not there yet is not made by a check. */
-function probeStore(config: Config, tell: (message: string) => void): void {
-  const { path, sync } = config.store;
-  if (path === ":memory:" || !existsSync(path)) return;
-  const opened = openStore({ path, sync });
-  if (opened.store === null) tell(opened.problem);
-  else opened.store.close();
+function nameOf({ version, pid }: RunningAppliance): string {
+  return `latefork ${version} (pid ${pid})`;
 }
 
-function words(error: unknown): string {
+function count(number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? "" : "s"}`;
+}
+
+function wordsOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

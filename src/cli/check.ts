@@ -1,35 +1,124 @@
 /**
- * `latefork check`: everything that is wrong with the config, at once (O-02). Reads the config and the files it names;
- * opening database, keys and ports is the probe's.
+ * `latefork check`: everything that is wrong with the config, at once (O-02), a line for each part of it, and with
+ * `--live` for everybody it depends on. Reads the config and the files it names; opening and asking is the probes'.
  */
 import { checkFiles, findConfig, loadConfigFile } from "../config/files.ts";
+import type { Finding, RunningAppliance } from "../config/finding.ts";
 import { loadConfig } from "../config/load.ts";
 import { hasErrors, type Place, type Problem, problemJson, renderProblems } from "../config/problem.ts";
 import type { Config } from "../config/schema.ts";
-import { CONFIG, OK } from "./exit.ts";
+import { padEnd } from "../observe/display.ts";
+import { CONFIG, FAILED, OK } from "./exit.ts";
 import type { Io } from "./io.ts";
 
 /**
  * Tries what `serve` would do with this config, and lets go of it again.
  * @param placeOf where a key stands in the file, for the problems.
+ * @param running what holds ports and database already, null if nothing does.
  */
-export type Probe = (config: Config, placeOf: (path: string) => Place) => Promise<Problem[]>;
+export type Probe = (
+  config: Config,
+  placeOf: (path: string) => Place,
+  running: RunningAppliance | null,
+) => Promise<{ problems: Problem[]; parts: { part: string; words: string; isIdle?: boolean }[] }>;
 
-/** @returns 0, or 78 if there is an error; warnings are printed and change nothing. */
-export async function runCheck(flag: string | undefined, isJson: boolean, io: Io, probe: Probe): Promise<number> {
-  const file = findConfig(flag, io.env.LATEFORK_CONFIG);
+/** Asks the PBX and the push services of this config. */
+export type LiveProbe = (config: Config, running: RunningAppliance | null) => Promise<Finding[]>;
+
+export interface CheckOptions {
+  /** Of `-c`. */
+  config: string | undefined;
+  isJson: boolean;
+  isLive: boolean;
+}
+
+/** What comes in from outside. */
+export interface CheckPrograms {
+  probe: Probe;
+  live: LiveProbe;
+  /** Asks the control port of this file's config; null if no latefork answers there. */
+  running(file: string | null): Promise<RunningAppliance | null>;
+}
+
+/** @returns 0, 78 if the config is wrong, 1 if somebody asked by `--live` failed; warnings change nothing. */
+export async function runCheck(options: CheckOptions, io: Io, programs: CheckPrograms): Promise<number> {
+  const file = findConfig(options.config, io.env.LATEFORK_CONFIG);
   const { config, problems, placeOf, text } = file === null ? { ...loadConfig(""), text: "" } : loadConfigFile(file);
   const name = file ?? "defaults (no config file)";
+  const parts: Finding[] = [];
+  const live: Finding[] = [];
   if (config !== null) {
+    const running = await programs.running(file);
     problems.push(...checkFiles(config, placeOf));
-    // A port that is taken says nothing more once a key is missing.
-    if (!hasErrors(problems)) problems.push(...await probe(config, placeOf));
+    const [tried, asked] = await Promise.all([
+      programs.probe(config, placeOf, running),
+      options.isLive ? programs.live(config, running) : [],
+    ]);
+    problems.push(...tried.problems);
+    live.push(...asked);
+    const isAsked = (part: string) => part === "pbx" && asked.some((finding) => finding.part === part);
+    parts.push(...findingsOf(name, tried.parts.filter(({ part }) => !isAsked(part)), problems));
   }
   const isBad = hasErrors(problems);
-  if (isJson) io.stdout(JSON.stringify({ file, problems: problems.map(problemJson) }) + "\n");
-  else {
+  const failed = live.filter(({ state }) => state === "failed").length;
+  const askedCount = live.filter(({ state }) => state !== "idle").length;
+  if (options.isJson) {
+    const found = { file, problems: problems.map(problemJson), parts, ...options.isLive ? { live } : {} };
+    io.stdout(JSON.stringify(found) + "\n");
+  } else {
+    io.stdout(linesOf(parts, live));
     io.stderr(renderProblems(name, text, problems));
-    if (!isBad) io.stdout(`${name}: ok\n`);
+    if (failed > 0) io.stderr(`${name}: ${failed} of ${askedCount} asked by --live failed\n`);
+    if (!isBad && failed === 0) io.stdout(`${name}: ok\n`);
   }
-  return isBad ? CONFIG : OK;
+  return isBad ? CONFIG : failed > 0 ? FAILED : OK;
+}
+
+/** A line for the file itself, and one for each part: as it was tried, unless there are problems with it. */
+function findingsOf(
+  file: string,
+  parts: readonly { part: string; words: string; isIdle?: boolean }[],
+  problems: readonly Problem[],
+): Finding[] {
+  const left = new Set(problems);
+  const findings = parts.map(({ part, words, isIdle }): Finding => {
+    const own = problems.filter((problem) => left.has(problem) && isOf(problem.path, part, parts));
+    for (const problem of own) left.delete(problem);
+    const said = own.map(({ message }) => message).join("; ");
+    const state = own.length === 0 ? (isIdle === true ? "idle" : "ok") : worst(own);
+    return { part, state, words: own.length === 0 ? words : said, hint: "", ms: null };
+  });
+  const rest = [...left];
+  const words = rest.length === 0 ? file : `${file}: ${rest.map(({ message }) => message).join("; ")}`;
+  const config: Finding = { part: "config", state: rest.length === 0 ? "ok" : worst(rest), words, hint: "", ms: null };
+  return [config, ...findings];
+}
+
+/** `push.apns.key_file` is of `push.apns`; `pbx.credentials_file` of that and not of `pbx`. */
+function isOf(path: string, part: string, parts: readonly { part: string }[]): boolean {
+  const isBelow = (name: string) => path === name || path.startsWith(`${name}.`) || path.startsWith(`${name}[`);
+  return isBelow(part) && !parts.some(({ part: other }) => other.length > part.length && isBelow(other));
+}
+
+function worst(problems: readonly Problem[]): "warning" | "failed" {
+  return hasErrors(problems) ? "failed" : "warning";
+}
+
+const SHOWN: Readonly<Record<Finding["state"], string>> = {
+  ok: "ok",
+  warning: "warning",
+  failed: "FAILED",
+  idle: "-",
+};
+
+/** A line each, those of `--live` apart; what to do about it stands below. */
+function linesOf(parts: readonly Finding[], live: readonly Finding[]): string {
+  const width = Math.max(0, ...[...parts, ...live].map(({ part }) => part.length));
+  const line = ({ part, state, words, hint, ms }: Finding) => {
+    const time = ms === null ? "" : `, ${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+    const more = hint === "" ? "" : `\n${" ".repeat(width + 11)}${hint}`;
+    return `${padEnd(part, width)}  ${padEnd(SHOWN[state], 7)}  ${words}${time}${more}\n`;
+  };
+  const gap = parts.length > 0 && live.length > 0 ? "\n" : "";
+  return parts.map(line).join("") + gap + live.map(line).join("");
 }

@@ -30,10 +30,18 @@ export const VERBS: readonly VerbHelp[] = [
   },
   {
     name: "check",
-    usage: "[--json]",
+    usage: "[--live] [--json]",
     what: "say everything that is wrong with the config",
-    more: ["Reads the config and every file it names, opens database and ports. Exit code 78 if there is an error."],
-    options: ["--json  problems as JSON"],
+    more: [
+      "Reads the config and every file it names, opens ports and looks into the database: a line for each part. What an",
+      "appliance that runs with this config holds is no fault. Nothing is changed.",
+      "--live also looks up the PBX's names, sends OPTIONS to each of its addresses from a free port, and asks the push",
+      "services as far as no phone hears of it: APNs and FCM judge a push to a token nobody has (both say whether the",
+      "key is taken), Web Push services of known phones and webhooks are connected to. Nobody is asked for more than",
+      "ten seconds. APNs sees a new provider token each time: not more often than every 20 minutes, please.",
+      "Exit codes: 0 all is well, 78 the config is wrong, 1 somebody asked by --live failed.",
+    ],
+    options: ["--live  ask PBX, DNS and push services, too", "--json  problems and findings as JSON"],
   },
   {
     name: "init",

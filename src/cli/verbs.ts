@@ -4,7 +4,7 @@
  */
 import manifest from "../../package.json" with { type: "json" };
 import { type GlobalOptions, readCommandLine, readVerbArgs } from "./args.ts";
-import type { Probe } from "./check.ts";
+import type { LiveProbe, Probe } from "./check.ts";
 import { FAILED, OK, USAGE, VerbError } from "./exit.ts";
 import { bashCompletion, helpText, NOT_BUILT, verbHelpText, VERBS } from "./help.ts";
 import type { Io } from "./io.ts";
@@ -20,6 +20,7 @@ export interface Programs {
   /** @returns the exit code. */
   demo(options: { stay: boolean }): Promise<number>;
   probe: Probe;
+  live: LiveProbe;
 }
 
 interface Call {
@@ -72,9 +73,10 @@ const OWN_VERBS: Readonly<Record<string, (call: Call) => Promise<number> | numbe
 
   check: async ({ rest, options, io, programs }) => {
     const { flags } = readVerbArgs(rest, { json: { type: "boolean" }, live: { type: "boolean" } }, [0, 0]);
-    if (flags.live) throw new VerbError(FAILED, "--live is not in this version");
     const { runCheck } = await import("./check.ts");
-    return await runCheck(options.config, flags.json ?? false, io, programs.probe);
+    const { runningAppliance } = await import("./running.ts");
+    const wanted = { config: options.config, isJson: flags.json ?? false, isLive: flags.live ?? false };
+    return await runCheck(wanted, io, { ...programs, running: runningAppliance });
   },
 
   init: async ({ rest, options, io }) => {

@@ -184,6 +184,12 @@ export class Apns implements PushBackend {
           const said = `${answer.status} ${error.reason}`.trim();
           return done({ ...FINE, words: `${environment}: ${host} takes the key (${said} to a token nobody has)`, ms });
         }
+        if (error.reason === "TooManyProviderTokenUpdates") {
+          const words =
+            `${environment}: ${host} has had enough new provider tokens of this key (429 ${error.reason}): ` +
+            "each check brings one, and Apple takes one in 20 minutes; ask again later";
+          return done({ ...FINE, state: "warning", words, ms });
+        }
         const said = this.#answerOf(answer, error, { target, environment, tried: new Set() });
         done({ ...FINE, state: "failed", words: `${environment}: ${said.reason}`, ms });
       },

@@ -1,6 +1,7 @@
 /** The command line with its output in variables, and programs that record that they were called. */
 import type { Programs } from "../../src/cli/verbs.ts";
 import { run } from "../../src/cli/verbs.ts";
+import type { Finding } from "../../src/config/finding.ts";
 import type { Problem } from "../../src/config/problem.ts";
 
 export interface Outcome {
@@ -11,10 +12,20 @@ export interface Outcome {
   called: unknown[];
 }
 
+export interface RecordedOptions {
+  env?: Record<string, string>;
+  /** What the probe finds, and the parts it tried. */
+  found?: Problem[];
+  parts?: { part: string; words: string; isIdle?: boolean }[];
+  /** What `--live` finds. */
+  live?: Finding[];
+  input?: string;
+}
+
 /** Runs one command line in this process. */
 export async function latefork(
   argv: readonly string[],
-  options: { env?: Record<string, string>; found?: Problem[]; input?: string } = {},
+  options: RecordedOptions = {},
 ): Promise<Outcome> {
   const outcome: Outcome = { code: -1, out: "", err: "", called: [] };
   const io = {
@@ -36,7 +47,11 @@ export async function latefork(
     },
     probe: (config) => {
       outcome.called.push(["probe", config.store.path]);
-      return Promise.resolve(options.found ?? []);
+      return Promise.resolve({ problems: options.found ?? [], parts: options.parts ?? [] });
+    },
+    live: (config) => {
+      outcome.called.push(["live", config.store.path]);
+      return Promise.resolve(options.live ?? []);
     },
   };
   outcome.code = await run(argv, io, programs);

@@ -65,7 +65,7 @@ test("what cannot be read is a usage error that says what was meant", async () =
 });
 
 test("what this version does not have says so and fails", async () => {
-  for (const argv of [...NOT_BUILT.map((verb) => [verb, "x"]), ["check", "--live"], ["completion", "zsh"]]) {
+  for (const argv of [...NOT_BUILT.map((verb) => [verb, "x"]), ["completion", "zsh"]]) {
     const { code, err } = await latefork(argv);
     expect([argv, code]).toEqual([argv, 1]);
     expect(err).toMatch(/not in this version|no completion/);
@@ -102,44 +102,6 @@ test("the completion is a script bash takes, and completes verbs and words", () 
   expect(complete(["latefork", "htable", "s"])).toBe("set");
   expect(complete(["latefork", "calls", "--s"])).toBe("--state");
   expect(complete(["latefork", "help", "sta"])).toBe("status");
-});
-
-test("O-02 check reports every problem of the file with its place, and exits 78", async () => {
-  const config = file("bad.yaml", "listen:\n  - tpc://0.0.0.0:5060\nnonsense: 1\n");
-  const { code, out, err, called } = await latefork(["check", "-c", config]);
-  expect([code, out, called]).toEqual([78, "", []]);
-  expect(err).toContain(`${config}:2:5: listen[0]: unknown scheme "tpc"`);
-  expect(err).toContain(`${config}:3:1: `);
-  expect(err).toContain("2 errors");
-  const json = JSON.parse((await latefork(["check", "--json", "-c", config])).out);
-  const errors = json.problems.filter(({ severity }: { severity: string }) => severity === "error");
-  expect(errors.map(({ line }: { line: number }) => line)).toEqual([2, 3]);
-});
-
-test("O-02 check looks at the files, then tries what serve would do", async () => {
-  const good = file("good.yaml", 'store: { path: ":memory:" }\n');
-  const found = await latefork(["check", "-c", good]);
-  expect([found.code, found.out, found.called]).toEqual([0, `${good}: ok\n`, [["probe", ":memory:"]]]);
-
-  const taken = {
-    severity: "error",
-    line: 1,
-    column: 1,
-    length: 0,
-    path: "listen[0]",
-    message: "taken",
-    hint: "",
-  } as const;
-  const refused = await latefork(["check", "-c", good], { found: [taken] });
-  expect(refused.code).toBe(78);
-  expect(refused.err).toContain("listen[0]: taken");
-  const warned = await latefork(["check", "-c", good], { found: [{ ...taken, severity: "warning" }] });
-  expect([warned.code, warned.out]).toEqual([0, `${good}: ok\n`]);
-
-  const missing = file("missing.yaml", "store: { path: ':memory:' }\nusers_file: /nonexistent/users\n");
-  const unread = await latefork(["check", "-c", missing]);
-  expect([unread.code, unread.called]).toEqual([78, []]);
-  expect(unread.err).toContain("/nonexistent/users");
 });
 
 test("O-02 a config that is not there is said by check and config show", async () => {

@@ -68,6 +68,7 @@ test.each<[Order, string, string]>([
   [{ status: 400, reason: "BadDeviceToken" }, "ok", "takes the key (400 BadDeviceToken"],
   [{ status: 400, reason: "TopicDisallowed" }, "ok", "takes the key"],
   [{ status: 410, reason: "Unregistered" }, "ok", "takes the key"],
+  [{ status: 429, reason: "TooManyProviderTokenUpdates" }, "warning", "Apple takes one in 20 minutes"],
   [{ status: 403, reason: "InvalidProviderToken" }, "failed", "key_file, key_id and team_id do not belong together"],
   [{ status: 403, reason: "ExpiredProviderToken" }, "failed", "set the clock of this machine"],
   [{ status: 403, reason: "Forbidden" }, "failed", "does the key have Apple Push Notifications service?"],

@@ -1,0 +1,62 @@
+/**
+ * What `latefork check --live` asks (O-02): the PBX and its names, and every push service, all at a time and each for a
+ * few seconds. A running appliance is not disturbed: nothing is written, and no port of the config is taken.
+ */
+import { existsSync } from "node:fs";
+import type { Finding, RunningAppliance } from "../config/finding.ts";
+import type { Config } from "../config/schema.ts";
+import { PushRelay } from "../push/relay.ts";
+import { inspectStore } from "../store/inspect.ts";
+import { type PbxProbeOptions, probePbx } from "./pbx_probe.ts";
+
+export interface LiveOptions extends PbxProbeOptions {
+  /** How long a push service may take. */
+  readonly pushMs: number;
+}
+
+/** Longer than a connection and an answer take together where they work. */
+const PUSH_MS = 8000;
+
+/**
+ * Asks everybody the config names. Never throws.
+ * @param running the appliance that runs with this config, if one does
+ */
+export async function probeLive(
+  config: Config,
+  running: RunningAppliance | null,
+  options: Partial<LiveOptions> = {},
+): Promise<Finding[]> {
+  const [pbx, push] = await Promise.all([
+    probePbx(config, options),
+    probePush(config, running, options.pushMs ?? PUSH_MS),
+  ]);
+  return [...pbx, ...push];
+}
+
+/** One that pushes nothing, and so counts no pushes. */
+export function relayForAsking(push: Config["push"]): PushRelay {
+  return new PushRelay(push, { rates: { incr: () => null } });
+}
+
+async function probePush(config: Config, running: RunningAppliance | null, limitMs: number): Promise<Finding[]> {
+  const relay = relayForAsking(config.push);
+  const { path } = config.store;
+  const isKept = path !== ":memory:" && existsSync(path);
+  const found = isKept && config.push.webpush.vapid_file !== "" ? inspectStore(path) : null;
+  try {
+    const asked = await relay.ask(found?.tokens ?? [], limitMs);
+    return asked.map(({ part, answer: { state, words, unverified, ms } }): Finding => {
+      const isHidden = part === "push.webpush" && state === "idle" && found !== null && found.problem !== "";
+      if (isHidden) return { part, state, words: hiddenWords(running), hint: "", ms: null };
+      const hint = unverified === "" ? "" : `not asked: ${unverified}`;
+      return { part, state, words, hint, ms: state === "idle" ? null : ms };
+    });
+  } finally {
+    relay.stop();
+  }
+}
+
+function hiddenWords(running: RunningAppliance | null): string {
+  const reader = running === null ? "cannot be read" : `is open in the running latefork (pid ${running.pid})`;
+  return `phones name the services, and the database that knows them ${reader}: latefork status shows how pushes fare`;
+}

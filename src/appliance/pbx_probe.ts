@@ -1,0 +1,261 @@
+/**
+ * Asks the PBX for `latefork check --live` (O-02): its names by DNS, and each of its addresses with an OPTIONS, as the
+ * appliance would, but from a free port. Owns the few seconds this takes; knows no calls and no registrations.
+ */
+import { isIP } from "node:net";
+import type { Finding } from "../config/finding.ts";
+import type { Config, PbxConfig } from "../config/schema.ts";
+import { clip, readable } from "../observe/display.ts";
+import type { PbxAddress } from "../proxy/pbx.ts";
+import { sendOptions } from "../proxy/qualify.ts";
+import type { Flow } from "../sip/flow.ts";
+import { type Message, parseMessage } from "../sip/message.ts";
+import type { ClientFailure, ClientOwner } from "../transaction/client.ts";
+import { Transactions } from "../transaction/table.ts";
+import { Schedule, type TransactionPort } from "../transaction/timers.ts";
+import { hostPort } from "../transport/address.ts";
+import { type Listen, Transports } from "../transport/transports.ts";
+import { resolvePbx } from "./pbx_names.ts";
+import { Turn } from "./turn.ts";
+
+export interface PbxProbeOptions {
+  /** How long DNS may take. */
+  readonly dnsMs: number;
+  /** How long the PBX may take; an OPTIONS goes out four times meanwhile over UDP. */
+  readonly answerMs: number;
+  readonly resolve: typeof resolvePbx;
+}
+
+const DEFAULTS: PbxProbeOptions = { dnsMs: 5000, answerMs: 5000, resolve: resolvePbx };
+/** Addresses asked: a name may have any number. */
+const MAX_ADDRESSES = 16;
+const MAX_SERVER_WORDS = 60;
+
+/** Never throws; a line for each name and each address. */
+export async function probePbx(config: Config, options: Partial<PbxProbeOptions> = {}): Promise<Finding[]> {
+  const { pbx } = config;
+  if (pbx === null) return [];
+  const all = { ...DEFAULTS, ...options };
+  const names = await Promise.all(pbx.uri.map((uri) => resolveOne({ ...pbx, uri: [uri] }, all)));
+  const findings = names.flatMap(({ finding }) => finding === null ? [] : [finding]);
+  const addresses = names.flatMap((name) => name.addresses);
+  return [...findings, ...await askAll(config, addresses, all.answerMs)];
+}
+
+interface ResolvedName {
+  readonly addresses: PbxAddress[];
+  /** null: it was an address already. */
+  readonly finding: Finding | null;
+}
+
+async function resolveOne(pbx: PbxConfig, { dnsMs, resolve }: PbxProbeOptions): Promise<ResolvedName> {
+  const { host, uri } = pbx.uri[0]!;
+  const startedMs = performance.now();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<null>((end) => timer = setTimeout(() => end(null), dnsMs));
+  const found = await Promise.race([resolve(pbx), late]);
+  clearTimeout(timer);
+  const ms = performance.now() - startedMs;
+  if (isIP(host) !== 0) return { addresses: found?.addresses ?? [], finding: null };
+  const finding = (state: Finding["state"], words: string, hint: string): Finding => {
+    return { part: "dns", state, words, hint, ms };
+  };
+  if (found === null) {
+    const words = `no answer about ${host} (pbx.uri ${uri}) within ${dnsMs / 1000} s`;
+    return { addresses: [], finding: finding("failed", words, "are the servers of /etc/resolv.conf reachable?") };
+  }
+  if (found.addresses.length === 0) {
+    const words = found.problems[0] ?? `${host} of pbx.uri has no address`;
+    const hint =
+      `is the name right, and does this machine's DNS know it (getent ahosts ${host})? An address in pbx.uri ` +
+      "needs no DNS";
+    return { addresses: [], finding: finding("failed", words, hint) };
+  }
+  const list = [...new Set(found.addresses.map(({ address }) => address))].join(", ");
+  return { addresses: found.addresses, finding: finding("ok", `${host} → ${list}`, "") };
+}
+
+/** Asks all at a time; the answers come in the order of the addresses. */
+async function askAll(config: Config, addresses: readonly PbxAddress[], answerMs: number): Promise<Finding[]> {
+  const asked = addresses.slice(0, MAX_ADDRESSES);
+  if (asked.length === 0) return [];
+  const agent = new OptionsAgent(config, answerMs);
+  try {
+    await agent.start();
+    const findings = await Promise.all(asked.map((address) => agent.ask(address)));
+    const left = addresses.length - asked.length;
+    const rest: Finding[] = left === 0
+      ? []
+      : [{ part: "pbx", state: "idle", words: `${left} further addresses were not asked`, hint: "", ms: null }];
+    return [...lessUnused(asked, findings), ...rest];
+  } catch (error) {
+    const words = `cannot ask: ${error instanceof Error ? error.message : String(error)}`;
+    return [{ part: "pbx", state: "failed", words, hint: "listen must name addresses of this machine", ms: null }];
+  } finally {
+    agent.stop();
+  }
+}
+
+/** An address no listener leads to is passed over as long as its name has others: IPv6 of a PBX asked by IPv4. */
+function lessUnused(asked: readonly PbxAddress[], findings: readonly Finding[]): Finding[] {
+  return findings.map((finding, at) => {
+    const isOneOfMany = asked.some(({ uri }, other) => uri === asked[at]!.uri && findings[other]!.ms !== null);
+    return finding.ms === null && isOneOfMany ? { ...finding, state: "warning" } : finding;
+  });
+}
+
+/** Transactions over sockets of their own, as long as it takes. */
+class OptionsAgent {
+  readonly #turn: Turn;
+  readonly #transports: Transports;
+  readonly #table: Transactions;
+  readonly #answerMs: number;
+  /** Why a connection closed. */
+  readonly #closed = new Map<Flow, string>();
+
+  constructor(config: Config, answerMs: number) {
+    this.#answerMs = answerMs;
+    const turn: Turn = new Turn({
+      runDue: () => schedule.run(),
+      flush: () => this.#transports.flush(),
+      commit() {},
+      nextMs: () => schedule.nextMs,
+      tick: (nowMs) => this.#transports.tick(nowMs),
+      // What a stranger sent in answer is no finding; an unanswered OPTIONS is.
+      onFault() {},
+      onLag() {},
+    });
+    this.#turn = turn;
+    const schedule: Schedule = new Schedule(turn);
+    this.#transports = new Transports({
+      listen: freePorts(config),
+      advertise: "",
+      sink: {
+        message: (flow, text) => this.#turn.run(() => this.#heard(flow, text)),
+        closed: (flow, reason) => {
+          this.#closed.set(flow, reason);
+          this.#turn.run(() => this.#table.flowClosed(flow));
+        },
+        malformed() {},
+      },
+      now: () => {
+        turn.enter();
+        return turn.nowMs;
+      },
+      onInput: () => turn.enter(),
+      log() {},
+      limits: { connectTimeoutMs: answerMs },
+    });
+    this.#table = new Transactions(portOn(this.#transports), schedule, {
+      onRequest() {},
+      onAck() {},
+      onCancel() {},
+      onStrayResponse() {},
+    });
+  }
+
+  async start(): Promise<void> {
+    await this.#transports.start();
+  }
+
+  stop(): void {
+    this.#turn.stop();
+    this.#transports.stop();
+  }
+
+  ask(to: PbxAddress): Promise<Finding> {
+    const place = `${to.transport} ${hostPort(to.address, to.port)}`;
+    return new Promise((resolve) => {
+      const finish = (state: Finding["state"], words: string, hint: string, ms: number | null): void => {
+        clearTimeout(timer);
+        resolve({ part: "pbx", state, words: `${place} ${words}`, hint, ms });
+      };
+      let sentMs = 0;
+      let flow: Flow | null = null;
+      const silence = (): void => {
+        const words = `did not answer OPTIONS within ${this.#answerMs / 1000} s`;
+        finish("failed", words, silenceHint(to), performance.now() - sentMs);
+      };
+      const timer = setTimeout(silence, this.#answerMs);
+      const owner: ClientOwner = {
+        onResponse: (response) => {
+          if (response.status < 200) return;
+          const { words, hint } = answered(response);
+          finish("ok", words, hint, performance.now() - sentMs);
+        },
+        onFailure: (failure: ClientFailure) => {
+          // A connection tells why in the same turn.
+          queueMicrotask(() => {
+            if (failure === "timeout") return silence();
+            const reason = flow === null ? "" : this.#closed.get(flow) ?? "";
+            const words = `cannot be reached${reason === "" ? "" : `: ${reason}`}`;
+            finish("failed", words, silenceHint(to), performance.now() - sentMs);
+          });
+        },
+      };
+      this.#turn.run(() => {
+        flow = this.#transports.flowTo(to.transport, to.address, to.port);
+        if (flow === null) {
+          const hint = `listen has no ${to.transport} of its family, or this machine no route to it`;
+          return finish("failed", "is out of reach", hint, null);
+        }
+        sentMs = performance.now();
+        sendOptions(this.#table, flow, owner);
+      });
+    });
+  }
+
+  #heard(flow: Flow, text: string): void {
+    const message = parseMessage(text, !flow.isReliable);
+    if (message.problem === null && !message.isRequest) this.#table.receiveResponse(message, flow);
+  }
+}
+
+/** The addresses of the config: the PBX may know us by them. Its ports are left to the appliance. */
+function freePorts(config: Config): Listen[] {
+  const listens = new Map<string, Listen>();
+  for (const { scheme, host } of config.listen) {
+    if (scheme !== "udp" && scheme !== "tcp") continue;
+    listens.set(`${scheme} ${host}`, { scheme, host, port: 0, advertise: "" });
+  }
+  return [...listens.values()];
+}
+
+function portOn(transports: Transports): TransactionPort {
+  return {
+    send: (flow, wire) => transports.send(flow, wire),
+    sendDurable: (flow, wire) => transports.send(flow, wire),
+    flowTo: (...to) => transports.flowTo(...to),
+    count() {},
+    measure() {},
+    isLogged: () => false,
+    log() {},
+    event() {},
+    token: (length) => {
+      let text = "";
+      while (text.length < length) text += crypto.randomUUID().replaceAll("-", "");
+      return text.slice(0, length);
+    },
+  };
+}
+
+/** Any answer shows that it is there; what it means is said where it is not a plain 200. */
+function answered(response: Message): { words: string; hint: string } {
+  const server = response.valueOf("server") ?? response.valueOf("user-agent") ?? "";
+  const who = server === "" ? "" : ` (${clip(readable(server), MAX_SERVER_WORDS)})`;
+  const { status } = response;
+  const phrase = readable(response.raw.slice("SIP/2.0 200 ".length, response.headersStart).trim());
+  const words = `answered OPTIONS with ${status} ${clip(phrase, MAX_SERVER_WORDS)}`.trimEnd() + who;
+  if (status === 401 || status === 403 || status === 407) {
+    return { words, hint: "it is there, and wants to know who asks: that does no harm" };
+  }
+  if (status === 404 || status === 405) return { words, hint: "it is there; OPTIONS without a user is not served" };
+  if (status >= 500) return { words, hint: "it is there, and says that something is wrong with it" };
+  return { words, hint: "" };
+}
+
+function silenceHint({ transport, port }: PbxAddress): string {
+  const kind = transport === "udp" ? "udp" : "tcp";
+  return `is the PBX running, does it listen on ${kind} ${port}, and does a firewall let this machine through? ` +
+    `On the PBX, \`tcpdump -ni any ${kind} port ${port}\` shows whether OPTIONS arrives`;
+}

@@ -1,0 +1,26 @@
+/**
+ * What `latefork check` found of one part of the configuration, a line each (O-02). Types alone: who finds and who prints
+ * must not know each other.
+ */
+
+export interface Finding {
+  /** `listen`, `store`, `push.apns`; of `--live` also `dns` and `pbx`. */
+  readonly part: string;
+  /** `idle`: nothing to try or to ask. */
+  readonly state: "ok" | "warning" | "failed" | "idle";
+  /** What was tried and came of it. Holds no secret. */
+  readonly words: string;
+  /** What to do about it, or what remains unknown; empty if there is nothing to say. */
+  readonly hint: string;
+  /** From the question to the answer; null if nobody was asked. */
+  readonly ms: number | null;
+}
+
+/** The appliance that runs already, as its control port tells: what it holds is no fault (`GET /v1/info`). */
+export interface RunningAppliance {
+  readonly pid: number;
+  readonly version: string;
+  readonly listeners: readonly { readonly transport: string; readonly address: string; readonly port: number }[];
+  readonly control: readonly string[];
+  readonly store: { readonly path: string };
+}

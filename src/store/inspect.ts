@@ -1,0 +1,75 @@
+/**
+ * Looks into a database without changing it (O-02): nothing is made, migrated or checkpointed, and a running appliance
+ * is not kept waiting. Owns what can be said of it from outside; knows nothing of usrloc.
+ */
+import { constants, Database } from "bun:sqlite";
+import { existsSync, unlinkSync } from "node:fs";
+import { refusal } from "./migrations.ts";
+import { damage, describeProblem } from "./problem.ts";
+
+/** What stands in it; nothing if there is a problem. */
+export interface Inspected {
+  /** Why it cannot be used, in words; empty if it can. */
+  readonly problem: string;
+  /** Another process has it open; whether that is as it should be, the caller knows. */
+  readonly isBusy: boolean;
+  readonly aors: number;
+  readonly contacts: number;
+  /** Provider and token of the devices with a push token that is not dead; secret. */
+  readonly tokens: readonly { provider: string; prid: string }[];
+}
+
+const NOTHING: Inspected = { problem: "", isBusy: false, aors: 0, contacts: 0, tokens: [] };
+/** So many tokens are read; most phones share few services. */
+const MAX_TOKENS = 100_000;
+
+/** @param path of a file that exists. Never throws. */
+export function inspectStore(path: string): Inspected {
+  let db: Database | null = null;
+  try {
+    db = openReadOnly(path);
+    const foreign = refusal(db, path);
+    if (foreign !== "") return { ...NOTHING, problem: foreign };
+    if (db.query<{ quick_check: string }, []>("PRAGMA quick_check(1)").get()?.quick_check !== "ok") {
+      return { ...NOTHING, problem: `Cannot open ${path}: ${damage(path)}` };
+    }
+    // A file that was made and never filled is a new database.
+    const isEmpty = db.query("SELECT 1 FROM sqlite_master LIMIT 1").get() === null;
+    if (isEmpty) return NOTHING;
+    const count = (table: "aor" | "contact") =>
+      db!.query<{ count: number }, []>(`SELECT count(*) AS count FROM ${table}`).get()!.count;
+    const tokens = db.query<{ provider: string; prid: string }, [number]>(
+      "SELECT pn_provider AS provider, pn_prid AS prid FROM contact " +
+        "WHERE pn_prid <> '' AND pn_token_state <> 'dead' LIMIT ?",
+    ).all(MAX_TOKENS);
+    return { ...NOTHING, aors: count("aor"), contacts: count("contact"), tokens };
+  } catch (error) {
+    const code = String((error as { code?: unknown } | null)?.code);
+    return { ...NOTHING, problem: describeProblem("open", path, error), isBusy: /^SQLITE_(BUSY|LOCKED)/.test(code) };
+  } finally {
+    db?.close();
+  }
+}
+
+/**
+ * Without a log beside it nobody has the file open (README), and all of it can be read as it stands. With one, it is
+ * open, or its appliance was killed: then SQLite reads the log too, for which it makes a -shm file, which goes again.
+ */
+function openReadOnly(path: string): Database {
+  if (!existsSync(`${path}-wal`)) {
+    const uri = `file:${encodeURI(path).replace(/[?#]/g, encodeURIComponent)}?immutable=1`;
+    return new Database(uri, constants.SQLITE_OPEN_READONLY | constants.SQLITE_OPEN_URI);
+  }
+  const index = `${path}-shm`;
+  const wasThere = existsSync(index);
+  const db = new Database(path, { readonly: true });
+  try {
+    // Takes the lock, and with it the right to the index.
+    db.query("SELECT 1 FROM sqlite_master LIMIT 1").get();
+    if (!wasThere && existsSync(index)) unlinkSync(index);
+    return db;
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
