@@ -16,7 +16,9 @@ import type { SourceGuard } from "./guard/source_guard.ts";
 import { OwnAddresses } from "./proxy/address.ts";
 import { Pbx, type PbxAddress } from "./proxy/pbx.ts";
 import { Qualify } from "./proxy/qualify.ts";
+import type { Target } from "./proxy/branch.ts";
 import { DialogWake } from "./proxy/dialog_wake.ts";
+import type { Fork } from "./proxy/fork.ts";
 import { FlowTokens } from "./proxy/record_route.ts";
 import { Router, type RouterUser } from "./proxy/router.ts";
 import { refusalOf } from "./proxy/validate.ts";
@@ -81,7 +83,12 @@ export class Core implements RouterUser, RegistrarUser {
   constructor(readonly port: CorePort, readonly clock: Clock, private config: Config, private secrets: CoreSecrets) {
     this.schedule = new Schedule(clock);
     this.usrloc = new Usrloc(clock, this.schedule.deadlines, port, port);
-    this.dialogWake = new DialogWake(port, this.schedule, () => this.silo.settings.windowMs);
+    this.dialogWake = new DialogWake(
+      port,
+      this.schedule,
+      (id) => this.usrloc.contact(id),
+      () => this.silo.settings,
+    );
     this.purrs = new Purrs(secrets.installation);
     this.hints = deviceHints(config.devices);
     const hints: DeviceHints = (request, paramNamed) => this.hints(request, paramNamed);
@@ -303,6 +310,11 @@ export class Core implements RouterUser, RegistrarUser {
 
   holdInDialog(transaction: ServerTransaction, device: Contact, goOn: () => void): boolean {
     return this.dialogWake.hold(transaction, device, goOn);
+  }
+
+  watchInDialog(fork: Fork, deviceId: string, retarget: () => Target | null): void {
+    const device = this.usrloc.contact(deviceId);
+    if (device !== undefined && device.kind === "mobile") this.dialogWake.watch(fork, device, retarget);
   }
 
   purrOf(contact: Contact): string {

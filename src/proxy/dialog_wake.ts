@@ -1,18 +1,21 @@
 /**
- * Owns the requests inside a dialog that wait for their phone to wake (RFC 8599 §6, P-02): one push for a device however
+ * Owns the wait of requests inside a dialog for a phone that sleeps (RFC 8599 §6, P-02): one push for a device however
  * many wait, a deadline for each request, and its end. Must not know how a request finds its way: whoever has it held says
  * how it goes on.
  *
- *   held ─device registers→ (goes on)     ─deadline, push refused or dead, device removed→ 480     ─CANCEL, BYE→ 487
+ *   no connection:   held ─device registers→ (goes on)     ─deadline, push refused or dead, device removed→ 480     ─CANCEL, BYE→ 487
+ *   no answer yet:   sent ─any response→ (nothing)     ─hedge, connection failed→ pushed ─device registers→ (sent again)     ─…→ as above
  */
 import type { Message } from "../sip/message.ts";
 import { unquote } from "../sip/scan.ts";
-import type { Due } from "../transaction/deadline.ts";
-import type { ServerOwner, ServerTransaction } from "../transaction/server.ts";
-import type { Schedule, TransactionPort } from "../transaction/timers.ts";
+import type { ServerTransaction } from "../transaction/server.ts";
+import { type Schedule, T1_MS, type TransactionPort } from "../transaction/timers.ts";
 import type { Contact } from "../usrloc/model.ts";
 import type { PushOrder } from "../usrloc/push_order.ts";
-import { flowsOf } from "./device_flows.ts";
+import type { Target } from "./branch.ts";
+import { flowsOf, hasPushToken } from "./device_flows.ts";
+import type { Fork } from "./fork.ts";
+import { HeldRequest, UnansweredRequest, type WaitingOwner, type WaitingRequest } from "./waiting_request.ts";
 
 /** What it asks of the world. */
 export interface DialogWakePort extends TransactionPort {
@@ -22,7 +25,15 @@ export interface DialogWakePort extends TransactionPort {
   cancelPush(uuid: string): void;
 }
 
-/** Requests held for one device, and for all of them. */
+/** What the config says of it, ms. */
+export interface DialogWakeTimes {
+  /** How long a wake may take (`wake.window`). */
+  readonly windowMs: number;
+  /** How long a phone may be silent before it is pushed (`wake.hedge`). */
+  readonly hedgeMs: number;
+}
+
+/** Requests that wait for one device, and for all of them. */
 const MAX_HELD_OF_DEVICE = 4;
 const MAX_HELD = 1000;
 /** Timer F of the sender is 32 s: both our 480 and the phone's own answer have to be there before. */
@@ -30,17 +41,22 @@ const NON_INVITE_MS = 20_000;
 /** A phone need not wake to hear that a call is over or to be asked whether it is, nor for what follows its own answer. */
 const NOT_WORTH_WAKING = new Set(["BYE", "ACK", "CANCEL", "PRACK", "OPTIONS"]);
 
-/** A device that is being woken. */
+/** A device for which requests wait. */
 interface Sleeper {
   readonly deviceId: string;
-  /** Of the push. */
-  readonly uuid: string;
+  /** Of the push; empty before one was sent. */
+  uuid: string;
   hasVerdict: boolean;
   /** In the order they came. */
-  readonly held: Set<HeldRequest>;
+  readonly waiting: Set<WaitingRequest>;
 }
 
-export class DialogWake {
+/** True if a request of this method is worth a push. */
+export function isWorthWaking(method: string): boolean {
+  return !NOT_WORTH_WAKING.has(method);
+}
+
+export class DialogWake implements WaitingOwner {
   private readonly byDevice = new Map<string, Sleeper>();
   private readonly byUuid = new Map<string, Sleeper>();
   private count = 0;
@@ -48,11 +64,12 @@ export class DialogWake {
   constructor(
     private readonly port: DialogWakePort,
     private readonly schedule: Schedule,
-    /** How long a wake may take, ms (`wake.window`). */
-    private readonly windowMs: () => number,
+    /** The pushable device of an id, if it is registered. */
+    private readonly deviceOf: (id: string) => Contact | undefined,
+    private readonly times: () => DialogWakeTimes,
   ) {}
 
-  /** Requests that wait; 0: nothing is kept. */
+  /** Requests that wait for a device to wake; 0: nothing is kept. */
   get heldCount(): number {
     return this.count;
   }
@@ -63,32 +80,25 @@ export class DialogWake {
    * @returns false if it is not to wait: its method is not worth it, the device cannot be pushed, too many wait already
    */
   hold(transaction: ServerTransaction, device: Contact, goOn: () => void): boolean {
-    const { push } = device;
     if (transaction.request.method === "BYE") this.dialogOver(transaction.request, device);
-    if (NOT_WORTH_WAKING.has(transaction.request.method)) return false;
-    if (push === null || push.tokenState === "dead" || device.expiresAtMs <= this.schedule.clock.nowMs) return false;
-    const known = this.byDevice.get(device.id);
-    if (this.count >= MAX_HELD || (known !== undefined && known.held.size >= MAX_HELD_OF_DEVICE)) {
-      this.port.count("rejected_total", "held_limit");
-      return false;
-    }
-    const waitMs = transaction.isInvite ? this.windowMs() : Math.min(this.windowMs(), NON_INVITE_MS);
-    const sleeper = known ?? { deviceId: device.id, uuid: this.port.token(16), hasVerdict: false, held: new Set() };
-    const held = new HeldRequest(transaction, sleeper, goOn, (one, status, reason) => this.end(one, status, reason));
-    sleeper.held.add(held);
-    this.count++;
-    transaction.owner = held;
-    this.schedule.deadlines.set(held, this.schedule.clock.nowMs + waitMs);
+    if (!isWorthWaking(transaction.request.method) || !this.isPushable(device)) return false;
+    if (!this.hasRoom(device.id)) return false;
+    const held = new HeldRequest(this, device.id, transaction, goOn);
     if (transaction.isInvite) transaction.respond(100);
-    if (known !== undefined) return true;
-    this.byDevice.set(device.id, sleeper);
-    this.byUuid.set(sleeper.uuid, sleeper);
-    if (this.port.isLogged("debug", device.aor.key)) {
-      const { method } = transaction.request;
-      this.port.log("debug", `Push for ${method} in a dialog`, { aor: device.aor.key, device: device.id });
-    }
-    this.port.push(orderOf(transaction, device, sleeper.uuid, waitMs));
+    this.wait(held, device);
     return true;
+  }
+
+  /**
+   * Watches over a request that is about to leave towards a device that may be asleep behind an open connection, or
+   * behind a NAT that has closed: nothing heard within the time of the hedge, and it is pushed (W-03).
+   * @param retarget where the request would go now
+   */
+  watch(fork: Fork, device: Contact, retarget: () => Target | null): void {
+    if (!this.isPushable(device)) return;
+    const sent = new UnansweredRequest(this, device.id, fork, retarget);
+    this.sleeperOf(device.id).waiting.add(sent);
+    this.schedule.deadlines.set(sent, this.nowMs + Math.max(T1_MS, this.times().hedgeMs));
   }
 
   /** A REGISTER of the device was accepted: what waits for it goes, in the order it came. */
@@ -96,7 +106,7 @@ export class DialogWake {
     if (device.flow === null || device.flow.state === "closed") return;
     // R-15: whichever of its flows comes first.
     for (const { id } of flowsOf(device)) {
-      for (const held of this.heldOf(this.byDevice.get(id))) if (this.leave(held)) held.goOn();
+      for (const waiting of this.waitingFor(this.byDevice.get(id))) if (this.leave(waiting)) waiting.resume();
     }
   }
 
@@ -113,65 +123,116 @@ export class DialogWake {
     if (result.outcome === "dead" || result.outcome === "refused") this.giveUp(sleeper, "Phone cannot be woken");
   }
 
+  /** For the waiting requests alone. */
+  onDue(waiting: WaitingRequest): void {
+    if (waiting instanceof UnansweredRequest && !waiting.isPushed) this.wake(waiting);
+    else this.end(waiting, 480, "Phone did not wake up");
+  }
+
+  /** For the waiting requests alone. */
+  onUnreachable(sent: UnansweredRequest): void {
+    this.wake(sent);
+  }
+
+  /** For the waiting requests alone. */
+  onOver(waiting: WaitingRequest): void {
+    this.leave(waiting);
+  }
+
+  /** One that left waits from now on, and its device is pushed. */
+  private wake(sent: UnansweredRequest): void {
+    const device = this.deviceOf(sent.deviceId);
+    if (device === undefined || !this.isPushable(device) || !this.hasRoom(device.id)) return void this.leave(sent);
+    sent.hold();
+    this.wait(sent, device);
+  }
+
+  private wait(waiting: WaitingRequest, device: Contact): void {
+    const { windowMs } = this.times();
+    const waitMs = waiting.request.method === "INVITE" ? windowMs : Math.min(windowMs, NON_INVITE_MS);
+    const sleeper = this.sleeperOf(device.id);
+    sleeper.waiting.add(waiting);
+    this.count++;
+    this.schedule.deadlines.set(waiting, this.nowMs + waitMs);
+    if (sleeper.uuid !== "") return;
+    sleeper.uuid = this.port.token(16);
+    this.byUuid.set(sleeper.uuid, sleeper);
+    if (this.port.isLogged("debug", device.aor.key)) {
+      const { method } = waiting.request;
+      this.port.log("debug", `Push for ${method} in a dialog`, { aor: device.aor.key, device: device.id });
+    }
+    this.port.push(orderOf(waiting.request, device, sleeper.uuid, waitMs));
+  }
+
+  private sleeperOf(deviceId: string): Sleeper {
+    let sleeper = this.byDevice.get(deviceId);
+    if (sleeper === undefined) {
+      this.byDevice.set(deviceId, sleeper = { deviceId, uuid: "", hasVerdict: false, waiting: new Set() });
+    }
+    return sleeper;
+  }
+
+  private isPushable(device: Contact): boolean {
+    return hasPushToken(device) && device.expiresAtMs > this.nowMs;
+  }
+
+  private hasRoom(deviceId: string): boolean {
+    let ofDevice = 0;
+    for (const waiting of this.byDevice.get(deviceId)?.waiting ?? []) if (isWaiting(waiting)) ofDevice++;
+    if (this.count < MAX_HELD && ofDevice < MAX_HELD_OF_DEVICE) return true;
+    this.port.count("rejected_total", "held_limit");
+    return false;
+  }
+
   /** RFC 3261 §15.1.2: what was asked in a dialog that is over is not asked any more. The phone wakes for others only. */
   private dialogOver({ callId, from, to }: Message, device: Contact): void {
-    for (const held of this.heldOf(this.byDevice.get(device.id))) {
-      const { request } = held.transaction;
+    for (const waiting of this.waitingFor(this.byDevice.get(device.id))) {
+      const { request } = waiting;
       if (request.callId !== callId || request.from.tag !== from.tag || request.to.tag !== to.tag) continue;
-      this.end(held, 487, "The call is over");
+      this.end(waiting, 487, "The call is over");
     }
   }
 
   private giveUp(sleeper: Sleeper | undefined, reason: string): void {
-    for (const held of this.heldOf(sleeper)) this.end(held, 480, reason);
+    for (const waiting of this.waitingFor(sleeper)) {
+      if (isWaiting(waiting) && this.leave(waiting)) waiting.giveUp(reason);
+    }
   }
 
-  private heldOf(sleeper: Sleeper | undefined): readonly HeldRequest[] {
-    return sleeper === undefined ? [] : [...sleeper.held];
+  private waitingFor(sleeper: Sleeper | undefined): readonly WaitingRequest[] {
+    return sleeper === undefined ? [] : [...sleeper.waiting];
   }
 
-  private end(held: HeldRequest, status: number, reason: string): void {
-    if (this.leave(held)) held.transaction.respond(status, reason);
+  private end(waiting: WaitingRequest, status: number, reason: string): void {
+    if (this.leave(waiting)) waiting.end(status, reason);
   }
 
   /** @returns false if it had gone already */
-  private leave(held: HeldRequest): boolean {
-    const { sleeper } = held;
-    if (!sleeper.held.delete(held)) return false;
-    this.count--;
-    this.schedule.deadlines.cancel(held);
-    held.transaction.owner = null;
-    if (sleeper.held.size === 0) {
-      this.byDevice.delete(sleeper.deviceId);
-      this.byUuid.delete(sleeper.uuid);
-      // A push that is still being tried would wake a phone that is awake, or for nothing.
-      if (!sleeper.hasVerdict) this.port.cancelPush(sleeper.uuid);
-    }
+  private leave(waiting: WaitingRequest): boolean {
+    const sleeper = this.byDevice.get(waiting.deviceId);
+    if (sleeper === undefined || !sleeper.waiting.delete(waiting)) return false;
+    if (isWaiting(waiting)) this.count--;
+    this.schedule.deadlines.cancel(waiting);
+    if (sleeper.waiting.size > 0) return true;
+    this.byDevice.delete(sleeper.deviceId);
+    if (sleeper.uuid === "") return true;
+    this.byUuid.delete(sleeper.uuid);
+    // A push that is still being tried would wake a phone that is awake, or for nothing.
+    if (!sleeper.hasVerdict) this.port.cancelPush(sleeper.uuid);
     return true;
   }
-}
 
-class HeldRequest implements Due, ServerOwner {
-  dueMs = 0;
-  heapSlot = -1;
-
-  constructor(
-    readonly transaction: ServerTransaction,
-    readonly sleeper: Sleeper,
-    readonly goOn: () => void,
-    private readonly end: (held: HeldRequest, status: number, reason: string) => void,
-  ) {}
-
-  onDue(): void {
-    this.end(this, 480, "Phone did not wake up");
-  }
-
-  onCancel(): void {
-    this.end(this, 487, "");
+  private get nowMs(): number {
+    return this.schedule.clock.nowMs;
   }
 }
 
-function orderOf({ request }: ServerTransaction, device: Contact, uuid: string, ttlMs: number): PushOrder {
+/** True if it waits for its phone to wake; false: an answer may come any moment. */
+function isWaiting(waiting: WaitingRequest): boolean {
+  return waiting instanceof HeldRequest || waiting.isPushed;
+}
+
+function orderOf(request: Message, device: Contact, uuid: string, ttlMs: number): PushOrder {
   const { provider, param, prid, keys } = device.push!;
   return {
     uuid,

@@ -18,6 +18,7 @@ import type { Usrloc } from "../usrloc/usrloc.ts";
 import { type OwnAddresses, portOf } from "./address.ts";
 import type { Target } from "./branch.ts";
 import { Dialogs } from "./dialog.ts";
+import { isWorthWaking } from "./dialog_wake.ts";
 import { byConnection, firstFlows, NextFlows } from "./device_flows.ts";
 import { Fork, type ForkOptions } from "./fork.ts";
 import { Location } from "./location.ts";
@@ -51,6 +52,8 @@ export interface RouterUser {
    * then sends it on.
    */
   holdInDialog(transaction: ServerTransaction, device: Contact, goOn: () => void): boolean;
+  /** One that is about to leave for a device which may be asleep all the same; `retarget`: where it would go by then. */
+  watchInDialog(fork: Fork, deviceId: string, retarget: () => Target | null): void;
   /** Registrar mode: may this request pass? If not, it has been answered (407). */
   authorize(transaction: ServerTransaction): boolean;
 }
@@ -260,16 +263,25 @@ export class Router implements TransactionUser {
     isFromPbx: boolean,
     isHeldOnce = false,
   ): void {
-    const hop = this.dialogs.hop(transaction.request, transaction.flow, routes, isFromPbx, this.table.port);
+    const original = transaction.request;
+    const hop = this.dialogs.hop(original, transaction.flow, routes, isFromPbx, this.table.port);
     if (!("target" in hop)) {
       const goOn = () => this.routeInDialog(transaction, routes, isFromPbx, true);
       const isHeld = hop.asleep !== undefined && !isHeldOnce && this.user.holdInDialog(transaction, hop.asleep, goOn);
       return isHeld ? undefined : this.refuse(transaction, isFromPbx, hop.status, hop.reason);
     }
-    this.user.onDialogRequest(transaction.request, hop.target.contactId !== "");
-    const [request, routesToDrop] = this.towardsNext(transaction.request, routes);
+    const { target } = hop;
+    this.user.onDialogRequest(original, target.contactId !== "");
+    const [request, routesToDrop] = this.towardsNext(original, routes);
     transaction.request = request;
-    this.plainFork(transaction, "", routesToDrop, false).addBranch(hop.target, false);
+    const fork = this.plainFork(transaction, "", routesToDrop, false);
+    if (target.contactId !== "" && isWorthWaking(request.method)) {
+      this.user.watchInDialog(fork, target.contactId, () => {
+        const again = this.dialogs.hop(original, transaction.flow, routes, isFromPbx, this.table.port);
+        return "target" in again ? again.target : null;
+      });
+    }
+    fork.addBranch(target, false);
   }
 
   private plainFork(

@@ -67,10 +67,10 @@ export class ClientTransaction implements Due, Lingering {
     deadlines.set(this, this.flow.isReliable ? this.timeoutAtMs : clock.nowMs + this.intervalMs);
   }
 
-  /** Repeats an unanswered INVITE at once, unless it went within the last T1; the intervals begin anew. */
+  /** Repeats an unanswered request at once, unless it went within the last T1; the intervals begin anew. */
   nudge(): void {
     const { deadlines, clock } = this.table.schedule;
-    if (this.state !== "calling" || this.flow.isReliable || this.isQuiet) return;
+    if ((this.state !== "calling" && this.state !== "trying") || this.flow.isReliable || this.isQuiet) return;
     if (clock.nowMs - this.lastSentMs < T1_MS) return;
     this.intervalMs = T1_MS;
     this.lastSentMs = clock.nowMs;

@@ -1,6 +1,6 @@
 /** Requests inside a dialog whose phone sleeps (RFC 8599 §6): they wait for it, for so long, and never for ever. */
 import { describe, expect, test } from "bun:test";
-import { cidr, Rig, type RigOptions, TCP, type TestFlow } from "./rig.ts";
+import { cidr, Rig, type RigOptions, TCP, type TestFlow, UDP } from "./rig.ts";
 import {
   answer,
   callerSide,
@@ -268,6 +268,188 @@ describe("P-02 nothing waits for ever", () => {
     expect(rig.pbx.kinds()).toEqual([480, 480, 480, 480]);
     rig.pass(20_000);
     expect(rig.core.dialogWake.heldCount).toBe(0);
+  });
+});
+
+describe("P-02 a request inside a dialog to a phone that has a flow and may be asleep all the same", () => {
+  /** A phone in a call: its flow is open. */
+  function connected(transport = TCP, push = PUSH): Asleep & { phone: TestFlow } {
+    const call = asleep(push);
+    const { rig } = call;
+    const phone = rig.flow("192.168.9.9", 45_000, transport);
+    rig.register("alice", phone, CONTACT + push);
+    rig.pbx.all();
+    return { ...call, timers: rig.core.table.schedule.deadlines.size, phone };
+  }
+
+  for (const transport of [TCP, UDP]) {
+    test(`P-02 W-03 ${transport.transport}: nothing heard within wake.hedge: a push; it goes again over the flow of its REGISTER`, () => {
+      const call = connected(transport);
+      const { rig, phone } = call;
+      toPhone(call, "INFO");
+      expect([phone.kinds(), rig.pushes]).toEqual([["INFO"], []]);
+      rig.pass(1499);
+      expect(rig.pushes).toEqual([]);
+      rig.pass(1);
+      expect(rig.pushes).toMatchObject([{ event: "message", prid: "tok-1", ttlMs: 20_000 }]);
+      rig.pass(3000);
+      phone.all();
+      const again = call.wake();
+      const [info] = again.all();
+      expect(methodOf(info!)).toBe("INFO");
+      rig.receive(again, answer(info!, 200));
+      expect(statuses(call)).toEqual([200]);
+      // The old one comes late: one final response is enough.
+      expectNothingLeft(call);
+      expect(statuses(call)).toEqual([]);
+    });
+  }
+
+  test("P-02 what the phone says over its new flow is final, whatever became of the old one", () => {
+    const call = connected();
+    const { rig } = call;
+    toPhone(call, "INFO");
+    rig.pass(2000);
+    const again = call.wake();
+    rig.receive(again, answer(again.one(), 481));
+    expect(statuses(call)).toEqual([481]);
+  });
+
+  test("P-02 UDP: it thaws on its old flow: the request is repeated at once", () => {
+    const call = connected(UDP);
+    const { rig, phone } = call;
+    toPhone(call, "INFO");
+    rig.pass(8000);
+    phone.all();
+    rig.register("alice", phone, CONTACT + PUSH);
+    const [info, ...more] = phone.all();
+    expect([methodOf(info!), more]).toEqual(["INFO", []]);
+    rig.receive(phone, answer(info!, 200));
+    expect(statuses(call)).toEqual([200]);
+    expectNothingLeft(call);
+  });
+
+  test("P-02 a phone that answers, or says that it is trying, is not pushed", () => {
+    for (
+      const [method, status] of [["INFO", 200], ["INFO", 405], ["INVITE", 100], ["INVITE", 180], [
+        "REFER",
+        202,
+      ]] as const
+    ) {
+      const call = connected();
+      const { rig, phone } = call;
+      toPhone(call, method);
+      const [text] = phone.all();
+      rig.pass(1000);
+      rig.receive(phone, answer(text!, status, { contact: `<${CONTACT}>` }));
+      rig.pass(10_000);
+      expect([method, status, rig.pushes]).toEqual([method, status, []]);
+    }
+  });
+
+  for (const method of ["BYE", "PRACK", "OPTIONS"]) {
+    test(`P-02 ${method} is not worth a push`, () => {
+      const call = connected();
+      toPhone(call, method);
+      call.rig.pass(10_000);
+      expect(call.rig.pushes).toEqual([]);
+    });
+  }
+
+  test("P-02 a desk phone, or one without a token, is not pushed", () => {
+    for (const push of [PUSH, ""]) {
+      const call = connected(TCP, push);
+      call.rig.contactOf("alice", CONTACT + push).kind = "desk";
+      toPhone(call, "INFO");
+      call.rig.pass(10_000);
+      expect(call.rig.pushes).toEqual([]);
+    }
+  });
+
+  test("P-02 its connection closes under the request: pushed at once, and 480 only if it does not wake", () => {
+    for (const wakes of [true, false]) {
+      const call = connected();
+      const { rig, phone } = call;
+      toPhone(call, "INFO");
+      rig.close(phone);
+      expect([wakes, rig.pushes.length, statuses(call)]).toEqual([wakes, 1, []]);
+      if (wakes) rig.receive(call.wake(), "\r\n\r\n");
+      rig.pass(20_000);
+      if (!wakes) expect(statuses(call)).toEqual([480]);
+      expect(rig.core.dialogWake.heldCount).toBe(0);
+    }
+  });
+
+  test("P-02 it does not wake: 480 before the sender's Timer F is over", () => {
+    const call = connected(UDP);
+    toPhone(call, "INFO");
+    call.rig.pass(1500 + 20_000);
+    call.rig.pass(100);
+    expect(statuses(call)).toEqual([480]);
+    expect(call.rig.cancelledPushes).toHaveLength(1);
+    call.phone.all();
+    call.rig.pass(60_000);
+    expectNothingLeft(call);
+  });
+
+  for (const outcome of ["dead", "refused"] as const) {
+    test(`P-02 the push is ${outcome}: a slow answer over the open flow still counts`, () => {
+      const call = connected();
+      const { rig, phone } = call;
+      toPhone(call, "INFO");
+      const [info] = phone.all();
+      rig.pass(1500);
+      verdict(call, outcome);
+      rig.pass(1000);
+      expect(statuses(call)).toEqual([]);
+      rig.receive(phone, answer(info!, 200));
+      expect(statuses(call)).toEqual([200]);
+    });
+
+    test(`P-02 the push is ${outcome} and the flow was closed: 480 at once`, () => {
+      const call = connected();
+      toPhone(call, "INFO");
+      call.rig.close(call.phone);
+      verdict(call, outcome);
+      expect(statuses(call)).toEqual([480]);
+    });
+  }
+
+  test("P-02 CANCEL of a re-INVITE takes the push back", () => {
+    const call = connected();
+    const { rig, phone } = call;
+    const text = toPhone(call, "INVITE");
+    const [invite] = phone.all();
+    rig.pass(2000);
+    expect(rig.pushes).toHaveLength(1);
+    rig.pbx.all();
+    rig.receive(rig.pbx, text.replace(/^INVITE/, "CANCEL").replace(/(CSeq: \d+) INVITE/, "$1 CANCEL"));
+    rig.pass(100);
+    expect(rig.pbx.kinds()).toEqual([200, 487]);
+    expect(rig.cancelledPushes).toHaveLength(1);
+    rig.receive(phone, answer(invite!, 487));
+    expect(rig.core.dialogWake.heldCount).toBe(0);
+  });
+
+  test("P-02 four wait for one device; what is more goes without", () => {
+    const call = connected(UDP);
+    for (let cseq = 2; cseq <= 7; cseq++) toPhone(call, "INFO", cseq);
+    call.rig.pass(1500);
+    expect(call.rig.pushes).toHaveLength(1);
+    expect(call.rig.core.dialogWake.heldCount).toBe(4);
+    expect(statuses(call)).toEqual([]);
+  });
+
+  test("P-02 the device is removed before the push: the request goes on by itself", () => {
+    const call = connected();
+    const { rig, phone } = call;
+    toPhone(call, "INFO");
+    const [info] = phone.all();
+    rig.core.usrloc.remove(rig.contactOf("alice", CONTACT + PUSH), "control");
+    rig.pass(2000);
+    expect(rig.pushes).toEqual([]);
+    rig.receive(phone, answer(info!, 200));
+    expect(statuses(call)).toEqual([200]);
   });
 });
 

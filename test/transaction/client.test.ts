@@ -376,7 +376,7 @@ describe("F-05 what is abandoned", () => {
   });
 });
 
-describe("W-04 a phone heard of while its INVITE waits to be repeated", () => {
+describe("W-04 a phone heard of while a request to it waits to be repeated", () => {
   test("gets it at once, and the intervals begin anew within Timer B", () => {
     const { rig, transaction, owner } = start("INVITE");
     rig.runTo(10_000);
@@ -399,6 +399,15 @@ describe("W-04 a phone heard of while its INVITE waits to be repeated", () => {
     transaction.nudge();
     transaction.nudge();
     expect(rig.takeTimes().map(([atMs]) => atMs)).toEqual([0, 500, 1000]);
+    rig.settle();
+  });
+
+  test("P-02 another request, too", () => {
+    const { rig, transaction } = start("INFO");
+    rig.runTo(4000);
+    transaction.nudge();
+    rig.runTo(6000);
+    expect(rig.takeTimes().map(([atMs]) => atMs)).toEqual([0, 500, 1500, 3500, 4000, 4500, 5500]);
     rig.settle();
   });
 
@@ -429,7 +438,8 @@ describe("W-04 a phone heard of while its INVITE waits to be repeated", () => {
         start("INVITE", "tcp"),
         start("INVITE", "udp", [180]),
         start("INVITE", "udp", [486]),
-        start("OPTIONS"),
+        start("INFO", "udp", [100]),
+        start("INFO", "udp", [200]),
         quiet,
       ]
     ) {

@@ -1,0 +1,147 @@
+/**
+ * The requests inside a dialog that wait for their phone: one that never left, as there is no connection, and one that
+ * left and is not answered. Owns what becomes of each; who waits for how long, and who is pushed, is `dialog_wake.ts`'s.
+ */
+import type { Message } from "../sip/message.ts";
+import type { Due } from "../transaction/deadline.ts";
+import type { ServerOwner, ServerTransaction } from "../transaction/server.ts";
+import type { Branch, Target } from "./branch.ts";
+import type { Fork, ForkOwner } from "./fork.ts";
+
+/** Whom a waiting request tells what happens to it. */
+export interface WaitingOwner {
+  onDue(waiting: WaitingRequest): void;
+  /** There is nothing to wait for any more: it was answered, or given up by its sender. */
+  onOver(waiting: WaitingRequest): void;
+  /** Its connection failed: there is nothing to be expected over that any more. */
+  onUnreachable(waiting: UnansweredRequest): void;
+}
+
+export type WaitingRequest = HeldRequest | UnansweredRequest;
+
+/** One that never left. */
+export class HeldRequest implements Due, ServerOwner {
+  dueMs = 0;
+  heapSlot = -1;
+
+  constructor(
+    private readonly owner: WaitingOwner,
+    readonly deviceId: string,
+    private readonly transaction: ServerTransaction,
+    private readonly goOn: () => void,
+  ) {
+    transaction.owner = this;
+  }
+
+  get request(): Message {
+    return this.transaction.request;
+  }
+
+  /** The device is back. */
+  resume(): void {
+    this.transaction.owner = null;
+    this.goOn();
+  }
+
+  /** Its time is over. */
+  end(status: number, reason: string): void {
+    this.transaction.owner = null;
+    this.transaction.respond(status, reason);
+  }
+
+  /** The device cannot be woken. */
+  giveUp(reason: string): void {
+    this.end(480, reason);
+  }
+
+  onDue(): void {
+    this.owner.onDue(this);
+  }
+
+  onCancel(): void {
+    this.owner.onOver(this);
+    this.end(487, "");
+  }
+}
+
+/** One that left over a flow that may lead nowhere. Whatever its phone says ends the wait. */
+export class UnansweredRequest implements Due, ForkOwner {
+  dueMs = 0;
+  heapSlot = -1;
+  /** True once nothing but the phone's return is waited for; before, its answer was due any moment. */
+  isPushed = false;
+
+  constructor(
+    private readonly owner: WaitingOwner,
+    readonly deviceId: string,
+    private readonly fork: Fork,
+    /** Where it would go now; null: nowhere. */
+    private readonly retarget: () => Target | null,
+  ) {
+    fork.owner = this;
+  }
+
+  get request(): Message {
+    return this.fork.request;
+  }
+
+  /** Keeps the fork open though its branch may fail. */
+  hold(): void {
+    this.isPushed = true;
+    this.fork.isHeld = true;
+  }
+
+  /** The device is back: over the same flow the request is repeated, over another one it goes anew. */
+  resume(): void {
+    const { fork } = this;
+    fork.owner = null;
+    const old = fork.branches.at(-1)!;
+    const target = this.retarget();
+    if (target !== null && target.flow === old.target.flow && old.isLive) old.nudge();
+    else if (target !== null) {
+      fork.isHeld = true;
+      fork.addBranch(target, false);
+      old.cancel("");
+    }
+    fork.isHeld = false;
+    fork.settle();
+  }
+
+  /** Its time is over. */
+  end(status: number, reason: string): void {
+    this.fork.owner = null;
+    this.fork.close(status, reason);
+  }
+
+  /** The device cannot be woken; if its flow is open, a slow answer may still come over it. */
+  giveUp(reason: string): void {
+    this.fork.owner = null;
+    this.fork.isHeld = false;
+    if (!this.fork.branches.some((branch) => branch.isLive)) this.fork.close(480, reason);
+  }
+
+  onDue(): void {
+    this.owner.onDue(this);
+  }
+
+  onBranchResponse(_branch: Branch, status: number, response: Message | null): void {
+    if (response !== null) this.release();
+    else if (status !== 0 && !this.isPushed) this.owner.onUnreachable(this);
+  }
+
+  onIdle(): void {}
+
+  onCancelled(): void {
+    this.release();
+  }
+
+  onEnded(): void {
+    this.release();
+  }
+
+  private release(): void {
+    this.fork.owner = null;
+    this.fork.isHeld = false;
+    this.owner.onOver(this);
+  }
+}
