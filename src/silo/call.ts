@@ -169,7 +169,7 @@ export class Call implements ForkOwner, HeldCall, Due {
 
   /** The record with branches and wakes as they are now. */
   snapshot(): CallRecord {
-    this.story.write(this.fork.branches, this.legs.all);
+    this.story.write(this.fork.branches, this.legs);
     return this.record;
   }
 
@@ -234,7 +234,7 @@ export class Call implements ForkOwner, HeldCall, Due {
 
   onEnded(status: number, answeredBy: Branch | null): void {
     this.owner.table.schedule.deadlines.cancel(this);
-    this.story.end(status, answeredBy, this.legs.all, this.ending);
+    this.story.end(status, answeredBy, this.legs, this.ending);
     this.afterEnd.run();
     this.snapshot();
     if (!this.afterEnd.isOwed) this.fork.letGo();
@@ -246,7 +246,7 @@ export class Call implements ForkOwner, HeldCall, Due {
     const leg = this.legs.ensure(contact);
     const reach = this.owner.reach(contact);
     if (reach !== "lost") this.legs.invite(leg, contact, contact.flow!, false);
-    const pushed = this.wakes.contactOf(leg) ?? contact;
+    const pushed = this.pushedBy(leg, contact);
     if (!hasPushToken(pushed)) {
       if (reach === "lost") {
         this.story.note({ event: "skip", device: leg.id, note: `${leg.party}: no connection and no push token` });
@@ -264,7 +264,14 @@ export class Call implements ForkOwner, HeldCall, Due {
     if (contact === undefined) return;
     const next = this.onlyDevice === null ? nextFlow(contact, this.fork.branches, this.owner.reach) : null;
     if (next !== null) this.ask(next);
-    else this.wakes.start(leg, this.wakes.contactOf(leg) ?? contact, "its connection failed");
+    else this.wakes.start(leg, this.pushedBy(leg, contact), "its connection failed");
+  }
+
+  /** The contact whose token wakes the device: maybe that of another flow (R-15), which is its leg's from then on. */
+  private pushedBy(leg: DeviceLeg, contact: Contact): Contact {
+    const pushed = this.wakes.contactOf(leg) ?? contact;
+    this.legs.of(pushed);
+    return pushed;
   }
 
   /** A late branch over the flow of the REGISTER, in place of one that is still silent. */

@@ -16,6 +16,13 @@ import { callerText, type Ending, outcomeWords, resultOf, seconds } from "./word
 export const HUB = "latefork";
 const MAX_TIMELINE = 400;
 
+/** The devices of the call, as the record needs them; `Legs` is one. */
+interface LegsOfCall {
+  readonly all: ReadonlyMap<string, DeviceLeg>;
+  /** By the id of any of its contacts. */
+  find(id: string): DeviceLeg | undefined;
+}
+
 export class Story {
   readonly record: CallRecord;
 
@@ -97,7 +104,7 @@ export class Story {
   }
 
   /** The call is over: how, in the record, and what that meant for every device. */
-  end(status: number, answeredBy: Branch | null, legs: ReadonlyMap<string, DeviceLeg>, ending: Ending): void {
+  end(status: number, answeredBy: Branch | null, legs: LegsOfCall, ending: Ending): void {
     const { record } = this;
     const elapsedMs = this.clock.nowMs - record.startedAtMs;
     record.state = "ended";
@@ -108,10 +115,10 @@ export class Story {
       record.outcome = `answered by ${this.partyOf(answeredBy, legs)} after ${seconds(elapsedMs)}`;
     } else {
       record.result = ending.isTimedOut && !ending.isCancelled ? "timeout" : resultOf(status, ending.isCancelled);
-      record.outcome = outcomeWords([...legs.values()], record, elapsedMs, ending);
+      record.outcome = outcomeWords([...legs.all.values()], record, elapsedMs, ending);
     }
     const why = answeredBy === null ? undefined : "completed elsewhere";
-    for (const leg of legs.values()) {
+    for (const leg of legs.all.values()) {
       if (leg.branch === null || leg.branch === answeredBy || leg.branch.state !== "cancelled") continue;
       this.note({ event: "cancel", device: leg.id, from: HUB, to: leg.party, label: "CANCEL", note: why });
     }
@@ -137,7 +144,7 @@ export class Story {
   }
 
   /** Brings branches and wakes of the record up to date. */
-  write(branches: readonly Branch[], legs: ReadonlyMap<string, DeviceLeg>): void {
+  write(branches: readonly Branch[], legs: LegsOfCall): void {
     this.record.branches = branches.map((branch) => ({
       id: String(branch.number),
       device: branch.target.contactId,
@@ -147,7 +154,7 @@ export class Story {
       late: branch.isLate,
     }));
     this.record.wakes = [];
-    for (const leg of legs.values()) {
+    for (const leg of legs.all.values()) {
       const wake = leg.wake;
       if (wake === null || wake.state === "hedged") continue;
       this.record.wakes.push({
@@ -168,8 +175,8 @@ export class Story {
     return party;
   }
 
-  /** The column of a branch's device. */
-  private partyOf(branch: Branch, legs: ReadonlyMap<string, DeviceLeg>): string {
-    return legs.get(branch.target.contactId)?.party ?? branch.target.contactId;
+  /** The column of a branch's device, over whichever of its flows the branch went (R-15). */
+  private partyOf(branch: Branch, legs: LegsOfCall): string {
+    return legs.find(branch.target.contactId)?.party ?? branch.target.contactId;
   }
 }

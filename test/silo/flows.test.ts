@@ -182,6 +182,53 @@ describe("R-15 a call to a phone with several flows", () => {
   });
 });
 
+describe("R-15 W-03 W-07 the token stands in the Contact of the other flow alone", () => {
+  /** An awake flow without a token, and one with it whose connection is closed. */
+  function tokenElsewhere(w: World): [Phone, Phone] {
+    const one = w.awake("alice", { instance: INSTANCE, regId: 1, push: null, ringMs: null });
+    w.advance(1000);
+    const push = { provider: "acme", prid: "token-of-both" };
+    return [one, w.asleep("alice", { instance: INSTANCE, regId: 2, push, wakeMs: null })];
+  }
+
+  test("R-15 W-03 a silent phone is pushed by it after wake.hedge", () => {
+    const w = new World();
+    const [one] = tokenElsewhere(w);
+    w.pbx.call("alice");
+    w.advance(1600);
+    expect(w.push.of("call").map(({ prid }) => prid)).toEqual(["token-of-both"]);
+    expect(w.sent(one, "INVITE").length).toBe(1);
+  });
+
+  test("R-15 W-07 a refusal of its push ends the wait, and stands in the ladder", () => {
+    const w = new World();
+    const [one] = tokenElsewhere(w);
+    w.push.fate = "refuse";
+    const call = w.pbx.call("alice");
+    w.advance(200);
+    one.sleep();
+    w.advance(200);
+    expect(call.status).toBe(480);
+    const [record] = w.core.silo.allRecords();
+    expect(record!.timeline.map(({ label }) => label)).toContain("refused 403");
+  });
+});
+
+test("R-15 W-22 who answered over another flow is called by the name of its column", () => {
+  const w = new World();
+  const push = { provider: "acme", prid: "token-of-both" };
+  w.awake("alice", { instance: INSTANCE, regId: 1, push, answerMs: 500 });
+  w.advance(1000);
+  const two = w.awake("alice", { instance: INSTANCE, regId: 2, push, ringMs: null });
+  w.pbx.call("alice");
+  w.advance(200);
+  two.sleep();
+  w.advance(3000);
+  const [record] = w.core.silo.allRecords();
+  expect(record!.outcome).toStartWith("answered by alice/1 after");
+  expect(record!.branches.map(({ party }) => party)).toEqual(["alice/1", "alice/1"]);
+});
+
 describe("R-15 W-05 a flow is registered while another one has the INVITE", () => {
   test("R-15 it stays with the first, and the hedge goes on", () => {
     const w = new World();
