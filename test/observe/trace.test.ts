@@ -15,12 +15,27 @@ test("O-07 the ring keeps the newest messages, oldest first", () => {
   ]);
 });
 
-test("O-07 large messages make room in bytes, too", () => {
-  const ring = new TraceRing(10);
-  for (let i = 0; i < 10; i++) ring.add(i, true, "f", message("c", "a@b", "x".repeat(8000)));
-  expect(ring.size).toBe(2);
-  ring.add(11, true, "f", message("c", "a@b", "x".repeat(64_000)));
+test("O-07 large messages make room in bytes, too, and every one that is kept is whole", () => {
+  const ring = new TraceRing(40);
+  for (let i = 0; i < 200; i++) ring.add(i, true, "f", message("c" + i, "a@b", String(i).repeat(2500 + i % 7)));
+  const kept = ring.find();
+  expect(kept.length).toBeGreaterThan(5);
+  expect(kept.length).toBeLessThan(12);
+  expect(kept.at(-1)!.atMs).toBe(199);
+  kept.forEach(({ atMs, message: text }, n) => {
+    expect(atMs).toBe(kept[0]!.atMs + n);
+    expect(text).toBe(message("c" + atMs, "a@b", String(atMs).repeat(2500 + atMs % 7)));
+  });
+});
+
+test("O-07 a message larger than the whole ring loses its end, and bytes above 0x7f survive", () => {
+  const ring = new TraceRing(3);
+  ring.add(1, true, "f", message("one", "a@b"));
+  ring.add(2, true, "f", message("two", "a@b", "\xe4".repeat(70_000)));
   expect(ring.size).toBe(1);
+  expect(ring.find()[0]!.message).toBe(message("two", "a@b", "\xe4".repeat(70_000)).slice(0, 65_536));
+  ring.add(3, true, "f", message("three", "a@b"));
+  expect(ring.find().map(({ callId }) => callId)).toEqual(["three"]);
 });
 
 test("O-07 a ring of no messages keeps none", () => {
