@@ -129,7 +129,8 @@ function fieldsOf(known: Contact | null, patch: DevicePatch, flow: Flow | null, 
     instance: known?.instance ?? "",
     regId: known?.regId ?? 0,
     q: known?.q ?? 1000,
-    callId: known?.callId ?? "",
+    // Another address: who comes from there has yet to show who it is.
+    callId: patch.contact === undefined ? known?.callId ?? "" : "",
     cseq: known?.cseq ?? 0,
     expiresAtMs: patch.expires_in === undefined
       ? known?.expiresAtMs ?? nowMs + NEVER_MS

@@ -47,7 +47,8 @@ export function isAbsorbable(request: RegisterRequest, facts: ThrottleFacts): bo
  * same Call-ID and a higher CSeq.
  */
 function isAuthentic(request: RegisterRequest, known: Binding, flow: Flow): boolean {
-  if (known.flow !== flow || flow.state !== "open") return false;
+  // Without a Call-ID the contact was set by hand: nobody registered it over this flow.
+  if (known.flow !== flow || flow.state !== "open" || known.callId === "") return false;
   const isNext = known.callId === request.callId && request.cseq > known.cseq;
   return flow.isReliable ? isNext || known.callId !== request.callId : isNext;
 }

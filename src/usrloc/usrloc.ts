@@ -226,7 +226,7 @@ export class Usrloc implements ExpiryOwner {
   /** Writes the upstream binding; of an AoR that is gone nothing is written. */
   setUpstream(aor: Aor, upstream: Upstream): void {
     if (this.aors.get(aor.key) !== aor) return;
-    aor.upstream = upstream.lines === "" ? upstream : { ...upstream, lines: this.texts.of(upstream.lines) };
+    aor.upstream = upstream;
     this.changes.aorSaved(aor);
     this.forgetIfEmpty(aor);
   }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { Challenged, marginMs } from "../../src/registrar/throttle.ts";
+import type { Binding } from "../../src/usrloc/binding.ts";
 import { PbxModel } from "./pbx_model.ts";
 import {
   accepted,
@@ -175,6 +176,37 @@ describe("R-06 an absorbed REGISTER is authentic", () => {
     const phone = rig.phone("192.0.2.7", 40_000, "tcp");
     registered(rig, phone, { expires: 60, contacts: ["<sip:alice@10.1.1.1;transport=tcp>"] });
     absorbed(rig, phone, { expires: 60, contacts: ["<sip:alice@10.1.1.1;transport=tcp>"], cseq: 2, callId: "another" });
+  });
+
+  test("R-06 an address set by hand proves nobody: who registers over a connection to it goes to the PBX", () => {
+    for (const isKnown of [false, true]) {
+      const rig = new Rig({ pbx: { trusts_us: true } });
+      if (isKnown) registered(rig, rig.phone("192.0.2.8"), { expires: 60, contacts: ["<sip:alice@192.0.2.8>"] });
+      const flow = rig.phone("192.0.2.7", 5060, "tcp");
+      const aor = rig.core.usrloc.ensure(AOR, "alice", "example.org", rig.core.aorId(AOR));
+      const known = rig.core.usrloc.find(AOR)!.contacts[0] ?? null;
+      const saved = rig.core.usrloc.save(aor, known as Binding | null, known?.id ?? "desk1", {
+        uri: "sip:alice@192.0.2.7:5060",
+        params: "",
+        instance: "",
+        regId: 0,
+        q: 1000,
+        callId: "",
+        cseq: 0,
+        expiresAtMs: rig.clock.nowMs + 1e9,
+        registeredAtMs: rig.clock.nowMs,
+        path: "",
+        userAgent: "",
+        kind: "desk",
+        push: null,
+        flowKey: flow.key,
+      }, flow);
+      rig.core.deviceSet(saved);
+      while (rig.sent.every((sent) => sent.flow !== rig.pbx)) rig.pass(rig.core.nextMs - rig.clock.nowMs);
+      rig.fromPbx(accepted(rig.one(rig.pbx)));
+      expect(aor.upstream.state).toBe("registered");
+      forwarded(rig, flow, { expires: 60, contacts: ["<sip:alice@192.0.2.7:5060>"] });
+    }
   });
 
   test("R-18 after a restart the flow is not proven any more: the next refresh goes to the PBX", () => {
