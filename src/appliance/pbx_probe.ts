@@ -58,7 +58,7 @@ async function resolveOne(pbx: PbxConfig, { dnsMs, resolve }: PbxProbeOptions): 
   const ms = performance.now() - startedMs;
   if (isIP(host) !== 0) return { addresses: found?.addresses ?? [], finding: null };
   const finding = (state: Finding["state"], words: string, hint: string): Finding => {
-    return { part: "dns", state, words, hint, ms };
+    return { part: "dns", state, words, hint, ms: tenths(ms) };
   };
   if (found === null) {
     const words = `no answer about ${host} (pbx.uri ${uri}) within ${dnsMs / 1000} s`;
@@ -73,6 +73,10 @@ async function resolveOne(pbx: PbxConfig, { dnsMs, resolve }: PbxProbeOptions): 
   }
   const list = [...new Set(found.addresses.map(({ address }) => address))].join(", ");
   return { addresses: found.addresses, finding: finding("ok", `${host} → ${list}`, "") };
+}
+
+function tenths(ms: number): number {
+  return Math.round(ms * 10) / 10;
 }
 
 /** Asks all at a time; the answers come in the order of the addresses. */
@@ -110,11 +114,13 @@ class OptionsAgent {
   readonly #transports: Transports;
   readonly #table: Transactions;
   readonly #answerMs: number;
+  readonly #listen: readonly Listen[];
   /** Why a connection closed. */
   readonly #closed = new Map<Flow, string>();
 
   constructor(config: Config, answerMs: number) {
     this.#answerMs = answerMs;
+    this.#listen = freePorts(config);
     const turn: Turn = new Turn({
       runDue: () => schedule.run(),
       flush: () => this.#transports.flush(),
@@ -128,7 +134,7 @@ class OptionsAgent {
     this.#turn = turn;
     const schedule: Schedule = new Schedule(turn);
     this.#transports = new Transports({
-      listen: freePorts(config),
+      listen: this.#listen,
       advertise: "",
       sink: {
         message: (flow, text) => this.#turn.run(() => this.#heard(flow, text)),
@@ -168,7 +174,7 @@ class OptionsAgent {
     return new Promise((resolve) => {
       const finish = (state: Finding["state"], words: string, hint: string, ms: number | null): void => {
         clearTimeout(timer);
-        resolve({ part: "pbx", state, words: `${place} ${words}`, hint, ms });
+        resolve({ part: "pbx", state, words: `${place} ${words}`, hint, ms: ms === null ? null : tenths(ms) });
       };
       let sentMs = 0;
       let flow: Flow | null = null;
@@ -188,16 +194,19 @@ class OptionsAgent {
           queueMicrotask(() => {
             if (failure === "timeout") return silence();
             const reason = flow === null ? "" : this.#closed.get(flow) ?? "";
-            const words = `cannot be reached${reason === "" ? "" : `: ${reason}`}`;
-            finish("failed", words, silenceHint(to), performance.now() - sentMs);
+            const words = `cannot be reached${reason === "" ? "" : `: ${reason.replace("Cannot connect: ", "")}`}`;
+            const isRefused = reason.endsWith("refused");
+            const hint = isRefused
+              ? `nothing listens there: is the PBX running, and ${to.transport} switched on in it?`
+              : "";
+            finish("failed", words, hint || silenceHint(to), performance.now() - sentMs);
           });
         },
       };
       this.#turn.run(() => {
         flow = this.#transports.flowTo(to.transport, to.address, to.port);
         if (flow === null) {
-          const hint = `listen has no ${to.transport} of its family, or this machine no route to it`;
-          return finish("failed", "is out of reach", hint, null);
+          return finish("failed", "is out of reach", outOfReachHint(to, this.#listen), null);
         }
         sentMs = performance.now();
         sendOptions(this.#table, flow, owner);
@@ -252,6 +261,18 @@ function answered(response: Message): { words: string; hint: string } {
   if (status === 404 || status === 405) return { words, hint: "it is there; OPTIONS without a user is not served" };
   if (status >= 500) return { words, hint: "it is there, and says that something is wrong with it" };
   return { words, hint: "" };
+}
+
+function outOfReachHint({ transport, address }: PbxAddress, listen: readonly Listen[]): string {
+  const ofTransport = listen.filter(({ scheme }) => scheme === transport);
+  if (ofTransport.length === 0) return `listen has no ${transport}:// entry: add one`;
+  const family = isIP(address);
+  const ofFamily = ofTransport.filter(({ host }) => isIP(host) === family);
+  if (ofFamily.length === 0) {
+    return `listen has no IPv${family} address for ${transport}: add one, or leave it to the others`;
+  }
+  const hosts = ofFamily.map(({ host }) => host).join(", ");
+  return `no way leads there from ${hosts} (listen): \`ip route get ${address}\` shows what this machine would do`;
 }
 
 function silenceHint({ transport, port }: PbxAddress): string {

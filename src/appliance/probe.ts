@@ -2,13 +2,14 @@
  * What `latefork check` tries beyond reading (O-02): opening the ports and looking into the database, the keys and the
  * secret files, and letting go again. Changes nothing; what the appliance that runs already holds is no fault.
  */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { Hono } from "hono";
 import { checkFiles, readVapidFile } from "../config/files.ts";
 import type { RunningAppliance } from "../config/finding.ts";
 import type { Place, Problem } from "../config/problem.ts";
 import type { Config, ListenEntry } from "../config/schema.ts";
 import { listenControl } from "../control/server.ts";
+import { fcmAccountOf } from "../push/fcm_account.ts";
 import { inspectStore } from "../store/inspect.ts";
 import { isWildcard } from "../transport/address.ts";
 import { Transports } from "../transport/transports.ts";
@@ -164,7 +165,7 @@ function keyWords(push: Config["push"], backend: string): string {
     case "apns":
       return `${push.apns.key_file} is a P-256 key; key_id ${push.apns.key_id}, team_id ${push.apns.team_id}`;
     case "fcm":
-      return `${push.fcm.service_account_file} is a service account`;
+      return accountWords(push.fcm.service_account_file);
     case "webpush": {
       const keys = readVapidFile(push.webpush.vapid_file);
       return "reason" in keys ? "" : `public key ${keys.publicKey}, subject ${push.webpush.subject}`;
@@ -174,6 +175,16 @@ function keyWords(push: Config["push"], backend: string): string {
       if (hook === undefined) return "";
       return `${new URL(hook.url).origin}, ${hook.token_file === "" ? "without a token" : "with a token"}`;
     }
+  }
+}
+
+function accountWords(file: string): string {
+  try {
+    const account = fcmAccountOf(readFileSync(file, "utf8"));
+    return account === null ? "" : `${file}: project ${account.projectId}, account ${account.email}`;
+  } catch {
+    // What is wrong with it is a problem, told by the check of files.
+    return "";
   }
 }
 

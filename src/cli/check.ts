@@ -115,8 +115,8 @@ const SHOWN: Readonly<Record<Finding["state"], string>> = {
 function linesOf(parts: readonly Finding[], live: readonly Finding[]): string {
   const width = Math.max(0, ...[...parts, ...live].map(({ part }) => part.length));
   const line = ({ part, state, words, hint, ms }: Finding) => {
-    const time = ms === null ? "" : `, ${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
     const more = hint === "" ? "" : `\n${" ".repeat(width + 11)}${hint}`;
+    const time = ms === null ? "" : ` (${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms)`;
     return `${padEnd(part, width)}  ${padEnd(SHOWN[state], 7)}  ${words}${time}${more}\n`;
   };
   const gap = parts.length > 0 && live.length > 0 ? "\n" : "";

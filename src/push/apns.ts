@@ -138,7 +138,7 @@ export class Apns implements PushBackend {
     const { team_id } = this.#config;
     const push = pushForNobody(crypto.randomUUID(), "apns", `${team_id}.${NOBODYS_BUNDLE}`, NOBODYS_TOKEN);
     const target = apnsTargetOf(push.provider, push.param, push.prid);
-    if (typeof target === "string") return Promise.resolve([{ ...FINE, state: "failed", words: target, ms: 0 }]);
+    if (typeof target === "string") return Promise.resolve([{ state: "failed", words: target, unverified: "", ms: 0 }]);
     return Promise.all((["production", "sandbox"] as const).map((environment) => {
       return new Promise<ServiceAnswer>((resolve) => this.#ask(push, target, environment, signal, resolve));
     }));
@@ -177,7 +177,7 @@ export class Apns implements PushBackend {
         const ms = now() - sentAtMs;
         if (answer === null) {
           const words = signal.aborted ? `${host} did not answer in time` : reason;
-          return done({ ...FINE, state: "failed", words: `${environment}: ${words}; ${REACH}`, ms });
+          return done({ state: "failed", words: `${environment}: ${words}; ${REACH}`, unverified: "", ms });
         }
         const error = errorOf(answer);
         if (answer.status === 200 || KEY_IS_TAKEN.has(error.reason)) {
@@ -188,10 +188,10 @@ export class Apns implements PushBackend {
           const words =
             `${environment}: ${host} has had enough new provider tokens of this key (429 ${error.reason}): ` +
             "each check brings one, and Apple takes one in 20 minutes; ask again later";
-          return done({ ...FINE, state: "warning", words, ms });
+          return done({ state: "warning", words, unverified: "", ms });
         }
         const said = this.#answerOf(answer, error, { target, environment, tried: new Set() });
-        done({ ...FINE, state: "failed", words: `${environment}: ${said.reason}`, ms });
+        done({ state: "failed", words: `${environment}: ${said.reason}`, unverified: "", ms });
       },
     });
   }

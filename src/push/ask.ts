@@ -79,6 +79,15 @@ export async function connectOnly(way: Way): Promise<string> {
   return problem;
 }
 
+/** What to do about a problem of {@link connectOnly}. @param where the key that names the address, or who did */
+export function adviceOn(problem: string, where: string, caFile: string): string {
+  if (problem.startsWith("no address ")) return `is the name in ${where} right, and does this machine's DNS know it?`;
+  if (problem.includes("certificate")) {
+    return `it must be for the name in ${where}, in date, and signed by an authority that ${caFile} trusts`;
+  }
+  return `is ${where} right, does it run, and does a firewall let this machine out to it?`;
+}
+
 function addressesOf(
   host: string,
   lookup: HostLookup,

@@ -3,7 +3,7 @@
  * retries or other backends. The token appears in the Authorization header and nowhere else.
  */
 import type { WebhookConfig } from "../config/schema.ts";
-import { connectOnly, type ServiceAnswer } from "./ask.ts";
+import { adviceOn, connectOnly, type ServiceAnswer } from "./ask.ts";
 import {
   type HttpRequest,
   type PushAnswer,
@@ -110,7 +110,7 @@ export class Webhook implements PushBackend {
     const problem = await connectOnly({ origin: this.host, isPublicOnly: false, lookup, signal });
     const ms = now() - startedAtMs;
     if (problem !== "") {
-      const words = `${problem}; is push.${this.name}.url right, and does a firewall let this machine out to it?`;
+      const words = `${problem}; ${adviceOn(problem, `push.${this.name}.url`, "this machine")}`;
       return [{ state: "failed", words, unverified: "", ms }];
     }
     const words = `${this.host} takes ${this.#isHttps ? "connections, its certificate is trusted" : "connections"}`;

@@ -3,7 +3,7 @@
  * to (the table of `webpush_errors.ts`). It must not know HTTP, addresses, cryptography, windows or retries within them.
  */
 import type { Config } from "../config/schema.ts";
-import { connectOnly, MAX_ASKED_HOSTS, type ServiceAnswer } from "./ask.ts";
+import { adviceOn, connectOnly, MAX_ASKED_HOSTS, type ServiceAnswer } from "./ask.ts";
 import { type PushAnswer, type PushAttempt, type PushBackend, type PushWorld, retry } from "./backend.ts";
 import { codeOf, retryAfterMsOf } from "./http_answer.ts";
 import { shownWords } from "./http_body.ts";
@@ -167,7 +167,12 @@ export class WebPush implements PushBackend {
     const startedAtMs = now();
     const problem = await connectOnly({ origin, ca: this.#ca, isPublicOnly: !isAllowed, lookup, signal });
     const ms = now() - startedAtMs;
-    if (problem !== "") return { state: "failed", words: `${problem}; a phone named it`, unverified: "", ms };
+    if (problem !== "") {
+      const words = `${problem}; ${
+        adviceOn(problem, "the address a phone named", "push.webpush.ca_file or this machine")
+      }`;
+      return { state: "failed", words, unverified: "", ms };
+    }
     const unverified = "whether phones subscribed with this key: their service says so at the first push";
     return { state: "ok", words: `${origin} takes connections; phones named it`, unverified, ms };
   }

@@ -134,8 +134,9 @@ test("O-02 a PBX that refuses or hangs up says so at once", async () => {
   const uris = [closed.port, rude.port].map((port) => `sip:127.0.0.1:${port};transport=tcp`);
   const found = await probePbx(configOf(uris), { answerMs: 60_000 });
   expect(found.map(({ state }) => state)).toEqual(["failed", "failed"]);
-  expect(found[0]!.words).toContain("cannot be reached: ");
-  expect(found[1]!.words).toContain("cannot be reached: ");
+  expect(found[0]!.words).toBe(`tcp 127.0.0.1:${closed.port} cannot be reached: refused`);
+  expect(found[0]!.hint).toContain("nothing listens there: is the PBX running, and tcp switched on in it?");
+  expect(found[1]!.words).toStartWith(`tcp 127.0.0.1:${rude.port} cannot be reached: `);
 });
 
 test("O-02 names are looked up, and each address of them asked", async () => {
@@ -173,14 +174,16 @@ test("O-02 a name that is none fails, and its like is asked no further", async (
 });
 
 test("O-02 a PBX that no listener leads to says what is missing", async () => {
-  const found = await probePbx(configOf(["sip:127.0.0.1:5999;transport=tcp"], '"udp://127.0.0.1:5060"'), PATIENCE);
-  expect(found).toEqual([{
-    part: "pbx",
-    state: "failed",
-    words: "tcp 127.0.0.1:5999 is out of reach",
-    hint: "listen has no tcp of its family, or this machine no route to it",
-    ms: null,
-  }]);
+  const cases: [uri: string, listen: string, place: string, hint: string][] = [
+    ["sip:127.0.0.1:5999;transport=tcp", "udp://127.0.0.1:5060", "tcp 127.0.0.1:5999", "listen has no tcp:// entry"],
+    ["sip:[2001:db8::1]", "udp://127.0.0.1:5060", "udp [2001:db8::1]:5060", "listen has no IPv6 address for udp"],
+    ["sip:192.0.2.1", "udp://127.0.0.1:5060", "udp 192.0.2.1:5060", "no way leads there from 127.0.0.1 (listen)"],
+  ];
+  for (const [uri, listen, place, hint] of cases) {
+    const [found] = await probePbx(configOf([uri], `"${listen}"`), PATIENCE);
+    expect(found).toMatchObject({ part: "pbx", state: "failed", words: `${place} is out of reach`, ms: null });
+    expect(found!.hint).toStartWith(hint);
+  }
 });
 
 test("O-02 what is no SIP, or nobody's answer, is no answer; control characters do not reach the terminal", async () => {

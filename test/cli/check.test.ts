@@ -118,8 +118,8 @@ test("O-02 --live asks, and says who answered, how fast, and what is left open",
   expect(out).toBe(`config        ok       ${good}
 store         ok       in memory
 
-pbx           ok       udp 192.0.2.1:5060 answered OPTIONS with 200 OK, 3.1 ms
-push.apns     ok       takes the key, 213 ms
+pbx           ok       udp 192.0.2.1:5060 answered OPTIONS with 200 OK (3.1 ms)
+push.apns     ok       takes the key (213 ms)
                        not asked: the app
 push.webpush  -        no phone
 ${good}: ok

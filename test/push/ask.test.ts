@@ -253,9 +253,9 @@ test("O-02 a webhook that refuses, is not found, does not speak TLS or is not tr
   const service = await new WebPushService(world.now).start();
   stops.push(() => service.stop());
   const cases: [string, string][] = [
-    [refused, "refuses connections; is push.webhook.acme.url right"],
-    ["https://nowhere.example.org/x", "no address found for https://nowhere.example.org"],
-    [service.origin, "is not trusted"],
+    [refused, "refuses connections; is push.webhook.acme.url right, does it run"],
+    ["https://nowhere.example.org/x", "no address found for https://nowhere.example.org; is the name in push.webhook"],
+    [service.origin, "signed by an authority that this machine trusts"],
   ];
   for (const [url, words] of cases) {
     const asked = await relayOf(pushConfig({ acme: { url } }), world).ask([], LIMIT_MS);
