@@ -42,6 +42,8 @@ export class MidRegistrar {
   readonly keeper: UpstreamKeeper;
   /** AoRs whose sleeping phones the PBX drops sooner than a push can wake them. */
   readonly shortGrants = new Set<Aor>();
+  /** AoRs of which the PBX dropped a Contact, and which it was told of. */
+  private readonly dropping = new Set<Aor>();
 
   constructor(
     readonly port: Port,
@@ -276,16 +278,23 @@ export class MidRegistrar {
     const held = (aor.contacts as Binding[]).filter(({ upstreamEndsMs }) => upstreamEndsMs > this.clock.nowMs);
     const listed = held.map(({ id }) => grantOf(response, aor.user, id, flow).isListed);
     if (!listed.includes(true)) return;
+    // It has room for all of them now.
+    if (held.length > 1 && !listed.includes(false)) this.dropping.delete(aor);
     held.forEach((binding, i) => {
-      if (!listed[i] && !binding.isDropped) {
-        this.port.log(
-          "warn",
-          "The PBX dropped this device's Contact when another one registered: raise its max_contacts, or take pbx.mode aor",
-          { aor: aorKey, device: binding.id },
-        );
-      }
+      if (!listed[i] && !binding.isDropped) this.tellDropped(binding);
       this.usrloc.setDeviceUpstream(binding, binding.upstreamEndsMs, !listed[i]);
     });
+  }
+
+  /** Two devices in turns would fill the log with one and the same. */
+  private tellDropped({ aor, id }: Binding): void {
+    const level = this.dropping.has(aor) ? "debug" : "warn";
+    this.dropping.add(aor);
+    this.port.log(
+      level,
+      "The PBX dropped this device's Contact when another one registered: raise its max_contacts, or take pbx.mode aor",
+      { aor: aor.key, device: id },
+    );
   }
 
   /** Id of the Contact at the PBX that a device depends on. */
@@ -446,6 +455,7 @@ export class MidRegistrar {
   onContactRemoved(contact: Contact, cause: RemovalCause): void {
     const { aor } = contact;
     if (aor.contacts.length === 0) this.shortGrants.delete(aor);
+    if (aor.contacts.length < 2) this.dropping.delete(aor);
     // A removal by REGISTER went through the PBX.
     if (cause === "unregistered") return;
     if (this.mode === "aor") {

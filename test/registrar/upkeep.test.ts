@@ -143,6 +143,28 @@ test("R-04 R-09 a PBX that keeps one Contact drops the other device's: told once
   }
 });
 
+test("R-02 two devices that take each other's place all day are one warning, until the PBX has room for both", () => {
+  const rig = new Rig({ pbx: { mode: "contact" } });
+  const phones = [rig.phone("192.0.2.7"), rig.phone("192.0.2.8")];
+  const warnings = () =>
+    rig.logged.filter(({ level, message }) => level === "warn" && message.includes("max_contacts"));
+  let cseq = 0;
+  const refresh = (phone: (typeof phones)[number], listsAll = false) => {
+    rig.receive(phone, register(phone, { expires: 3600, cseq: ++cseq, lines: ["X: 1"] }));
+    const wire = rig.one(rig.pbx);
+    const [own] = headers(wire, "Contact");
+    const ids = rig.core.usrloc.find(AOR)?.contacts.map(({ id }) => id) ?? [];
+    const all = ids.map((id) => own!.replace(/lf=[a-z0-9]+/, `lf=${id}`));
+    rig.fromPbx(accepted(wire, listsAll ? all : undefined));
+    rig.take(phone);
+  };
+  for (let n = 0; n < 20; n++) for (const phone of phones) refresh(phone);
+  expect(warnings()).toHaveLength(1);
+  refresh(phones[0]!, true);
+  for (let n = 0; n < 5; n++) for (const phone of phones) refresh(phone);
+  expect(warnings()).toHaveLength(2);
+});
+
 test("R-02 a 2xx that lists nothing of ours, or a late one, accuses nobody", () => {
   const rig = new Rig({ pbx: { mode: "contact" } });
   registered(rig, rig.phone("192.0.2.7"), { expires: 3600 });
