@@ -35,6 +35,8 @@ export interface BranchOwner {
   onBranchAnswered(branch: Branch, response: Message, isFirst: boolean): void;
   /** Final non-2xx, local failure, or the end of a cancelled branch. */
   onBranchEnded(branch: Branch, response: Message | null): void;
+  /** Its CANCEL leaves, which may be long after {@link Branch.cancel}. */
+  onBranchCancelSent(branch: Branch): void;
 }
 
 export class Branch implements ClientOwner, Due {
@@ -50,11 +52,12 @@ export class Branch implements ClientOwner, Due {
   final: Message | null = null;
   /** True if it was added after the call was over: repeated until its phone is heard of, then cancelled (W-13). */
   isGhost = false;
+  /** True once its CANCEL went: not before a first 1xx (RFC 3261 §9.1). */
+  isCancelSent = false;
   /** True once we ended its dialog ourselves (W-12). */
   isHungUp = false;
   private client: ClientTransaction | null = null;
   private cancelLines: string | null = null;
-  private isCancelSent = false;
 
   constructor(
     private readonly table: Transactions,
@@ -178,6 +181,7 @@ export class Branch implements ClientOwner, Due {
     const client = this.client;
     if (client === null || this.isCancelSent) return;
     this.isCancelSent = true;
+    this.owner.onBranchCancelSent(this);
     const invite = parseSent(client.wire);
     const branch = invite.via!.branch;
     this.table.send(cancelFor(invite, this.cancelLines ?? ""), "CANCEL", branch, this.target.flow, null);

@@ -38,6 +38,8 @@ export interface ForkOwner {
   onCancelled(): void;
   /** The final response went to the caller. */
   onEnded(status: number, answeredBy: Branch | null): void;
+  /** A branch that was given up is told now: at once, or when it is first heard of. */
+  onCancelSent?(branch: Branch): void;
 }
 
 /** Policies of a fork. */
@@ -199,8 +201,8 @@ export class Fork implements ServerOwner, BranchOwner, Due {
       this.winner = branch;
       this.table.schedule.deadlines.cancel(this);
       this.pass(response, edit);
-      for (const other of this.branches) if (other !== branch) other.cancel(ELSEWHERE);
       this.owner?.onBranchResponse(branch, response.status, response);
+      for (const other of this.branches) if (other !== branch) other.cancel(ELSEWHERE);
       this.owner?.onEnded(response.status, branch);
       return;
     }
@@ -219,6 +221,10 @@ export class Fork implements ServerOwner, BranchOwner, Due {
       if (branch.state !== "cancelled" && this.endsCall(branch.status)) this.close(branch.status);
       else this.settle();
     }
+  }
+
+  onBranchCancelSent(branch: Branch): void {
+    this.owner?.onCancelSent?.(branch);
   }
 
   /** The closing grace is over. */

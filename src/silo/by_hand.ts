@@ -4,7 +4,7 @@ import type { Flow } from "../sip/flow.ts";
 import type { Contact } from "../usrloc/model.ts";
 import type { DeviceLeg } from "./device_leg.ts";
 import type { Legs } from "./legs.ts";
-import { HUB, type Story } from "./story.ts";
+import type { Story } from "./story.ts";
 import type { HeldCall, Wakes } from "./wakes.ts";
 
 export class ByHand {
@@ -51,8 +51,8 @@ export class ByHand {
   removeBranch(number: number): boolean {
     const branch = this.fork.branches[number - 1];
     if (branch === undefined || !branch.isLive) return false;
-    const to = this.legs.find(branch.target.contactId)?.party;
-    this.story.note({ event: "cancel", from: HUB, to, label: "CANCEL", note: "removed by hand" });
+    const leg = this.legs.find(branch.target.contactId);
+    this.story.note({ event: "cancel", device: leg?.id, note: `${leg?.party ?? "its branch"} removed by hand` });
     this.fork.dropBranch(branch);
     return true;
   }

@@ -232,6 +232,13 @@ export class Call implements ForkOwner, HeldCall, Due {
     this.fork.close(0);
   }
 
+  onCancelSent(branch: Branch): void {
+    const leg = this.legs.find(branch.target.contactId);
+    if (leg === undefined) return;
+    const why = this.fork.state === "answered" ? "completed elsewhere" : this.ending.reason;
+    this.story.cancelled(leg, why === "" ? undefined : why);
+  }
+
   onEnded(status: number, answeredBy: Branch | null): void {
     this.owner.table.schedule.deadlines.cancel(this);
     this.story.end(status, answeredBy, this.legs, this.ending);

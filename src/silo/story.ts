@@ -13,7 +13,7 @@ import type { PushResult } from "./settings.ts";
 import { callerText, type Ending, outcomeWords, resultOf, seconds } from "./words.ts";
 
 /** Our own column. */
-export const HUB = "latefork";
+const HUB = "latefork";
 const MAX_TIMELINE = 400;
 
 /** The devices of the call, as the record needs them; `Legs` is one. */
@@ -67,7 +67,12 @@ export class Story {
     this.note({ event: "cancel", from: this.callerParty, to: HUB, label: "CANCEL", note: "caller gave up" });
   }
 
-  branch(leg: DeviceLeg, label: "INVITE" | "INVITE (late)" | "INVITE, CANCEL", note?: string): void {
+  /** The CANCEL of a branch leaves. */
+  cancelled(leg: DeviceLeg, note?: string): void {
+    this.note({ event: "cancel", device: leg.id, from: HUB, to: leg.party, label: "CANCEL", note });
+  }
+
+  branch(leg: DeviceLeg, label: "INVITE" | "INVITE (late)", note?: string): void {
     this.note({ event: "branch", device: leg.id, from: HUB, to: leg.party, label, note });
   }
 
@@ -117,10 +122,9 @@ export class Story {
       record.result = ending.isTimedOut && !ending.isCancelled ? "timeout" : resultOf(status, ending.isCancelled);
       record.outcome = outcomeWords([...legs.all.values()], record, elapsedMs, ending);
     }
-    const why = answeredBy === null ? undefined : "completed elsewhere";
-    for (const leg of legs.all.values()) {
-      if (leg.branch === null || leg.branch === answeredBy || leg.branch.state !== "cancelled") continue;
-      this.note({ event: "cancel", device: leg.id, from: HUB, to: leg.party, label: "CANCEL", note: why });
+    for (const { id, party, branch } of legs.all.values()) {
+      if (branch === null || branch.state !== "cancelled" || branch.isCancelSent || branch.isEnded) continue;
+      this.note({ event: "cancel", device: id, note: `${party} has said nothing yet: its CANCEL goes when it does` });
     }
     if (answeredBy === null) this.toCaller(status);
     this.note({ event: "end", note: record.outcome, status });

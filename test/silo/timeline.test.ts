@@ -140,6 +140,58 @@ test("W-22 what a phone says after the end is in the record too, also when nobod
   expect(lines(record).at(-1)).toBe("response alice/1→latefork 487");
 });
 
+test("W-22 a CANCEL stands where it left, before the 487 that answers it", () => {
+  const w = new World();
+  w.awake("alice");
+  const call = w.pbx.call("alice");
+  w.advance(1000);
+  call.cancel();
+  w.advance(1000);
+  const record = w.core.silo.allRecords()[0]!;
+  expect(lines(record).slice(-6)).toEqual([
+    "response latefork→PBX 180",
+    "cancel PBX→latefork CANCEL",
+    "cancel latefork→alice/1 CANCEL",
+    "response alice/1→latefork 487",
+    "response latefork→PBX 487",
+    "end",
+  ]);
+});
+
+test("W-22 a phone that was never heard of has no CANCEL in the ladder until it rings", () => {
+  const w = new World();
+  const a = w.awake("alice", { push: null, ringMs: 3000 });
+  const call = w.pbx.call("alice");
+  w.advance(1000);
+  call.cancel();
+  w.advance(500);
+  const record = w.core.silo.allRecords()[0]!;
+  expect(lines(record)).not.toContain("cancel latefork→alice/1 CANCEL");
+  expect(record.timeline.map(({ note }) => note)).toContain(
+    "alice/1 has said nothing yet: its CANCEL goes when it does",
+  );
+  w.advance(3000);
+  expect(a.call.state).toBe("cancelled");
+  expect(lines(record).slice(-2)).toEqual(["cancel latefork→alice/1 CANCEL", "response alice/1→latefork 487"]);
+});
+
+test("W-22 wake.ring_timeout and a branch taken out by hand are told with their CANCEL, once", () => {
+  const w = new World();
+  w.awake("alice");
+  w.awake("alice");
+  w.pbx.call("alice");
+  w.advance(1000);
+  w.turn(() => w.openCalls("alice")[0]!.removeBranch(1));
+  w.advance(120_000);
+  const record = w.core.silo.allRecords()[0]!;
+  const cancels = record.timeline.filter(({ event }) => event === "cancel");
+  expect(cancels.map(({ tMs, to, note }) => [Math.round(tMs), to, note])).toEqual([
+    [999, undefined, "alice/1 removed by hand"],
+    [999, "alice/1", undefined],
+    [120_000, "alice/2", "nobody answered within 120.000 s"],
+  ]);
+});
+
 test("W-22 trace.calls ended calls are kept, the newest first", () => {
   const w = new World({ config: (config) => config.trace.calls = 3 });
   w.awake("alice", { decline: { afterMs: 10, status: 486 } });
