@@ -21,6 +21,8 @@ export interface PhoneOptions {
   proxyPort: number;
   /** Its push token; null: it cannot be woken. */
   token: string | null;
+  /** Parameters of its push service; absent: those of the owner's pusher. */
+  service?: string;
 }
 
 export type IncomingState = "ringing" | "answered" | "declined" | "cancelled" | "ended";
@@ -180,8 +182,8 @@ export class Phone {
 
   /** RFC 8599 §4.1: how to wake it stands in the Contact URI of its REGISTER. */
   #pushParams(): string {
-    const { token } = this.options;
-    return token === null ? "" : `;pn-provider=acme;pn-param=org.example.phone;pn-prid=${token}`;
+    const { token, service = "pn-provider=acme;pn-param=org.example.phone" } = this.options;
+    return token === null ? "" : `;${service};pn-prid=${encodeURIComponent(token)}`;
   }
 
   #onRegisterAnswer(response: Message): void {
