@@ -185,7 +185,7 @@ test("W-22 wake.ring_timeout and a branch taken out by hand are told with their 
   w.advance(120_000);
   const record = w.core.silo.allRecords()[0]!;
   const cancels = record.timeline.filter(({ event }) => event === "cancel");
-  expect(cancels.map(({ tMs, to, note }) => [Math.round(tMs), to, note])).toEqual([
+  expect(cancels.map(({ tMs, to, note }) => [Math.floor(tMs), to, note])).toEqual([
     [999, undefined, "alice/1 removed by hand"],
     [999, "alice/1", undefined],
     [120_000, "alice/2", "nobody answered within 120.000 s"],
