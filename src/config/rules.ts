@@ -101,6 +101,18 @@ const RULES: readonly Rule[] = [
     },
   },
   {
+    reads: ["pbx.mode", "pbx.contact_id"],
+    check({ pbx }, report) {
+      if (pbx === null || pbx.contact_id !== "aor" || pbx.mode === "aor") return;
+      report(
+        "warning",
+        "pbx.mode",
+        `works as mode aor, because contact_id: aor gives all devices of a user one Contact`,
+        `contact_id: param or user, if the PBX is to see each device`,
+      );
+    },
+  },
+  {
     reads: ["users_file", "pbx", "security.trust"],
     // R-16: the start says so.
     check(config, report) {

@@ -63,6 +63,12 @@ const BROKEN: [name: string, text: string, problem: string][] = [
     "warning 2:20 security.trust: is for registrar mode, and pbx is set: it has no effect (did you mean pbx.trust?)",
   ],
   [
+    "a Contact per device without an id to tell them apart",
+    `pbx: { uri: "sip:10.0.0.1", mode: mirror, contact_id: aor }`,
+    "warning 1:35 pbx.mode: works as mode aor, because contact_id: aor gives all devices of a user one Contact " +
+    "(contact_id: param or user, if the PBX is to see each device)",
+  ],
+  [
     "trust in everybody",
     "security: { trust: [0.0.0.0/0] }",
     "warning 1:21 security.trust[0]: anybody may register as anybody (name your own networks)",
