@@ -184,6 +184,13 @@ export class Apns implements PushBackend {
           const said = `${answer.status} ${error.reason}`.trim();
           return done({ ...FINE, words: `${environment}: ${host} takes the key (${said} to a token nobody has)`, ms });
         }
+        // Apple makes keys for one environment alone, and few have apps for both.
+        const isOfProduction = environment === "sandbox" && error.reason.startsWith("BadEnvironmentKey");
+        if (isOfProduction) {
+          const words =
+            `sandbox: ${host} does not take the key (403 ${error.reason}): right if no app is a development build`;
+          return done({ state: "warning", words, unverified: "", ms });
+        }
         if (error.reason === "TooManyProviderTokenUpdates") {
           const words =
             `${environment}: ${host} has had enough new provider tokens of this key (429 ${error.reason}): ` +

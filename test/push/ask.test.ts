@@ -87,6 +87,20 @@ test.each<[Order, string, string]>([
   expect(asked!.answer.words).toContain(words);
 });
 
+test("O-02 a key for production alone is no fault, one for the sandbox alone is", async () => {
+  const { production, sandbox, relay } = await apnsSetup();
+  for (const server of [sandbox, production]) {
+    server.orders.push({ status: 403, reason: "BadEnvironmentKeyIdInToken" });
+    const asked = await relay.ask([], LIMIT_MS);
+    expect(statesOf(asked)).toEqual(
+      server === sandbox ? ["push.apns ok", "push.apns warning"] : [
+        "push.apns failed",
+        "push.apns ok",
+      ],
+    );
+  }
+});
+
 test("O-02 a key of another team is refused by APNs itself, in words, without a token", async () => {
   const { world, relay, production } = await apnsSetup({ team_id: "ZZZ999ZZZZ" });
   const asked = await relay.ask([], LIMIT_MS);
