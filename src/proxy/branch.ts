@@ -117,7 +117,7 @@ export class Branch implements ClientOwner, Due {
     this.state = "cancelled";
     this.cancelLines = lines;
     if (this.client === null) return this.end(null);
-    if (!this.client.isInvite) return; // §9.1: nothing but INVITE is cancelled
+    if (!this.client.isInvite) return;
     if (this.client.hasProvisional) this.sendCancel();
     else if (!this.isGhost) this.client.quiet();
   }
@@ -179,7 +179,8 @@ export class Branch implements ClientOwner, Due {
 
   private sendCancel(): void {
     const client = this.client;
-    if (client === null || this.isCancelSent) return;
+    // §9.1: nothing but INVITE is cancelled, whatever its phone says after it lost.
+    if (client === null || !client.isInvite || this.isCancelSent) return;
     this.isCancelSent = true;
     this.owner.onBranchCancelSent(this);
     const invite = parseSent(client.wire);
