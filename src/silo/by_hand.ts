@@ -4,6 +4,7 @@ import type { Flow } from "../sip/flow.ts";
 import type { Contact } from "../usrloc/model.ts";
 import type { DeviceLeg } from "./device_leg.ts";
 import type { Legs } from "./legs.ts";
+import { isVoipToken } from "./push_token.ts";
 import type { Story } from "./story.ts";
 import type { HeldCall, Wakes } from "./wakes.ts";
 
@@ -47,14 +48,29 @@ export class ByHand {
     return true;
   }
 
-  /** Takes a branch out, by its number from 1; false if there is no such live branch. */
+  /**
+   * Takes a branch out, by its number from 1, and with it its device, which is not woken for this call any more.
+   * @returns false if there is no such live branch
+   */
   removeBranch(number: number): boolean {
     const branch = this.fork.branches[number - 1];
     if (branch === undefined || !branch.isLive) return false;
     const leg = this.legs.find(branch.target.contactId);
     this.story.note({ event: "cancel", device: leg?.id, note: `${leg?.party ?? "its branch"} removed by hand` });
+    if (leg !== undefined && leg.branch === branch) this.wakeNoMore(leg);
     this.fork.dropBranch(branch);
+    this.call.settle();
     return true;
+  }
+
+  private wakeNoMore(leg: DeviceLeg): void {
+    this.wakes.dropHedge(leg);
+    const { wake } = leg;
+    if (wake === null || !wake.isPending) return;
+    this.wakes.end(wake, "cancelled", "removed by hand");
+    const push = this.wakes.contactOf(leg)?.push ?? null;
+    if (leg.hasTakenPart || wake.isShared || push === null || isVoipToken(push)) return;
+    this.wakes.pushCancel(leg, this.wakes.contactOf(leg)!, "timeout");
   }
 }
 

@@ -69,6 +69,32 @@ test("W-18 a branch is taken out of a call, and the call goes on without it", ()
   expect(call.finals.map((final) => final.status)).toEqual([480]);
 });
 
+test("W-18 W-03 a device that was taken out is not pushed when its hedge would be due", () => {
+  const w = new World();
+  w.awake("alice", { ringMs: null });
+  w.awake("alice");
+  w.pbx.call("alice");
+  w.advance(100);
+  w.turn(() => w.openCalls("alice")[0]!.removeBranch(1));
+  w.advance(5000);
+  expect(w.push.orders).toEqual([]);
+});
+
+test("W-18 P-06 a device that is taken out while it is woken is waited for no longer, and told so", () => {
+  const w = new World();
+  const a = w.awake("alice", { transport: "udp", wakeMs: null });
+  a.sleep();
+  w.advance(100_000);
+  const call = w.pbx.call("alice");
+  w.advance(1000);
+  w.turn(() => w.openCalls("alice")[0]!.removeBranch(1));
+  w.advance(100);
+  expect(call.status).toBe(480);
+  expect(w.push.of("cancel").map(({ prid }) => prid)).toEqual([a.prid]);
+  const [record] = w.core.silo.allRecords();
+  expect(record!.wakes.map(({ state, reason }) => [state, reason])).toEqual([["cancelled", "removed by hand"]]);
+});
+
 test("W-18 a call is ended by hand: its phones stop ringing, its wakes end", () => {
   const w = new World();
   const a = w.awake("alice");
