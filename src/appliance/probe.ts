@@ -11,7 +11,7 @@ import type { Config, ListenEntry } from "../config/schema.ts";
 import { listenControl } from "../control/server.ts";
 import { fcmAccountOf } from "../push/fcm_account.ts";
 import { inspectStore } from "../store/inspect.ts";
-import { isWildcard } from "../transport/address.ts";
+import { hostPort, isWildcard } from "../transport/address.ts";
 import { Transports } from "../transport/transports.ts";
 import { readSecretFiles } from "./files.ts";
 import { relayForAsking } from "./live_probe.ts";
@@ -79,7 +79,7 @@ function isHeld({ scheme, host, port }: ListenEntry, running: RunningAppliance |
 }
 
 async function probeControl(config: Config, running: RunningAppliance | null, tell: Tell): Promise<string> {
-  const held = config.control.listen.filter(({ url }) => running?.control.includes(url.replace(/\/$/, "")) ?? false);
+  const held = config.control.listen.filter((entry) => running?.control.includes(controlUrlOf(entry)) ?? false);
   const free = config.control.listen.filter((entry) => !held.includes(entry));
   try {
     const server = await listenControl(new Hono(), free, config.control.token_file !== "");
@@ -88,6 +88,11 @@ async function probeControl(config: Config, running: RunningAppliance | null, te
     tell("control.listen", wordsOf(error), "`ss -lntup` shows who has which port");
   }
   return heldAndFree(held, free, running);
+}
+
+/** As the control port tells it, however it is written in the config. */
+function controlUrlOf({ scheme, host, port, path }: Config["control"]["listen"][0]): string {
+  return scheme === "unix" ? `unix:${path}` : `http://${hostPort(host, port)}`;
 }
 
 function heldAndFree(

@@ -118,6 +118,22 @@ test("O-02 what an appliance with this config holds is no fault, and it is not d
   expect(appliance.transports.listeners().length).toBe(2);
 });
 
+test("O-02 a control port is known again however it is written", async () => {
+  for (const written of [`unix://${join(folder, "control.sock")}`, `http://127.0.0.1:${await freePort()}/`]) {
+    const config = write(
+      "control.yaml",
+      `listen: ["udp://0.0.0.0:${await freePort()}"]\ncontrol: { listen: ["${written}"] }\n` +
+        `store: { path: ":memory:" }\nsecurity: { trust: [127.0.0.0/8] }\n`,
+    );
+    const appliance = await start(config);
+    const { code, parts, problems } = await check(config);
+    expect([code, problems]).toEqual([0, []]);
+    expect(wordsOf(parts, "control")).toContain("open in the running latefork");
+    expect(wordsOf(parts, "listen")).toContain("open in the running latefork");
+    await appliance.stop();
+  }
+});
+
 test("O-02 what somebody else holds is a fault, with who to ask", async () => {
   const udp = createSocket("udp4");
   await new Promise<void>((resolve) => udp.bind(0, "127.0.0.1", () => resolve()));
