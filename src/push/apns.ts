@@ -3,11 +3,12 @@
  * table of `apns_errors.ts`). It must not know HTTP/2, windows or retries within them.
  */
 import type { Config } from "../config/schema.ts";
+import { askApns } from "./apns_ask.ts";
 import { type ApnsError, apnsErrorOf } from "./apns_errors.ts";
 import { type ApnsNotification, apnsNotificationOf } from "./apns_notification.ts";
 import { type ApnsTarget, apnsTargetOf } from "./apns_target.ts";
 import { apnsKeyOf, ApnsToken } from "./apns_token.ts";
-import { pushForNobody, type ServiceAnswer } from "./ask.ts";
+import type { ServiceAnswer } from "./ask.ts";
 import { type PushAnswer, type PushAttempt, type PushBackend, type PushWorld, retry } from "./backend.ts";
 import { codeOf, retryAfterMsOf } from "./http_answer.ts";
 import type { Http2Answer } from "./http2.ts";
@@ -133,15 +134,24 @@ export class Apns implements PushBackend {
     );
   }
 
-  /** Key and team are judged first, and then a device token that nobody has. */
   ask(_prids: readonly string[], signal: AbortSignal): Promise<ServiceAnswer[]> {
     const { team_id } = this.#config;
-    const push = pushForNobody(crypto.randomUUID(), "apns", `${team_id}.${NOBODYS_BUNDLE}`, NOBODYS_TOKEN);
-    const target = apnsTargetOf(push.provider, push.param, push.prid);
-    if (typeof target === "string") return Promise.resolve([{ state: "failed", words: target, unverified: "", ms: 0 }]);
-    return Promise.all((["production", "sandbox"] as const).map((environment) => {
-      return new Promise<ServiceAnswer>((resolve) => this.#ask(push, target, environment, signal, resolve));
-    }));
+    const authorization = `bearer ${this.#token!.text(this.#world.systemNow())}`;
+    return Promise.all((["production", "sandbox"] as const).map((environment) =>
+      askApns({
+        environment,
+        host: this.#hostOf(environment),
+        client: this.#clients![environment],
+        authorization,
+        teamId: team_id,
+        world: this.#world,
+        signal,
+        judge: (answer, target) => {
+          const error = errorOf(answer);
+          return { error, words: this.#answerOf(answer, error, { target, environment, tried: new Set() }).reason };
+        },
+      })
+    ));
   }
 
   stop(): void {
@@ -154,53 +164,6 @@ export class Apns implements PushBackend {
     if (key_id === "" || team_id === "") return "push.apns needs key_id and team_id beside key_file";
     const wrong = [["server", server], ["sandbox_server", sandbox_server]].find(([, url]) => originOf(url!) === "");
     return wrong === undefined ? "" : `push.apns.${wrong[0]} is not an https URL`;
-  }
-
-  #ask(
-    push: PushRequest,
-    target: ApnsTarget,
-    environment: Environment,
-    signal: AbortSignal,
-    done: (answer: ServiceAnswer) => void,
-  ): void {
-    const { now, systemNow } = this.#world;
-    const notification = apnsNotificationOf(push, target, systemNow(), push.ttlMs) as ApnsNotification;
-    const host = this.#hostOf(environment);
-    const sentAtMs = now();
-    this.#clients![environment].post({
-      path: `/3/device/${notification.token}`,
-      headers: { ...notification.headers, authorization: `bearer ${this.#token!.text(systemNow())}` },
-      body: notification.body,
-      signal,
-      onStatus() {},
-      done: (answer, reason) => {
-        const ms = now() - sentAtMs;
-        if (answer === null) {
-          const words = signal.aborted ? `${host} did not answer in time` : reason;
-          return done({ state: "failed", words: `${environment}: ${words}; ${REACH}`, unverified: "", ms });
-        }
-        const error = errorOf(answer);
-        if (answer.status === 200 || KEY_IS_TAKEN.has(error.reason)) {
-          const said = `${answer.status} ${error.reason}`.trim();
-          return done({ ...FINE, words: `${environment}: ${host} takes the key (${said} to a token nobody has)`, ms });
-        }
-        // Apple makes keys for one environment alone, and few have apps for both.
-        const isOfProduction = environment === "sandbox" && error.reason.startsWith("BadEnvironmentKey");
-        if (isOfProduction) {
-          const words =
-            `sandbox: ${host} does not take the key (403 ${error.reason}): right if no app is a development build`;
-          return done({ state: "warning", words, unverified: "", ms });
-        }
-        if (error.reason === "TooManyProviderTokenUpdates") {
-          const words =
-            `${environment}: ${host} has had enough new provider tokens of this key (429 ${error.reason}): ` +
-            "each check brings one, and Apple takes one in 20 minutes; ask again later";
-          return done({ state: "warning", words, unverified: "", ms });
-        }
-        const said = this.#answerOf(answer, error, { target, environment, tried: new Set() });
-        done({ state: "failed", words: `${environment}: ${said.reason}`, unverified: "", ms });
-      },
-    });
   }
 
   #hostOf(environment: Environment): string {
@@ -276,12 +239,13 @@ export class Apns implements PushBackend {
     const host = this.#hostOf(one.environment);
     const said = `${[status, error.reason].join(" ").trim()} from ${host}`;
     if (status === 200) return { kind: "accepted", status, reason: said, retryAfterMs: -1, isOurFault: false };
-    const reason = [said, error.words, this.#hint(error, answer, one)].filter((part) => part !== "").join("; ");
+    const isNowhere = error.action === "environment" && one.tried.has("environment");
+    const words = isNowhere ? NOWHERE : error.words;
+    const reason = [said, words, this.#hint(error, answer, one)].filter((part) => part !== "").join("; ");
     if (error.action === "retry") {
       return retry(reason, status, retryAfterMsOf(answer.headers["retry-after"], this.#world.systemNow()));
     }
-    // Neither environment knows the token: it can never be used.
-    const isDead = error.action === "dead" || (error.action === "environment" && one.tried.has("environment"));
+    const isDead = error.action === "dead" || isNowhere;
     const isOurFault = error.action === "config" || error.action === "token" || error.action === "connection";
     const plain: PushAnswer = { kind: isDead ? "dead" : "refused", status, reason, retryAfterMs: -1, isOurFault };
     const deadSinceMs = error.action === "dead" ? timestampOf(answer.body) : undefined;
@@ -311,27 +275,10 @@ export class Apns implements PushBackend {
   }
 }
 
+/** It can never be used. */
+const NOWHERE = "neither production nor sandbox knows the token: the app must register the one iOS gave it";
 const VOIP_ONLY = "the phone registered only a VoIP token, which takes calls alone; an app that registers " +
   "TOKEN:remote&TOKEN:voip can be reached for the rest";
-
-/** Of the form of a token, and an app's name that Apple gives to nobody else: what is refused is one of them. */
-const NOBODYS_TOKEN = "0".repeat(64);
-const NOBODYS_BUNDLE = "org.latefork.check";
-/** What is said once key and team have been found right. */
-const KEY_IS_TAKEN: ReadonlySet<string> = new Set([
-  "BadDeviceToken",
-  "BadTopic",
-  "DeviceTokenNotForTopic",
-  "ExpiredToken",
-  "TooManyRequests",
-  "TopicDisallowed",
-  "Unregistered",
-]);
-const REACH = "does a firewall let this machine out to it, or does push.apns.server name another port (2197)?";
-const FINE = {
-  state: "ok",
-  unverified: "whether the key may push to your app: that takes a phone (latefork push test AOR)",
-} as const;
 
 function errorOf(answer: Http2Answer): ApnsError {
   return apnsErrorOf(answer.status, textOf(bodyOf(answer.body).reason));
