@@ -61,6 +61,8 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   /** While true the fork stays open though all its branches have ended (W-06). */
   isHeld = false;
   readonly branches: Branch[] = [];
+  /** What a caller is told when the only word is our own 408: 480 where phones slept through it all (W-08). */
+  silentStatus: 408 | 480 = 408;
   owner: ForkOwner | null = null;
   /** The branch whose 2xx went to the caller first. */
   private winner: Branch | null = null;
@@ -265,7 +267,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     if (best.response === null) {
       // RFC 4320 §4.2: no 408 to anything but INVITE; nobody would be listening any more.
       if (best.status === 408 && this.request.method !== "INVITE") return this.server.respond(504, "No answer");
-      return this.server.respond(best.status === 503 ? this.options.unreachableStatus : best.status);
+      return this.server.respond(this.localStatus(best.status));
     }
     const edit = withoutTopVia(best.response);
     if (edit === null) return this.server.respond(502, "Response without our caller's Via");
@@ -275,6 +277,11 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     if (status !== best.status) edit.replace(8, statusLineEnd(best.response), `${status} ${reasonPhrase(status)}`);
     if (this.server.flow.isReliable) addLength(edit, best.response);
     this.server.relay(status, edit.build());
+  }
+
+  private localStatus(status: number): number {
+    if (status === 408) return this.silentStatus;
+    return status === 503 ? this.options.unreachableStatus : status;
   }
 
   private pass(response: Message, edit: Edit | null): void {

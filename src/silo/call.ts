@@ -22,7 +22,7 @@ import { MAX_DEVICES, type PushResult } from "./settings.ts";
 import { Story } from "./story.ts";
 import type { Wake } from "./wake.ts";
 import { type HeldCall, Wakes } from "./wakes.ts";
-import { type Ending, seconds, whyWoken } from "./words.ts";
+import { type Ending, seconds, whyNotAsked, whyWoken, whyWokenAfter } from "./words.ts";
 
 /** The silo, as its calls see it. */
 export interface CallOwner extends CallHome {
@@ -218,6 +218,7 @@ export class Call implements ForkOwner, HeldCall, Due {
 
   onIdle(): void {
     // Every device has decided and no wake is pending: the fork ends now, not at some later timer (W-07).
+    for (const leg of this.legs.all.values()) if (leg.hasSleptOn) this.fork.silentStatus = 480;
   }
 
   onCancelled(): void {
@@ -255,9 +256,7 @@ export class Call implements ForkOwner, HeldCall, Due {
     if (reach !== "lost") this.legs.invite(leg, contact, contact.flow!, false);
     const pushed = this.pushedBy(leg, contact);
     if (!hasPushToken(pushed)) {
-      if (reach === "lost") {
-        this.story.note({ event: "skip", device: leg.id, note: `${leg.party}: no connection and no push token` });
-      }
+      if (reach === "lost") this.story.note({ event: "skip", device: leg.id, note: whyNotAsked(leg.party, pushed) });
       return;
     }
     if (reach !== "live") this.wakes.start(leg, pushed, whyWoken(contact, reach, this.nowMs));
@@ -271,7 +270,7 @@ export class Call implements ForkOwner, HeldCall, Due {
     if (contact === undefined) return;
     const next = this.onlyDevice === null ? nextFlow(contact, this.fork.branches, this.owner.reach) : null;
     if (next !== null) this.ask(next);
-    else this.wakes.start(leg, this.pushedBy(leg, contact), "its connection failed");
+    else this.wakes.start(leg, this.pushedBy(leg, contact), whyWokenAfter(failed));
   }
 
   /** The contact whose token wakes the device: maybe that of another flow (R-15), which is its leg's from then on. */

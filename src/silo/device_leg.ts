@@ -32,6 +32,11 @@ export class DeviceLeg {
     return (this.branch !== null && this.branch.isLive) || (this.wake !== null && this.wake.isPending);
   }
 
+  /** True if it was pushed and never heard of. */
+  get hasSleptOn(): boolean {
+    return !this.hasTakenPart && this.wake !== null && this.wake.wasSent;
+  }
+
   /**
    * What a REGISTER of this device over `contact.flow` means for the call (W-05).
    * `add`: it gets a branch. `replace`: its branch is on another flow and has not rung. `none`: why not, in words.

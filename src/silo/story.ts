@@ -10,7 +10,7 @@ import type { Aor } from "../usrloc/model.ts";
 import type { DeviceLeg } from "./device_leg.ts";
 import type { CallRecord, TimelineEntry } from "./record.ts";
 import type { PushResult } from "./settings.ts";
-import { callerText, type Ending, outcomeWords, resultOf, seconds } from "./words.ts";
+import { callerText, type Ending, outcomeWords, resultOf, seconds, whyFailed } from "./words.ts";
 
 /** Our own column. */
 const HUB = "latefork";
@@ -83,8 +83,8 @@ export class Story {
 
   /** A branch that failed without a word of its phone. */
   noResponse(leg: DeviceLeg, status: number): void {
-    const why = status === 408 ? "no answer from the phone" : "its connection is gone";
-    this.note({ event: "response", device: leg.id, label: String(status), note: `${leg.party}: ${why}`, status });
+    const note = `${leg.party}: ${whyFailed(status)}`;
+    this.note({ event: "response", device: leg.id, label: String(status), note, status });
   }
 
   register(leg: DeviceLeg, note: string): void {

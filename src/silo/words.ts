@@ -1,4 +1,5 @@
 /** Texts about a call, for the ladder, the log and push payloads. */
+import type { Branch } from "../proxy/branch.ts";
 import type { Message } from "../sip/message.ts";
 import { detached, unquote } from "../sip/scan.ts";
 import { withoutTag } from "../sip/name_addr.ts";
@@ -59,6 +60,31 @@ export function whyWoken(contact: Contact, reach: Reachability, nowMs: number): 
   return flow.lastHeardMs === 0 ? "not heard of since the restart" : `silent for ${ago(nowMs - flow.lastHeardMs)}`;
 }
 
+/** Why a device is pushed whose branch came to nothing. */
+export function whyWokenAfter({ status }: Branch): string {
+  if (status === 408) return "no answer to the INVITE";
+  return status === 430 ? "its proxy has no connection to it" : "its connection failed";
+}
+
+/** Why a device is neither asked nor woken. */
+export function whyNotAsked(party: string, { push }: Contact): string {
+  return `${party}: no connection and ${push === null ? "no push token" : "its push token is dead"}`;
+}
+
+/** What a branch came to that failed without a word of its phone. */
+export function whyFailed(status: number): string {
+  switch (status) {
+    case 408:
+      return "no answer from the phone";
+    case 440:
+      return "the call may have no more branches (Max-Breadth)";
+    case 502:
+      return "its answer lacked the Via of the caller, and was hung up";
+    default:
+      return "its connection is gone";
+  }
+}
+
 /** How a call without an answer ended, with its final status. */
 export function outcomeWords(
   legs: readonly DeviceLeg[],
@@ -70,10 +96,12 @@ export function outcomeWords(
   if (reason !== "") return `${reason} (${status})`;
   if (isCancelled) return "caller gave up" + after;
   if (legs.length === 0) return `no device is registered (${status})`;
-  if (legs.every((leg) => leg.branch === null && leg.wake === null)) {
-    return `no device could be reached or woken (${status})`;
+  const asked = legs.filter((leg) => leg.branch !== null || leg.wake !== null);
+  if (asked.length === 0) return `no device could be reached or woken (${status})`;
+  if (asked.every((leg) => !leg.hasTakenPart && leg.wake?.state === "refused")) {
+    return `nobody could be woken (${status}): ${[...new Set(asked.map((leg) => leg.wake!.reason))].join("; ")}`;
   }
-  if (legs.every((leg) => !leg.hasTakenPart && leg.wake !== null)) return `nobody woke up (${status})` + after;
+  if (asked.every((leg) => leg.hasSleptOn)) return `nobody woke up (${status})` + after;
   const decliners = legs.filter((leg) => leg.branch?.state === "declined").map((leg) => leg.party);
   if (result === "declined" && decliners.length > 0) return `declined by ${decliners.join(", ")} (${status})` + after;
   return `not answered (${status})` + after;

@@ -221,6 +221,30 @@ test("W-08 a user without a device that is live or pushable is 480 at once", () 
   expect([call.status, call.finalAfterMs]).toEqual([480, LAN_MS]);
 });
 
+test.each(
+  [
+    ["a UDP phone that sleeps behind a silent flow", "udp", 100_000],
+    ["an app that is frozen behind an open connection", "tcp", 0],
+  ] as const,
+)("W-08 nobody woke up is 480 also for %s, which got the INVITE too", (_, transport, silentMs) => {
+  const w = new World();
+  const phone = w.awake("alice", { transport, ringMs: null, wakeMs: null });
+  if (silentMs > 0) phone.sleep();
+  w.advance(silentMs);
+  const call = w.pbx.call("alice");
+  w.advance(40_000);
+  expect(call.status).toBe(480);
+  expect(w.core.silo.allRecords()[0]!.outcome).toStartWith("nobody woke up (480)");
+});
+
+test("W-08 W-15 a desk phone that says nothing is 408: nobody tried to wake it", () => {
+  const w = new World();
+  w.awake("alice", { ringMs: null, push: null });
+  const call = w.pbx.call("alice");
+  w.advance(40_000);
+  expect(call.status).toBe(408);
+});
+
 test("W-08 an AoR that never registered is 480 in front of a PBX and 404 in registrar mode", () => {
   const w = new World();
   const call = w.pbx.call("nobody");

@@ -88,6 +88,16 @@ test("W-22 how a call ended is said in words", () => {
       w.asleep("alice", { push: null });
       w.pbx.call("alice");
     }],
+    ["unreachable", "nobody could be woken (480): wrong project", (w) => {
+      w.asleep("alice");
+      w.push.fate = "refuse";
+      w.pbx.call("alice");
+    }],
+    ["unreachable", "nobody woke up (480)", (w) => {
+      w.asleep("alice", { wakeMs: null });
+      w.asleep("alice", { push: null });
+      w.pbx.call("alice");
+    }],
     ["declined", "declined by alice/1 (486)", (w) => {
       w.awake("alice", { decline: { afterMs: 100, status: 486 } });
       w.pbx.call("alice");
