@@ -186,7 +186,9 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   }
 
   onBranchProvisional(branch: Branch, response: Message): void {
-    if (this.state === "open" && response.status > 100) this.pass(response, withoutTopVia(response));
+    // RFC 4320 §4.1: no 1xx but 100 to what is no INVITE.
+    const isPassed = this.state === "open" && response.status > 100 && this.server.isInvite;
+    if (isPassed) this.pass(response, withoutTopVia(response));
     this.owner?.onBranchResponse(branch, response.status, response);
   }
 

@@ -72,7 +72,7 @@ export class RegisterRelay implements ClientOwner {
       return;
     }
     if (this.server.flow.isReliable) addLength(edit, response);
-    if (status < 200) return this.server.relay(status, edit.build());
+    if (status < 200) return; // RFC 4320 §4.1: no 1xx but our own 100
     this.tellOfAuth(response);
     if (status < 300) this.onAccepted(response, edit);
     else {

@@ -4,6 +4,7 @@
  *   INVITE      proceeding ─1xx→ proceeding ─2xx→ accepted ─L→ terminated
  *               proceeding ─3xx..6xx→ completed ─ACK→ confirmed ─I→ terminated     completed ─H→ terminated
  *   non-INVITE  trying ─1xx→ proceeding ─final→ completed ─J→ terminated            trying ─final→ completed
+ *               trying ─3.5 s→ proceeding: 100 is sent (RFC 4320 §4.1)
  */
 import type { Flow } from "../sip/flow.ts";
 import { statelessTag } from "../sip/hash.ts";
@@ -12,7 +13,7 @@ import { reasonPhrase } from "../sip/reason.ts";
 import { receivedVia, responseTo } from "../sip/response.ts";
 import type { Due, Lingering } from "./deadline.ts";
 import type { Transactions } from "./table.ts";
-import { T1_MS, T2_MS, TIMEOUT_MS } from "./timers.ts";
+import { T1_MS, T2_MS, TIMEOUT_MS, TRYING_MS } from "./timers.ts";
 
 export type ServerState = "trying" | "proceeding" | "accepted" | "completed" | "confirmed" | "terminated";
 
@@ -79,6 +80,7 @@ export class ServerTransaction implements Due, Lingering {
     this.toTag = statelessTag(this.request);
     this.status = status;
     this.send(responseTo(this.request, status, phrase, this.viaText, this.toTag, lines), false);
+    this.table.schedule.deadlines.cancel(this);
     this.terminate();
   }
 
@@ -114,6 +116,7 @@ export class ServerTransaction implements Due, Lingering {
     }
     this.owner = null;
     this.release();
+    this.table.schedule.deadlines.cancel(this);
     // Timer J is 0 where nothing is retransmitted.
     if (this.flow.isReliable) this.terminate();
     else this.table.schedule.longLinger.add(this, now);
@@ -123,6 +126,16 @@ export class ServerTransaction implements Due, Lingering {
   private release(): void {
     this.request = RELEASED;
     this.viaText = "";
+  }
+
+  /**
+   * Its owner has taken the request. What is no INVITE and has no answer yet gets 100 when its sender's Timer E has come
+   * to T2 (RFC 4320 §4.1): not before, and not later.
+   */
+  onTaken(): void {
+    if (this.state !== "trying") return;
+    const { deadlines, clock } = this.table.schedule;
+    deadlines.set(this, clock.nowMs + TRYING_MS);
   }
 
   /** The request came again: the last response goes out again; 2xx are the phone's to repeat (RFC 6026). */
@@ -143,8 +156,9 @@ export class ServerTransaction implements Due, Lingering {
     else this.table.schedule.shortLinger.add(this, this.table.schedule.clock.nowMs);
   }
 
-  /** Timers G and H. */
+  /** Timers G and H; without INVITE the time for a 100. */
   onDue(nowMs: number): void {
+    if (!this.isInvite) return this.respond(100);
     if (nowMs >= this.timeoutAtMs) return this.terminate();
     this.send(this.lastResponse, false);
     this.intervalMs = Math.min(this.intervalMs * 2, T2_MS);

@@ -68,7 +68,10 @@ export class Transactions {
     this.servers.set(key, transaction);
     if (request.method === "CANCEL") {
       this.user.onCancel(transaction, this.servers.get(serverKey(request, "INVITE")) ?? null);
-    } else this.user.onRequest(transaction);
+    } else {
+      this.user.onRequest(transaction);
+      transaction.onTaken();
+    }
   }
 
   /** A response without a problem. */

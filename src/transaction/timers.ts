@@ -9,6 +9,8 @@ export const T2_MS = 4000;
 export const T4_MS = 5000;
 /** Timers B, D, F, H, J, L, M. */
 export const TIMEOUT_MS = 64 * T1_MS;
+/** What Timer E takes to come to T2: the time for the 100 of what is no INVITE (RFC 4320 §4.1). */
+export const TRYING_MS = 7 * T1_MS;
 /** Timer C (§16.6 step 11): more than three minutes. */
 export const TIMER_C_MS = 185_000;
 

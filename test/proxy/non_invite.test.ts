@@ -28,4 +28,18 @@ describe("F-01 forks of what is no INVITE", () => {
       expect([rig.core.table.clientCount, rig.core.table.serverCount]).toEqual([0, 0]);
     });
   }
+
+  test("F-01 F-05 no 1xx of a phone goes back, as only 100 may (RFC 4320 §4.1); ours goes after 3.5 s", () => {
+    const { rig, phones: [one, other] } = forked();
+    rig.receive(rig.pbx, request("MESSAGE", rig.upstreamUri("alice")));
+    const text = one!.one();
+    for (const status of [100, 180, 183]) rig.receive(one!, answer(text, status));
+    rig.pass(3499);
+    expect(rig.pbx.kinds()).toEqual([]);
+    rig.pass(1);
+    expect(rig.pbx.kinds()).toEqual([100]);
+    rig.receive(one!, answer(text, 202));
+    rig.receive(other!, answer(other!.all()[0]!, 200));
+    expect(rig.pbx.kinds()).toEqual([202]);
+  });
 });

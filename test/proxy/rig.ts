@@ -176,7 +176,8 @@ export class Rig {
       }),
     );
     if (this.options.pbx !== null) {
-      const forwarded = this.pbx.one();
+      // Other words may be on their way to the PBX: a 100, an answer.
+      const [forwarded = "nothing"] = this.pbx.sent.splice(this.pbx.sent.findIndex((text) => methodOf(text) !== ""), 1);
       this.receive(this.pbx, answer(forwarded, 200, { contact: value(forwarded, "Contact") }));
     }
     // What waited for the phone follows.

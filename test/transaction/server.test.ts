@@ -140,11 +140,33 @@ describe("F-05 server timers", () => {
     });
   }
 
-  test("no timer runs while the owner thinks", () => {
-    for (const way of ["new", "proceeding", "trying", "trying, answered 100"]) {
-      expect(reach(way).rig.schedule.nextMs).toBe(Infinity);
-    }
+  test("no timer of an INVITE runs while the owner thinks", () => {
+    for (const way of ["new", "proceeding"]) expect(reach(way).rig.schedule.nextMs).toBe(Infinity);
   });
+
+  for (const transport of ["udp", "tcp"] as const) {
+    test(`F-01 ${transport}: what is no INVITE gets one 100 after 3.5 s without an answer (RFC 4320 §4.1)`, () => {
+      const { rig, flow, transaction } = reach("trying", transport);
+      rig.runTo(30_000);
+      expect(rig.takeTimes()).toEqual([[3500, "100"]]);
+      rig.receive(requestText("OPTIONS"), flow);
+      expect(rig.take()).toEqual(["100"]);
+      transaction.respond(200);
+      expect(rig.settle()).toBe(transport === "udp" ? 62_000 : 30_000);
+      expect(rig.take()).toEqual(["200"]);
+    });
+
+    test(`F-01 ${transport}: no 100 goes behind an answer, nor is anything left of its timer`, () => {
+      for (const answer of ["respond", "respondOnce"] as const) {
+        const { rig, transaction } = reach("trying", transport);
+        rig.runTo(3499);
+        transaction[answer](480);
+        expect(rig.schedule.deadlines.size).toBe(0);
+        rig.settle();
+        expect(rig.take()).toEqual(["480"]);
+      }
+    });
+  }
 
   test("an ACK stops G and H at once", () => {
     const { rig, flow, transaction } = reach("completed");
