@@ -28,7 +28,7 @@ export class ControlPush extends ControlResource {
       throw new ApiError(400, "invalid_event", `Unknown event "${event}"`, `One of ${PUSH_EVENTS.join(", ")}`);
     }
     if ("provider" in body) {
-      return verdictShape(await this.appliance.relay.testPush(body, event as PushEvent));
+      return verdictShape(await this.appliance.relay.testPush(body, event as PushEvent), "");
     }
     const aor = this.aor(body.aor);
     const contact = aor.contacts.find((one) => body.device === undefined ? one.push !== null : one.id === body.device);
@@ -60,11 +60,12 @@ export class ControlPush extends ControlResource {
     this.input(() =>
       this.appliance.core.pushResult(verdict, contact.id, prid, Math.min(sentAtMs, verdict.deadSinceMs ?? sentAtMs))
     );
-    return verdictShape(verdict);
+    return verdictShape(verdict, contact.id);
   }
 
   pushRecent(): PushRecent[] {
-    return this.appliance.relay.recent().map(({ at, aor, device, event, provider, status, accepted, reason, ms }) => ({
+    const recent = this.appliance.relay.recent();
+    return recent.map(({ at, aor, device, event, provider, status, accepted, outcome, reason, ms }) => ({
       at,
       aor,
       device,
@@ -72,13 +73,14 @@ export class ControlPush extends ControlResource {
       provider,
       status,
       accepted,
+      outcome,
       reason,
       ms,
     }));
   }
 }
 
-function verdictShape(verdict: PushVerdict): PushResult {
+function verdictShape(verdict: PushVerdict, device: string): PushResult {
   const { provider, status, outcome, reason, ms } = verdict;
-  return { provider, status, accepted: outcome === "accepted", reason, ms: Math.round(ms * 10) / 10 };
+  return { provider, device, status, accepted: outcome === "accepted", outcome, reason, ms: Math.round(ms * 10) / 10 };
 }

@@ -78,11 +78,11 @@ export const CLIENT_VERBS: Readonly<Record<string, ClientVerb>> = {
     else {
       const outcome = result.accepted ? "accepted" : "not accepted";
       const status = result.status === 0 ? "no answer" : `status ${result.status}`;
+      const reason = result.reason ? `: ${result.reason}` : "";
       io.stdout(
-        `${result.provider}: ${outcome}, ${status}, ${Math.round(result.ms)} ms${
-          result.reason ? `: ${result.reason}` : ""
-        }\n`,
+        `${result.provider}, device ${result.device}: ${outcome}, ${status}, ${Math.round(result.ms)} ms${reason}\n`,
       );
+      if (result.outcome === "dead") io.stdout(DEAD);
     }
     return result.accepted ? OK : FAILED;
   },
@@ -130,10 +130,15 @@ export const CLIENT_VERBS: Readonly<Record<string, ClientVerb>> = {
   },
 };
 
+/** R-08, P-04: what became of the phone. */
+const DEAD = "The token is dead and forgotten, and with it the phone unless it is connected: it must register again.\n";
+
 interface PushAnswer {
   provider: string;
+  device: string;
   status: number;
   accepted: boolean;
+  outcome: string;
   reason: string;
   ms: number;
 }

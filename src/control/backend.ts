@@ -269,8 +269,12 @@ export type PushBody =
 /** Answer of `POST /v1/push`. */
 export interface PushResult {
   provider: string;
+  /** Empty for a bare token. */
+  device: string;
   status: number;
   accepted: boolean;
+  /** `dead`: the service does not know the token any more. `failed`: not delivered in time. */
+  outcome: "accepted" | "dead" | "refused" | "failed";
   reason: string;
   ms: number;
 }
@@ -279,7 +283,6 @@ export interface PushResult {
 export interface PushRecent extends PushResult {
   at: string;
   aor: string;
-  device: string;
   event: string;
 }
 

@@ -342,6 +342,21 @@ test.each(["fcm", "webpush"])(
   },
 );
 
+test.each([[true, -60_000], [false, 60_000]])(
+  "P-04 a token that APNs saw dead is forgotten, unless it was registered since: kept %p",
+  async (isKept, sinceMs) => {
+    const appliance = await start();
+    const phone = new Line(appliance);
+    await register(phone, SERVICES.apns!.push());
+    phone.close();
+    apns.orders.push({ status: 410, reason: "Unregistered", timestamp: Date.now() + sinceMs });
+    const { line } = call(appliance);
+    expect(await line.hear("SIP/2.0 480")).toStartWith("SIP/2.0 480");
+    const left = await device(appliance).catch(() => undefined);
+    expect(left?.push?.token_state).toBe(isKept ? "unknown" : undefined);
+  },
+);
+
 const push = async (appliance: Appliance, aor: string): Promise<{ code: number; out: string }> =>
   await latefork(["push", "test", aor, "--control", appliance.controlUrls[0]!]);
 
@@ -363,7 +378,7 @@ test("P-08 push test prints what the service said and what to do about it, for e
     const { code, out } = await push(appliance, user);
     expect([code, out]).toEqual([
       0,
-      expect.stringMatching(/^\w+: accepted, status 20[01], \d+ ms: 20[01] from https:/),
+      expect.stringMatching(/^\w+, device \w+: accepted, status 20[01], \d+ ms: 20[01] from https:/),
     ]);
   }
   // A bare token will do, too.

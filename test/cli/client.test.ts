@@ -91,12 +91,17 @@ test("htable set, get and rm work on any key", async () => {
 
 test("push test tells what the service said, and fails if it did not accept", async () => {
   const sent = await ask("push", "test", "alice", "--device", "d0");
-  expect([sent.code, sent.out]).toEqual([0, "acme: accepted, status 200, 12 ms\n"]);
+  expect([sent.code, sent.out]).toEqual([0, "acme, device d0: accepted, status 200, 12 ms\n"]);
   expect(backend.asked.at(-1)).toEqual(["push", { aor: "alice@example.org", event: "test", device: "d0" }]);
   const push = backend.push.bind(backend);
-  backend.push = (body) => ({ ...push(body), accepted: false, status: 410, reason: "the token is dead" });
+  const dead = { accepted: false, outcome: "dead", status: 410, reason: "the app was removed" };
+  backend.push = (body) => ({ ...push(body), ...dead }) as ReturnType<typeof push>;
   const refused = await ask("push", "test", "alice");
-  expect([refused.code, refused.out]).toEqual([1, "acme: not accepted, status 410, 12 ms: the token is dead\n"]);
+  expect([refused.code, refused.out]).toEqual([
+    1,
+    "acme, device d0: not accepted, status 410, 12 ms: the app was removed\n" +
+    "The token is dead and forgotten, and with it the phone unless it is connected: it must register again.\n",
+  ]);
   expect((await ask("push", "call", "alice")).code).toBe(64);
 });
 

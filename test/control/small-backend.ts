@@ -183,7 +183,15 @@ export class SmallBackend implements ControlBackend {
   }
   push(body: PushBody) {
     this.asked.push(["push", body]);
-    return { provider: "acme", status: 200, accepted: true, reason: "", ms: 12 };
+    return {
+      provider: "acme",
+      device: "d0",
+      status: 200,
+      accepted: true,
+      outcome: "accepted" as const,
+      reason: "",
+      ms: 12,
+    };
   }
   pushRecent() {
     return [];

@@ -409,7 +409,7 @@ test("P-04 a token neither environment knows is dead", async () => {
   const { server, sandbox, send } = await setup();
   const verdict = await send(VOIP);
   expect(verdict).toMatchObject({ outcome: "dead", status: 400 });
-  expect(verdict.reason).toContain("BadDeviceToken");
+  expect(verdict.reason).toContain(`400 BadDeviceToken from ${sandbox.url}; neither production nor sandbox knows`);
   expect([server.received.length, sandbox.received.length]).toEqual([1, 1]);
 });
 
