@@ -43,11 +43,16 @@ async function probePush(config: Config, running: RunningAppliance | null, limit
   const { path } = config.store;
   const isKept = path !== ":memory:" && existsSync(path);
   const found = isKept && config.push.webpush.vapid_file !== "" ? inspectStore(path) : null;
+  // The database is its own while it runs; it tells which services it knows.
+  const known = running?.pushHosts.map((host) => ({ provider: "webpush", prid: host })) ?? [];
+  const tokens = [...known, ...found?.tokens ?? []];
+  const isBlind = tokens.length === 0 && (running !== null || (found !== null && found.problem !== ""));
   try {
-    const asked = await relay.ask(found?.tokens ?? [], limitMs);
+    const asked = await relay.ask(tokens, limitMs);
     return asked.map(({ part, answer: { state, words, unverified, ms } }): Finding => {
-      const isHidden = part === "push.webpush" && state === "idle" && found !== null && found.problem !== "";
-      if (isHidden) return { part, state, words: hiddenWords(running), hint: "", ms: null };
+      if (isBlind && part === "push.webpush" && state === "idle") {
+        return { part, state, words: hiddenWords(running), hint: "", ms: null };
+      }
       const hint = unverified === "" ? "" : `not asked: ${unverified}`;
       return { part, state, words, hint, ms: state === "idle" ? null : ms };
     });
@@ -57,6 +62,6 @@ async function probePush(config: Config, running: RunningAppliance | null, limit
 }
 
 function hiddenWords(running: RunningAppliance | null): string {
-  const reader = running === null ? "cannot be read" : `is open in the running latefork (pid ${running.pid})`;
-  return `phones name the services, and the database that knows them ${reader}: latefork status shows how pushes fare`;
+  if (running === null) return "phones name the services, and the database that knows them cannot be read";
+  return `phones name the services, and the running latefork (pid ${running.pid}) has pushed to none since its start`;
 }

@@ -17,8 +17,10 @@ export async function runningAppliance(file: string | null): Promise<RunningAppl
   try {
     const client = new ControlClient(await controlAddress({ ...NO_OPTIONS, config: file ?? undefined }, undefined));
     const late = new Promise<null>((resolve) => timer = setTimeout(() => resolve(null), ANSWER_MS));
-    const info = await Promise.race([client.json<RunningAppliance>("GET", "/v1/info"), late]);
-    return info !== null && isInfo(info) ? info : null;
+    const info = await Promise.race([client.json<Info>("GET", "/v1/info"), late]);
+    if (info === null || !isInfo(info)) return null;
+    const push = await Promise.race([client.json<PushHealth>("GET", "/v1/push").catch(() => null), late]);
+    return { ...info, pushHosts: hostsOf(push) };
   } catch {
     return null;
   } finally {
@@ -26,8 +28,19 @@ export async function runningAppliance(file: string | null): Promise<RunningAppl
   }
 }
 
+/** What of `GET /v1/info` matters here. */
+type Info = Omit<RunningAppliance, "pushHosts">;
+/** Of `GET /v1/push`. */
+type PushHealth = { items?: { hosts?: { host?: unknown }[] }[] };
+
+function hostsOf(push: PushHealth | null): string[] {
+  const items = Array.isArray(push?.items) ? push.items : [];
+  const hosts = items.flatMap((item) => Array.isArray(item?.hosts) ? item.hosts : []).map((entry) => entry?.host);
+  return hosts.filter((host): host is string => typeof host === "string");
+}
+
 /** Another program may answer there, with any JSON. */
-function isInfo(info: RunningAppliance): boolean {
+function isInfo(info: Info): boolean {
   const { pid, version, listeners, control, store } = info ?? {};
   return typeof pid === "number" && typeof version === "string" && Array.isArray(listeners) &&
     Array.isArray(control) && typeof store?.path === "string";

@@ -16,11 +16,13 @@ export interface Finding {
   readonly ms: number | null;
 }
 
-/** The appliance that runs already, as its control port tells: what it holds is no fault (`GET /v1/info`). */
+/** The appliance that runs already, as its control port tells: what it holds is no fault. */
 export interface RunningAppliance {
   readonly pid: number;
   readonly version: string;
   readonly listeners: readonly { readonly transport: string; readonly address: string; readonly port: number }[];
   readonly control: readonly string[];
   readonly store: { readonly path: string };
+  /** Web Push services it has pushed to since its start: scheme, host and port. */
+  readonly pushHosts: readonly string[];
 }

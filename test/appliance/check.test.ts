@@ -279,6 +279,12 @@ test("O-02 --live with everybody well: all is asked, no phone hears of it, nothi
     body: JSON.stringify({ contact: "sip:alice@192.0.2.7", push: { provider: "webpush", prid: endpoint } }),
   });
   expect([put.ok, put.ok ? "" : await put.text()]).toEqual([true, ""]);
+  const pushed = await fetch(`${appliance.controlUrls[0]}/v1/push`, {
+    method: "POST",
+    body: JSON.stringify({ aor: "alice@example.org" }),
+  });
+  expect(await pushed.json()).toMatchObject({ accepted: true });
+  webpush.received.length = 0;
   const running = await check(file, true);
   expect([running.code, running.live.map(({ part, state }) => `${part} ${state}`)]).toEqual([0, [
     "pbx ok",
@@ -286,9 +292,8 @@ test("O-02 --live with everybody well: all is asked, no phone hears of it, nothi
     "push.apns ok",
     "push.fcm ok",
     "push.fcm ok",
-    "push.webpush idle",
+    "push.webpush ok",
   ]]);
-  expect(wordsOf(running.live, "push.webpush")).toContain(`in the running latefork (pid ${process.pid})`);
   await appliance.stop();
   const before = stateOfFolder(join(file, ".."));
   const { code, live, out, err } = await check(file, true);
@@ -309,6 +314,22 @@ test("O-02 --live with everybody well: all is asked, no phone hears of it, nothi
   for (const secret of [...secrets, new URL(endpoint).pathname, ...fcm.received.map(({ bearer }) => bearer)]) {
     expect(out).not.toContain(secret);
   }
+});
+
+test("O-02 --live says why no Web Push service is asked", async () => {
+  const vapid = write("alone.json", JSON.stringify(makeVapidKeys()));
+  const { config } = loadConfigFile(write(
+    "webpush.yaml",
+    `push: { webpush: { vapid_file: ${vapid}, subject: "mailto:ops@example.org" } }\nstore: { path: ":memory:" }\n`,
+  ));
+  const running = { pid: 7, version: "0", listeners: [], control: [], store: { path: "" }, pushHosts: [] };
+  const [held] = await probeLive(config!, running);
+  expect(held).toMatchObject({ part: "push.webpush", state: "idle" });
+  expect(held!.words).toContain("the running latefork (pid 7) has pushed to none since its start");
+  const [alone] = await probeLive(config!, null);
+  expect(alone!.words).toBe("no phone with Web Push is known, and phones name the services");
+  const broken = { ...config!, store: { ...config!.store, path: write("broken.db", "no database".repeat(500)) } };
+  expect((await probeLive(broken, null))[0]!.words).toContain("the database that knows them cannot be read");
 });
 
 test("O-02 --live tells each that fails, with what to do, and exits 1", async () => {
