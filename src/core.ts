@@ -29,7 +29,7 @@ import { LocalRegistrar } from "./registrar/local_registrar.ts";
 import { MidRegistrar } from "./registrar/mid_registrar.ts";
 import { Purrs } from "./registrar/purr.ts";
 import { RefreshPush } from "./registrar/refresh_push.ts";
-import type { DeviceHints, RegistrarUser } from "./registrar/settings.ts";
+import type { DeviceHints, RegistrarMode, RegistrarUser } from "./registrar/settings.ts";
 import { aorUpkeep, deviceUpkeep, type Upkeep, type UpstreamState, upstreamStates } from "./registrar/upkeep.ts";
 import type { UpstreamKeeper } from "./registrar/upstream_keeper.ts";
 import { Silo } from "./silo/silo.ts";
@@ -225,6 +225,11 @@ export class Core implements RouterUser, RegistrarUser {
     return aorUpkeep(aor, this.mid, this.clock.nowMs);
   }
 
+  /** How the PBX sees devices; null: registrar mode. */
+  get upstreamMode(): RegistrarMode | null {
+    return this.mid?.mode ?? null;
+  }
+
   /** AoRs whose sleeping phones the PBX drops sooner than a push can wake them. */
   get shortGrants(): number {
     return this.mid?.shortGrants.size ?? 0;
@@ -300,8 +305,8 @@ export class Core implements RouterUser, RegistrarUser {
     this.silo.start(transaction, aor, device, callerToken, routesToDrop);
   }
 
-  onDialogRequest(request: Message, isToDevice: boolean): void {
-    this.silo.dialogRequest(request.callId, request.method, isToDevice);
+  onDialogRequest(request: Message): void {
+    this.silo.dialogRequest(request);
   }
 
   deviceOfPurr(purr: string): string {

@@ -41,8 +41,8 @@ export interface RouterUser {
     callerToken: string,
     routesToDrop: number,
   ): void;
-  /** A request inside a dialog went on; `isToDevice`: towards a registered device, for the ladder. */
-  onDialogRequest(request: Message, isToDevice: boolean): void;
+  /** A request inside a dialog went on, for the ladder. */
+  onDialogRequest(request: Message): void;
   /** The Contact URI as a Request-URI: without what only registrations carry. */
   requestUri(contact: Contact): string;
   /** Id of the device that a `pn-purr` names (RFC 8599 §6.1); empty if it is not ours. */
@@ -136,7 +136,7 @@ export class Router implements TransactionUser {
       return this.table.port.count("rejected_total", "stray_ack");
     }
     const { target } = hop;
-    this.user.onDialogRequest(loose, target.contactId !== "");
+    this.user.onDialogRequest(loose);
     const [request, routesToDrop] = this.towardsNext(loose, routes);
     const edit = forwardEdit(request, {
       uri: target.uri,
@@ -271,7 +271,7 @@ export class Router implements TransactionUser {
       return isHeld ? undefined : this.refuse(transaction, isFromPbx, hop.status, hop.reason);
     }
     const { target } = hop;
-    this.user.onDialogRequest(original, target.contactId !== "");
+    this.user.onDialogRequest(original);
     const [request, routesToDrop] = this.towardsNext(original, routes);
     transaction.request = request;
     const fork = this.plainFork(transaction, "", routesToDrop, false);

@@ -8,6 +8,7 @@ import { firstFlows, hasPushToken, isFlowFailure, nextFlow } from "../proxy/devi
 import { Fork, type ForkOwner } from "../proxy/fork.ts";
 import type { Flow } from "../sip/flow.ts";
 import type { Message } from "../sip/message.ts";
+import { detached } from "../sip/scan.ts";
 import type { Due } from "../transaction/deadline.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import { T1_MS } from "../transaction/timers.ts";
@@ -173,10 +174,13 @@ export class Call implements ForkOwner, HeldCall, Due {
     return this.record;
   }
 
-  /** ACK, BYE and the like of the dialog, for the ladder. */
-  dialogRequest(method: string, isFromCaller: boolean): void {
-    const answered = [...this.legs.all.values()].find((leg) => leg.branch?.state === "answered");
-    if (answered !== undefined) this.story.noteDialog(method, answered.party, isFromCaller);
+  /** ACK, BYE and the like, for the ladder, if one of this call's phones has that dialog: each 2xx made its own. */
+  dialogRequest(request: Message): void {
+    for (const { dialogTag, party } of this.legs.all.values()) {
+      if (dialogTag === "") continue;
+      if (request.to.tag === dialogTag) return this.story.noteDialog(request.method, party, true);
+      if (request.from.tag === dialogTag) return this.story.noteDialog(request.method, party, false);
+    }
   }
 
   /** Lets go of a push whose verdict never came. */
@@ -203,6 +207,7 @@ export class Call implements ForkOwner, HeldCall, Due {
     const isCurrent = leg.branch === null || branch.number >= leg.branch.number;
     if (response !== null) {
       leg.hasTakenPart = true;
+      if (status >= 200 && status < 300 && leg.dialogTag === "") leg.dialogTag = detached(response.to.tag);
       this.wakes.dropHedge(leg);
       this.story.response(leg, status, branch.isHungUp ? "answered too late: ended by latefork" : undefined);
       if (this.isPassedOn(branch, status)) this.story.toCaller(status);

@@ -15,6 +15,8 @@ export class DeviceLeg {
   hasDeclined = false;
   /** It answered something, or got the INVITE right after its REGISTER: a delayed one would be a second ring (W-13). */
   hasTakenPart = false;
+  /** To tag of its 2xx, by which what is said in its dialog is known; empty before. */
+  dialogTag = "";
   /** When the newest branch was added, ms since the epoch. */
   invitedAtMs = 0;
 

@@ -4,6 +4,7 @@
  */
 import { firstFlows, type Reach } from "../proxy/device_flows.ts";
 import type { Router } from "../proxy/router.ts";
+import type { Message } from "../sip/message.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Lingering } from "../transaction/deadline.ts";
 import type { Transactions } from "../transaction/table.ts";
@@ -19,7 +20,8 @@ export class Silo implements CallOwner {
   private readonly open = new Map<string, Set<Call>>();
   private readonly ended = new Map<string, Set<Call>>();
   private readonly byId = new Map<string, Call>();
-  private readonly byCallId = new Map<string, Call>();
+  /** A PBX may call every Contact of a user with one Call-ID (W-21). */
+  private readonly byCallId = new Map<string, Set<Call>>();
   private readonly wakes = new Map<string, { wake: Wake; call: Call }>();
   private readonly records = new Map<string, CallRecord>();
   private openCount = 0;
@@ -70,7 +72,9 @@ export class Silo implements CallOwner {
     if (ofAor === undefined) this.open.set(aor.key, new Set([call]));
     else ofAor.add(call);
     this.byId.set(call.record.id, call);
-    this.byCallId.set(call.record.callId, call);
+    const ofCallId = this.byCallId.get(call.record.callId);
+    if (ofCallId === undefined) this.byCallId.set(call.record.callId, new Set([call]));
+    else ofCallId.add(call);
     this.openCount++;
     this.port.event({ type: "call", state: "open", call: call.record.id, aor: aor.key, from: call.record.from });
     call.begin(device === null ? aor.contacts : [device]);
@@ -112,8 +116,9 @@ export class Silo implements CallOwner {
   }
 
   /** ACK or BYE of a dialog, for the ladder. */
-  dialogRequest(callId: string, method: string, isFromCaller: boolean): void {
-    this.byCallId.get(callId)?.dialogRequest(method, isFromCaller);
+  dialogRequest(request: Message): void {
+    const calls = this.byCallId.get(request.callId);
+    if (calls !== undefined) { for (const call of calls) call.dialogRequest(request); }
   }
 
   /** An open call by its id. */
@@ -209,7 +214,9 @@ export class Silo implements CallOwner {
     if (over.size === 0) this.ended.delete(record.aor);
     this.tombstones--;
     this.byId.delete(record.id);
-    if (this.byCallId.get(record.callId) === call) this.byCallId.delete(record.callId);
+    const ofCallId = this.byCallId.get(record.callId)!;
+    ofCallId.delete(call);
+    if (ofCallId.size === 0) this.byCallId.delete(record.callId);
     for (const wake of record.wakes) call.forgetWake(wake.device, (uuid) => this.wakes.delete(uuid));
     if (this.settings.keptCalls === 0) this.records.delete(record.id);
   }

@@ -202,6 +202,66 @@ test("W-22 wake.ring_timeout and a branch taken out by hand are told with their 
   ]);
 });
 
+test("W-22 W-12 two phones answer: ACK and BYE of each dialog stand in its own column", () => {
+  const w = new World();
+  w.awake("alice", { answerMs: 100 });
+  w.awake("alice", { answerMs: 100 });
+  w.pbx.call("alice");
+  w.advance(1000);
+  const record = w.core.silo.allRecords()[0]!;
+  const told = lines(record).filter((line) => /^(ack|bye) latefork/.test(line));
+  expect(told).toEqual([
+    "ack latefork→alice/1 ACK",
+    "ack latefork→alice/2 ACK",
+    "bye latefork→alice/2 BYE",
+  ]);
+});
+
+test.each([false, true])(
+  "W-22 W-21 fork legs of one Call-ID: ACK and BYE (by the phone: %p) are told of their own",
+  (isByPhone) => {
+    const w = new World({ config: (config) => config.pbx!.mode = "mirror" });
+    const a = w.awake("alice", { answerMs: 500 });
+    w.awake("alice");
+    const [first, second] = w.pbx.callAll("alice");
+    w.advance(1000);
+    second!.cancel();
+    w.advance(500);
+    if (isByPhone) a.call.hangUp();
+    else first!.hangUp();
+    w.advance(500);
+    const records = w.core.silo.allRecords();
+    const [from, to] = isByPhone ? ["alice/1", "PBX"] : ["PBX", "alice/1"];
+    expect(lines(records.find(({ status }) => status === 200)!).slice(-4)).toEqual([
+      "ack PBX→latefork ACK",
+      "ack latefork→alice/1 ACK",
+      `bye ${from}→latefork BYE`,
+      `bye latefork→${to} BYE`,
+    ]);
+    expect(lines(records.find(({ status }) => status === 487)!).filter((line) => /^(ack|bye)/.test(line))).toEqual([]);
+  },
+);
+
+test("W-22 W-18 ACK and BYE of a phone that was added by its address come from the caller's side", () => {
+  const w = new World();
+  w.asleep("alice", { wakeMs: null });
+  const call = w.pbx.call("alice");
+  const door = w.phone("door", { transport: "udp", push: null, answerMs: 300 });
+  const link = door.connect();
+  w.advance(100);
+  const [open] = w.openCalls("alice");
+  w.turn(() => open!.appendAddress("sip:door@192.0.2.99", link, w.core.addressToken(link, call.callId)));
+  w.advance(1000);
+  call.hangUp();
+  w.advance(100);
+  expect(lines(w.core.silo.allRecords()[0]!).slice(-4)).toEqual([
+    "ack PBX→latefork ACK",
+    "ack latefork→alice/2 ACK",
+    "bye PBX→latefork BYE",
+    "bye latefork→alice/2 BYE",
+  ]);
+});
+
 test("W-22 trace.calls ended calls are kept, the newest first", () => {
   const w = new World({ config: (config) => config.trace.calls = 3 });
   w.awake("alice", { decline: { afterMs: 10, status: 486 } });
