@@ -29,6 +29,13 @@ export function hashText(hash: number): string {
   return PAIRS[folded & 1023]! + PAIRS[folded >>> 10 & 1023]! + PAIRS[folded >>> 20 & 1023]!;
 }
 
+/** What tells requests apart that have one branch: their Call-ID and CSeq number. */
+export function requestHash(request: Message): number {
+  const callId = request.find(CALL_ID);
+  const hash = hashAt(request.raw, request.valueStart(callId), request.valueEnd(callId));
+  return Math.imul(hash ^ request.cseq, PRIME);
+}
+
 /** The To tag of an answer that nobody remembers: the same for the same request (§8.2.7 asks that of a stateless UAS). */
 export function statelessTag(request: Message): string {
   const { raw } = request;

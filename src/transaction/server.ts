@@ -7,7 +7,7 @@
  *               trying ─3.5 s→ proceeding: 100 is sent (RFC 4320 §4.1)
  */
 import type { Flow } from "../sip/flow.ts";
-import { statelessTag } from "../sip/hash.ts";
+import { requestHash, statelessTag } from "../sip/hash.ts";
 import type { Message } from "../sip/message.ts";
 import { reasonPhrase } from "../sip/reason.ts";
 import { receivedVia, responseTo } from "../sip/response.ts";
@@ -38,6 +38,7 @@ export class ServerTransaction implements Due, Lingering {
   private intervalMs = T1_MS;
   private timeoutAtMs = 0;
   private replyFlow: Flow | null;
+  private readonly requestHash: number;
 
   constructor(
     private readonly table: Transactions,
@@ -50,6 +51,12 @@ export class ServerTransaction implements Due, Lingering {
     this.state = isInvite ? "proceeding" : "trying";
     this.viaText = receivedVia(request, flow);
     this.replyFlow = flow;
+    this.requestHash = requestHash(request);
+  }
+
+  /** False for another request with the branch of this one: some UAs have one branch for all they send. */
+  isSameRequest(request: Message): boolean {
+    return requestHash(request) === this.requestHash;
   }
 
   /** True while a CANCEL or a final response can still make a difference. */

@@ -60,8 +60,10 @@ export class Transactions {
     const key = serverKey(request, isAck ? "INVITE" : request.method);
     const known = this.servers.get(key);
     if (known !== undefined) {
-      if (!isAck) return known.onRetransmission();
-      if (known.state === "completed" || known.state === "confirmed") return known.onAck();
+      // An ACK is matched by its branch alone: some have a CSeq of their own.
+      if (isAck) {
+        if (known.state === "completed" || known.state === "confirmed") return known.onAck();
+      } else if (known.isSameRequest(request)) return known.onRetransmission();
     }
     if (isAck) return this.user.onAck(request, flow);
     const transaction = new ServerTransaction(this, key, request, flow, request.method === "INVITE");
