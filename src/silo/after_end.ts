@@ -82,9 +82,9 @@ export class AfterEnd {
   }
 }
 
-/** It was woken for the call and has not seen it. */
+/** Its push may have shown it the call, which it has not seen by SIP. */
 function isOwed(leg: DeviceLeg): boolean {
-  return !leg.hasTakenPart && leg.wake !== null && leg.wake.wasSent && !leg.wake.isShared;
+  return leg.hasSleptOn && !leg.wake!.isShared && !leg.wake!.isTurnedAway;
 }
 
 function cancelReason(result: CallResult | ""): NonNullable<PushOrder["reason"]> {

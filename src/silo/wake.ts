@@ -23,6 +23,8 @@ export class Wake implements Due {
   reason = "";
   /** True once the service accepted the push: the device may light up at any time. */
   isAccepted = false;
+  /** True once the service did not take the push: nobody hears of it. */
+  isTurnedAway = false;
   /** P-07: its own push was not allowed; the device is being woken for another call. */
   isShared = false;
   /** Another call waits for what this push does: it is not taken back. */

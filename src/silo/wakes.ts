@@ -114,6 +114,7 @@ export class Wakes implements WakeOwner {
     const leg = this.legs.find(wake.contactId);
     if (leg === undefined) return;
     wake.pushMs = result.ms;
+    wake.isTurnedAway = result.outcome === "refused" || result.outcome === "dead";
     const contact = this.contactOf(leg);
     wake.isShared = wake.isPending && result.isRateLimited === true && contact !== undefined &&
       this.home.shareWake(contact);

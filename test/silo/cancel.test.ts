@@ -271,6 +271,38 @@ test("W-13 a late INVITE that the network loses is repeated until its phone is h
   expect(b.calls.map((call) => call.state)).toEqual(["cancelled"]);
 });
 
+test.each(["refuse", "dead"] as const)(
+  "W-13 a push that is answered %s shows no call: its phone is owed none",
+  (fate) => {
+    const w = new World();
+    const push = { provider: "apns", param: "T.org.example.voip" };
+    // Its other device keeps a dead token's AoR.
+    w.awake("alice", { push: null, ringMs: 20 });
+    const b = w.asleep("alice", { push, wakeMs: null });
+    w.push.fates.set(b.prid, fate);
+    const call = w.pbx.call("alice");
+    w.advance(1000);
+    call.cancel();
+    w.advance(1000);
+    b.wake();
+    w.advance(3000);
+    expect(b.calls.length).toBe(0);
+  },
+);
+
+test("W-13 a push that failed may have arrived all the same: its phone is told that the call is over", () => {
+  const w = new World();
+  const b = w.asleep("alice", { push: { provider: "apns", param: "T.org.example.voip" }, wakeMs: null });
+  w.push.fate = "fail";
+  const call = w.pbx.call("alice");
+  w.advance(10_000);
+  call.cancel();
+  w.advance(1000);
+  b.wake();
+  w.advance(3000);
+  expect(b.calls.map(({ state }) => state)).toEqual(["cancelled"]);
+});
+
 test("W-13 a device that registers between CANCEL and 487 is dealt with as one that came late", () => {
   const w = delayedCancel("true");
   const a = w.awake("alice");
