@@ -383,10 +383,7 @@ export class Core implements RouterUser, RegistrarUser {
       this.port.count("rejected_total", String(refusal.status));
       return this.answer(message, flow, refusal.status, refusal.reason, refusal.lines);
     }
-    const { wire, after } = this.local!.registerTrusted(message, flow);
-    const replyFlow = this.table.replyFlow(message, flow);
-    if (replyFlow !== null) this.port.sendDurable(replyFlow, wire);
-    after();
+    this.local!.registerTrusted(message, flow, this.table.replyFlow(message, flow));
   }
 
   /** F-08: a malformed request is answered if it can be, a malformed response is dropped; both are counted. */

@@ -103,7 +103,7 @@ export class DialogWake implements WaitingOwner {
 
   /** A REGISTER of the device was accepted: what waits for it goes, in the order it came. */
   deviceRegistered(device: Contact): void {
-    if (device.flow === null || device.flow.state === "closed") return;
+    if (this.byDevice.size === 0 || device.flow === null || device.flow.state === "closed") return;
     // whichever of its flows comes first.
     for (const { id } of flowsOf(device)) {
       for (const waiting of this.waitingFor(this.byDevice.get(id))) if (this.leave(waiting)) waiting.resume();

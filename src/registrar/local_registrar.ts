@@ -60,15 +60,15 @@ export class LocalRegistrar {
 
   /**
    * A REGISTER of a trusted source: processed and answered without a transaction.
-   * @returns the response as text, to be sent durably, and what to do after that
+   * @param replyFlow where the answer goes; null: nowhere
    */
-  registerTrusted(message: Message, flow: Flow): { wire: string; after: () => void } {
+  registerTrusted(message: Message, flow: Flow, replyFlow: Flow | null): void {
     const answer = this.judge(message, flow, null);
     const toTag = message.to.tag === "" ? statelessTag(message) : "";
     const phrase = answer.reason === "" ? reasonPhrase(answer.status) : answer.reason;
     const wire = responseTo(message, answer.status, phrase, receivedVia(message, flow), toTag, answer.lines);
-    const arrivedAtMs = this.clock.nowMs;
-    return { wire, after: () => this.resume(answer.applied, arrivedAtMs) };
+    if (replyFlow !== null) this.port.sendDurable(replyFlow, wire);
+    this.resume(answer.applied, this.clock.nowMs);
   }
 
   /** A REGISTER that needs digest. */

@@ -173,7 +173,8 @@ export class Usrloc implements ExpiryOwner {
 
   /** A contact came again over its flow, and nothing but its times, Call-ID and CSeq is new. */
   refresh(binding: Binding, callId: string, cseq: number, expiresAtMs: number, nowMs: number): void {
-    binding.callId = callId;
+    // A text that is written into an old object has the collector visit that object again, changed or not.
+    if (binding.callId !== callId) binding.callId = callId;
     binding.cseq = cseq;
     binding.expiresAtMs = expiresAtMs;
     binding.registeredAtMs = nowMs;
