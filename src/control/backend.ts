@@ -144,18 +144,32 @@ export interface LocationDevice {
     encrypted: boolean;
     registered_at: string;
   } | null;
+  /** What the PBX holds for it. `dropped`: it let go of it when another device registered. `lapsed`: nobody renewed it in time. */
+  upstream_state: "none" | "registered" | "lapsed" | "dropped";
   /** Seconds until the PBX's binding ends that the device depends on; null: none is known. */
   upstream_expires_in: number | null;
   /** The next call may not reach it: it did not answer a refresh push, or the PBX's binding has lapsed. */
   at_risk: boolean;
+  /** Who renews what the PBX holds. */
   refresh: Refresh;
+  /** Who renews its registration here: the phone by itself, within so many seconds, or pushed in so many. */
+  phone: { by: "phone" | "push"; next_in: number; last_failure: string };
 }
 
 /** `GET /v1/locations/{aor}` */
 export interface Location {
   aor: string;
-  /** What the PBX believes. `state`: `none`, `registered`, `removed`, or `lapsed`: nobody renewed it in time. */
-  upstream: { state: string; expires_in: number; at_risk: boolean; refresh: Refresh | null };
+  /**
+   * What the PBX believes. `mode`: `aor`, one Contact for all devices; `contact`, `mirror`: one for each; null: there is no
+   * PBX. `state`: `none`, `registered`, `removed`, or `lapsed`: nobody renewed it in time.
+   */
+  upstream: {
+    mode: "aor" | "contact" | "mirror" | null;
+    state: string;
+    expires_in: number;
+    at_risk: boolean;
+    refresh: Refresh | null;
+  };
   devices: LocationDevice[];
 }
 

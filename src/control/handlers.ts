@@ -12,6 +12,7 @@ import type { Entrance } from "./guard.ts";
 import { openapi } from "./openapi.ts";
 import { Fields, parseDurationMs, parseWhole, readText } from "./request.ts";
 import { curlLine, type RouteId, ROUTES } from "./routes.ts";
+import { locationsText, locationText } from "./location_text.ts";
 import * as text from "./text.ts";
 import type { PushKeys } from "../usrloc/model.ts";
 
@@ -61,9 +62,9 @@ export function handlers(backend: ControlBackend): Record<RouteId, Handler> {
 
     locations: async (c) => {
       const page = await backend.locations({ filter: c.req.query("q") ?? "", ...pageQuery(c) });
-      return pageAnswer(c, page, text.locationsText);
+      return pageAnswer(c, page, locationsText);
     },
-    location: async (c) => either(c, await backend.location(aor(c)), (location) => text.locationsText([location])),
+    location: async (c) => either(c, await backend.location(aor(c)), locationText),
     deleteLocation: async (c) => done(await backend.deleteLocation(aor(c))),
     putDevice: async (c) => jsonAnswer(await backend.putDevice(aor(c), param(c, "id"), devicePatch(await fields(c)))),
     deleteDevice: async (c) => done(await backend.deleteDevice(aor(c), param(c, "id"))),

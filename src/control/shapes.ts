@@ -42,6 +42,7 @@ export function callShape(record: CallRecord): Call {
 
 /** Asked for each device and each AoR: who keeps it registered. */
 export interface Upkeeps {
+  readonly upstreamMode: Location["upstream"]["mode"];
   upkeepOf(contact: Contact): Upkeep;
   upkeepOfAor(aor: Aor): Upkeep | null;
 }
@@ -54,6 +55,7 @@ export function locationShape(aor: Aor, upkeeps: Upkeeps, nowMs: number): Locati
   return {
     aor: aor.key,
     upstream: {
+      mode: upkeeps.upstreamMode,
       state: isRegistered && upstream.expiresAtMs <= nowMs ? "lapsed" : upstream.state,
       expires_in: isRegistered ? secondsLeft(upstream.expiresAtMs, nowMs) : 0,
       at_risk: aor.contacts.some((contact) => upkeeps.upkeepOf(contact).isAtRisk),
@@ -84,9 +86,15 @@ export function deviceShape(contact: Contact, upkeep: Upkeep, nowMs: number): Lo
       encrypted: push.keys !== undefined,
       registered_at: new Date(push.registeredAtMs).toISOString(),
     },
+    upstream_state: upkeep.held,
     upstream_expires_in: upkeep.upstreamEndsMs === 0 ? null : secondsLeft(upkeep.upstreamEndsMs, nowMs),
     at_risk: upkeep.isAtRisk,
     refresh: refreshShape(upkeep, nowMs),
+    phone: {
+      by: upkeep.phone.by,
+      next_in: secondsLeft(upkeep.phone.nextMs, nowMs),
+      last_failure: upkeep.phone.lastFailure,
+    },
   };
 }
 

@@ -1,42 +1,7 @@
 /** The API's objects as tables for a terminal (`?format=text`, and what the command line prints). Must not know HTTP. */
-import { renderTable, type TableColumn } from "../observe/table.ts";
-import type {
-  Call,
-  HtableEntry,
-  HtableInfo,
-  Info,
-  Location,
-  LocationDevice,
-  PushBackendInfo,
-  PushRecent,
-  SiloEntry,
-  Status,
-} from "./backend.ts";
+import { renderTable } from "../observe/table.ts";
+import type { Call, HtableEntry, HtableInfo, Info, PushBackendInfo, PushRecent, SiloEntry, Status } from "./backend.ts";
 import { curlLine, type Route } from "./routes.ts";
-
-/** One row a device; an AoR without devices has a row, too. */
-export function locationsText(locations: readonly Location[]): string {
-  const rows = locations.flatMap((location) =>
-    (location.devices.length === 0 ? [null] : location.devices).map((device) => ({ location, device }))
-  );
-  return renderTable(rows, LOCATION_COLUMNS, "no locations");
-}
-
-const LOCATION_COLUMNS: readonly TableColumn<{ location: Location; device: LocationDevice | null }>[] = [
-  { title: "aor", value: ({ location }) => location.aor },
-  {
-    title: "at pbx",
-    value: ({ location: { upstream } }) =>
-      upstream.state === "registered" ? duration(upstream.expires_in) : upstream.state,
-  },
-  { title: "device", value: ({ device }) => device?.id },
-  { title: "kind", value: ({ device }) => device?.kind },
-  { title: "expires", value: ({ device }) => device && duration(device.expires_in), align: "right" },
-  { title: "flow", value: ({ device }) => device && flowText(device), maxWidth: 44 },
-  { title: "push", value: ({ device }) => device?.push && `${device.push.provider} ${device.push.token_state}` },
-  { title: "refreshed by", value: ({ device }) => device && refreshText(device), maxWidth: 60 },
-  { title: "user agent", value: ({ device }) => device?.user_agent, maxWidth: 30 },
-];
 
 export function callsText(calls: readonly Call[]): string {
   return renderTable(calls, [
@@ -182,21 +147,8 @@ export function duration(seconds: number): string {
   );
 }
 
-/** `latefork in 47m`, `AT RISK push in 15s: 2 refresh pushes were not answered`. */
-function refreshText({ refresh, at_risk }: LocationDevice): string {
-  const { by, next_in, last_failure } = refresh;
-  return (at_risk ? "AT RISK " : "") + by + (next_in === null ? "" : ` in ${duration(next_in)}`) +
-    (last_failure === "" ? "" : `: ${last_failure}`);
-}
-
-function flowText({ flow }: LocationDevice): string {
-  if (flow.remote === "") return flow.state;
-  return `${flow.transport} ${flow.remote}${
-    flow.state === "open" ? "" : ` (${flow.state === "none" ? "lost" : flow.state})`
-  }`;
-}
-
-function pairs(rows: readonly (readonly [string, string])[]): string {
+/** One a line, the names in one column. */
+export function pairs(rows: readonly (readonly [string, string])[]): string {
   const width = rows.reduce((widest, [name]) => Math.max(widest, name.length), 0);
   return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join("");
 }

@@ -10,6 +10,18 @@ import { isAtRisk, isPushable } from "./refresh_push.ts";
 /** `latefork`: our own REGISTERs. `push`: the phone, which we wake for it. `phone`: the phone alone. */
 export type Refresher = "phone" | "latefork" | "push";
 
+/** What the PBX is believed to hold for a device. `dropped`: it let go of it by itself. `lapsed`: nobody renewed it in time. */
+export type HeldState = "none" | "registered" | "lapsed" | "dropped";
+
+/** Who renews the phone's own registration here: it by itself, or woken for it; for the PBX's side see {@link Upkeep}. */
+export interface PhoneUpkeep {
+  by: "phone" | "push";
+  /** When it is pushed, or must have come by itself, ms. */
+  nextMs: number;
+  /** Why it is feared for, in words; empty: it is not. */
+  lastFailure: string;
+}
+
 /** What keeps one device (or, in mode `aor`, one AoR at the PBX) registered. */
 export interface Upkeep {
   refreshedBy: Refresher;
@@ -25,6 +37,8 @@ export interface Upkeep {
   lastFailure: string;
   /** When the PBX's binding it depends on ends, ms; 0: none, or not known. */
   upstreamEndsMs: number;
+  held: HeldState;
+  phone: PhoneUpkeep;
 }
 
 /** @param mid null: registrar mode */
@@ -38,7 +52,12 @@ export function deviceUpkeep(contact: Contact, mid: MidRegistrar | null, nowMs: 
   // The phone's own binding ends first or is all there is: only the phone can renew that.
   const failed = pushFailure(binding);
   const lastFailure = state !== null && state.reason !== "" ? state.reason : failed;
-  const base = { upstreamEndsMs, lastFailure };
+  const base = {
+    upstreamEndsMs,
+    lastFailure,
+    held: heldState(binding, upstreamEndsMs, nowMs),
+    phone: phoneUpkeep(binding),
+  };
   if (isOurs) {
     return {
       ...base,
@@ -113,8 +132,28 @@ function upstreamState(aor: Aor, mid: MidRegistrar | null, nowMs: number): Upstr
 
 const WEIGHT: Record<Refresher, number> = { phone: 0, push: 1, latefork: 2 };
 
+function heldState(binding: Binding, upstreamEndsMs: number, nowMs: number): HeldState {
+  if (binding.isDropped) return "dropped";
+  if (upstreamEndsMs === 0) return "none";
+  return upstreamEndsMs > nowMs ? "registered" : "lapsed";
+}
+
+function phoneUpkeep(binding: Binding): PhoneUpkeep {
+  // Too late for a push: it comes by itself, or not at all.
+  const isPushed = isPushable(binding) && binding.refreshAtMs < binding.expiresAtMs;
+  return {
+    by: isPushed ? "push" : "phone",
+    nextMs: isPushed ? binding.refreshAtMs : binding.expiresAtMs,
+    lastFailure: silence(binding),
+  };
+}
+
 function pushFailure(binding: Binding): string {
   if (binding.isDropped) return "the PBX dropped its Contact when another device registered";
+  return silence(binding);
+}
+
+function silence(binding: Binding): string {
   if (binding.push?.tokenState === "dead") return "its push token is dead";
   const tries = Math.max(0, binding.refreshTries - 1);
   return tries === 0

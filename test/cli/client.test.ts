@@ -31,7 +31,7 @@ const ask = (...argv: string[]) => latefork([...argv, "--control", url]);
 test("lists are the server's tables, and its JSON with --json", async () => {
   const cases: [string[], string][] = [
     [["status"], "registered  2 devices of 2 AoRs"],
-    [["locations"], "alice@example.org  59m 59s  d0"],
+    [["locations"], "alice@example.org  d0      mobile    1m 1s  push in 31s  59m 59s"],
     [["locations", "bob"], "bob@example.org"],
     [["locations", "--query", "ali"], "alice@example.org"],
     [["locations", "--limit", "1"], "(more, continue after alice@example.org)"],

@@ -170,9 +170,9 @@ test("text answers are the tables of the command line", async () => {
   const { ask } = open();
   const text = async (path: string) => await (await ask("GET", path + "format=text")).text();
   expect(await text("/v1/locations?")).toBe(
-    "AOR                AT PBX   DEVICE  KIND    EXPIRES  FLOW                 PUSH        REFRESHED BY  USER AGENT\n" +
-      "alice@example.org  59m 59s  d0      mobile    1m 1s  udp 192.0.2.7:40123  acme valid  push in 30s   Linphone\n" +
-      "bob@example.org    59m 59s  d1      mobile    1m 1s  udp 192.0.2.7:40123  acme valid  push in 30s   Linphone\n",
+    "AOR                DEVICE  KIND    EXPIRES  NEXT          AT PBX  RENEWED BY  FLOW                 PUSH        USER AGENT\n" +
+      "alice@example.org  d0      mobile    1m 1s  push in 31s  59m 59s  its phone   udp 192.0.2.7:40123  acme valid  Linphone\n" +
+      "bob@example.org    d1      mobile    1m 1s  push in 31s  59m 59s  its phone   udp 192.0.2.7:40123  acme valid  Linphone\n",
   );
   expect(await text("/v1/locations?limit=1&")).toEndWith("(more, continue after alice@example.org)\n");
   expect(await text("/v1/calls?")).toContain("answered by alice/2");

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import type { Upkeep } from "../../src/registrar/upkeep.ts";
 import { callShape, locationShape } from "../../src/control/shapes.ts";
-import { duration, locationsText } from "../../src/control/text.ts";
+import { locationsText } from "../../src/control/location_text.ts";
+import { duration } from "../../src/control/text.ts";
 import type { CallRecord } from "../../src/silo/record.ts";
 import type { Aor, Contact } from "../../src/usrloc/model.ts";
 
@@ -73,17 +74,30 @@ test("X-04 a location shows times left and never a whole push token", () => {
     isAtRisk: true,
     lastFailure: "it slept",
     upstreamEndsMs: 61_000,
+    held: "registered",
+    phone: { by: "push", nextMs: 4_000, lastFailure: "it slept" },
   };
-  const upkeeps = { upkeepOf: () => upkeep, upkeepOfAor: () => ({ ...upkeep, nextMs: Infinity }) };
+  const upkeeps = {
+    upstreamMode: "contact" as const,
+    upkeepOf: () => upkeep,
+    upkeepOfAor: () => ({ ...upkeep, nextMs: Infinity }),
+  };
   const location = locationShape(aor, upkeeps, 1000);
   const refresh = { by: "push", next: "refresh push", next_in: 3, why: "because", last_failure: "it slept" } as const;
   expect(location.upstream).toEqual({
+    mode: "contact",
     state: "registered",
     expires_in: 60,
     at_risk: true,
     refresh: { ...refresh, next_in: null },
   });
-  expect(location.devices[0]).toMatchObject({ upstream_expires_in: 60, at_risk: true, refresh });
+  expect(location.devices[0]).toMatchObject({
+    upstream_state: "registered",
+    upstream_expires_in: 60,
+    at_risk: true,
+    refresh,
+    phone: { by: "push", next_in: 3, last_failure: "it slept" },
+  });
   expect(locationsText([location])).toContain("AT RISK push in 3s: it slept");
   expect(locationShape(aor, upkeeps, 61_000).upstream.state).toBe("lapsed");
   expect(location.devices[0]).toMatchObject({

@@ -29,7 +29,7 @@ export class SmallBackend implements ControlBackend {
 
   readonly aors: Location[] = ["alice@example.org", "bob@example.org"].map((aor, i) => ({
     aor,
-    upstream: { state: "registered", expires_in: 3599, at_risk: false, refresh: REFRESH },
+    upstream: { mode: "aor", state: "registered", expires_in: 3599, at_risk: false, refresh: REFRESH },
     devices: [{
       id: "d" + i,
       kind: "mobile",
@@ -46,9 +46,11 @@ export class SmallBackend implements ControlBackend {
         encrypted: false,
         registered_at: "2026-01-02T03:04:05.678Z",
       },
+      upstream_state: "registered",
       upstream_expires_in: 3599,
       at_risk: false,
       refresh: REFRESH,
+      phone: { by: "push", next_in: 31, last_failure: "" },
     }],
   }));
 

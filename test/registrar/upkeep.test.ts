@@ -74,6 +74,32 @@ test("R-09 a refresh push that was not answered, a refresh that failed, a bindin
   expect(states(lapsed)).toEqual({ lapsed: 1 });
 });
 
+test("R-09 both sides are told: who brings the phone's next REGISTER and when, and what the PBX holds", () => {
+  const kept = asleep({ pbx: { trusts_us: true } });
+  const ofKept = () => kept.core.upkeepOf(kept.core.usrloc.find(AOR)!.contacts[0]!);
+  const endsMs = kept.clock.nowMs + 3_600_000;
+  expect(ofKept()).toMatchObject({
+    refreshedBy: "latefork",
+    held: "registered",
+    phone: { by: "push", nextMs: endsMs - 130_000, lastFailure: "" },
+  });
+  expect(ofKept().nextMs).toBeLessThan(endsMs - 130_000);
+
+  const desk = asleep({}, "<sip:alice@192.0.2.7>");
+  expect(desk.core.upkeepOf(desk.core.usrloc.find(AOR)!.contacts[0]!)).toMatchObject({
+    held: "registered",
+    phone: { by: "phone", nextMs: endsMs, lastFailure: "" },
+  });
+
+  const silent = asleep({});
+  const ofSilent = () => silent.core.upkeepOf(silent.core.usrloc.find(AOR)!.contacts[0]!);
+  silent.pass(3_490_000);
+  expect(ofSilent().phone).toMatchObject({ by: "push", lastFailure: "a refresh push was not answered" });
+  // Too late for one more: it comes by itself, or not at all.
+  silent.pass(109_000);
+  expect(ofSilent().phone).toMatchObject({ by: "phone", nextMs: endsMs });
+});
+
 test("R-09 registrar mode: there is no PBX to keep", () => {
   const rig = new Rig({ pbx: false, trust: ["192.0.2.0/24"] });
   const phone = rig.phone("192.0.2.7", 40_000, "tcp");
@@ -83,6 +109,7 @@ test("R-09 registrar mode: there is no PBX to keep", () => {
     refreshedBy: "push",
     why: "its phone is woken to refresh by itself",
     upstreamEndsMs: 0,
+    held: "none",
   });
   expect(states(rig)).toEqual({ none: 1 });
 });
@@ -187,7 +214,7 @@ test("R-05 contact: a device whose Contact the PBX dropped is not answered here:
   registered(rig, first, { expires: 600 });
   registered(rig, second, { expires: 600 });
   const ofFirst = () => rig.core.upkeepOf(rig.core.usrloc.find(AOR)!.contacts[0]!);
-  expect(ofFirst()).toMatchObject({ isAtRisk: true, upstreamEndsMs: 0 });
+  expect(ofFirst()).toMatchObject({ isAtRisk: true, upstreamEndsMs: 0, held: "dropped" });
   rig.receive(second, register(second, { expires: 600, cseq: 2 }));
   expect(rig.take(rig.pbx)).toEqual([]);
   rig.take(second);
