@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { Rig, type TestFlow } from "./rig.ts";
-import { answer, branchOf, request, requestUri, startLine, statusOf, value, values } from "./sip_text.ts";
+import { answer, branchOf, type Headers, request, requestUri, startLine, statusOf, value, values } from "./sip_text.ts";
 
 const ALICE = "<sip:alice@pbx.example.org>;tag=a";
 
@@ -166,6 +166,15 @@ describe("F-01 loops and spirals (RFC 5393)", () => {
     rig.pbx.all();
     rig.receive(rig.pbx, comesBack(between, uri));
     expect(rig.pbx.kinds()).toEqual([482]);
+  });
+
+  // Whoever we called knows how our branches begin. A search to the end of the text from each of them would take minutes.
+  test("X-01 what begins like a branch of ours again and again is looked at once", () => {
+    const { rig } = phoneRig();
+    const uri = rig.upstreamUri("alice");
+    const headers: Headers = [["Subject", rig.core.table.branchStart.repeat(100_000)]];
+    rig.receive(rig.pbx, request("INVITE", uri, { from: "<sip:bob@pbx.example.org>;tag=b", headers }));
+    expect(rig.pbx.kinds()).toEqual([100]);
   });
 
   test("F-01 nine spirals with other targets are no loop", () => {
