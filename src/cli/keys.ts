@@ -50,7 +50,7 @@ function keysVapid(file: string, isJson: boolean, io: Io): number {
     io.stdout(JSON.stringify(key) + "\n");
     return OK;
   }
-  if (isOpen) io.stderr(`warning: everyone on this machine can read ${file} (chmod o-r ${file})\n`);
+  warnOfAccess(file, io);
   io.stdout(`${file}: VAPID keys, ${isNew ? "made now; keep a copy, as phones subscribe with them" : "there already"}
 public key: ${read.publicKey}
 
@@ -87,7 +87,7 @@ function keysApns(file: string, isJson: boolean, io: Io): number {
     io.stdout(JSON.stringify(key) + "\n");
     return OK;
   }
-  if (isOpen) io.stderr(`warning: everyone on this machine can read ${file} (chmod o-r ${file})\n`);
+  warnOfAccess(file, io);
   io.stdout(`${file}: a private key on P-256 (ES256), as APNs takes it
 
 Put into latefork.yaml:
@@ -100,11 +100,20 @@ Put into latefork.yaml:
   } on developer.apple.com → Certificates, Identifiers & Profiles → Keys
       team_id: ""   # 10 characters: developer.apple.com → Account → Membership details
 
-Whether Apple knows the key, only a push can tell:
+Whether Apple takes key and team, check --live asks; whether they may push to your app, only a push can tell:
 
-  latefork check
+  latefork check --live
   latefork reload
   latefork push test AOR
 `);
   return OK;
+}
+
+/** What a service that runs as a user of its own stumbles over, and what it should not. */
+function warnOfAccess(file: string, io: Io): void {
+  const { mode, uid } = statSync(file);
+  if ((mode & 0o004) !== 0) io.stderr(`warning: everyone on this machine can read ${file} (chmod o-r ${file})\n`);
+  else if (uid === 0 && (mode & 0o040) === 0) {
+    io.stderr(`note: only root can read ${file}; if latefork runs as a user of its own: chown latefork ${file}\n`);
+  }
 }

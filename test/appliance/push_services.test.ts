@@ -54,7 +54,7 @@ function configText(store: string): string {
 listen: ["tcp://127.0.0.1:0"]
 security: { trust: [127.0.0.0/8] }
 push:
-  apns: { key_file: ${files.p8}, key_id: ${apns.keyId}, team_id: ${apns.teamId}, server: "${apns.url}", ca_file: ${files.apnsCa} }
+  apns: { key_file: ${files.p8}, key_id: ${apns.keyId}, team_id: ${apns.teamId}, server: "${apns.url}", sandbox_server: "${apns.url}", ca_file: ${files.apnsCa} }
   fcm: { service_account_file: ${files.account}, server: "${fcm.url}", ca_file: ${files.fcmCa} }
   webpush: { vapid_file: ${files.vapid}, subject: "mailto:ops@example.org", ca_file: ${files.webpushCa}, allow_hosts: [127.0.0.1] }
 store: { path: "${store}" }
@@ -404,9 +404,8 @@ test("P-08 push test prints what the service said and what to do about it, for e
       order,
       ...(action === "environment" || action === "token" || action === "connection" ? [order] : []),
     );
-    // The other environment is the real one, which a test does not ask.
-    if (action !== "environment") await told("ios", status, reason, words);
-    else apns.orders.length = 0;
+    const isNowhere = action === "environment";
+    await told("ios", status, reason, isNowhere ? "neither production nor sandbox knows the token" : words);
   }
   for (const { status, code, isAboutToken, action, words } of FCM_ERRORS) {
     const order = {
