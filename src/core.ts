@@ -276,7 +276,12 @@ export class Core implements RouterUser, RegistrarUser {
     if (result.outcome === "accepted" && push.tokenState !== "valid") {
       push.tokenState = "valid";
       this.usrloc.touched(contact);
-    } else if (result.outcome === "dead") this.tokenDied(contact, result.reason);
+    } else if (result.outcome === "dead") {
+      // The other flows of the phone and the other accounts of its app would be pushed by it in vain.
+      for (const other of [contact, ...this.usrloc.sharingToken(contact)]) {
+        if (other.push!.registeredAtMs <= sentAtMs) this.tokenDied(other, result.reason);
+      }
+    }
   }
 
   /** Runs everything that is due by the clock. */

@@ -229,6 +229,35 @@ test("R-15 W-22 who answered over another flow is called by the name of its colu
   expect(record!.branches.map(({ party }) => party)).toEqual(["alice/1", "alice/1"]);
 });
 
+test("R-15 P-04 a dead token is dead for every flow that has it: the next call pushes nobody", () => {
+  const w = new World();
+  for (const flow of flows(w)) flow.sleep();
+  w.settle();
+  w.push.fate = "dead";
+  const [first, second] = [1, 2].map(() => {
+    const call = w.pbx.call("alice");
+    w.advance(1000);
+    return call;
+  });
+  expect([first!.status, second!.status]).toEqual([480, 480]);
+  expect(w.push.of("call").length).toBe(1);
+});
+
+test("R-15 P-04 a flow that was registered after the push keeps its token", () => {
+  const w = new World();
+  const [one, two] = flows(w, { wakeMs: null });
+  for (const flow of [one, two]) flow.sleep();
+  w.settle();
+  w.push.fate = "dead";
+  w.push.verdictMs = 2000;
+  w.pbx.call("alice");
+  w.advance(1000);
+  one.wake();
+  w.advance(2000);
+  const contacts = w.core.usrloc.find("alice@pbx.example.org")!.contacts;
+  expect(contacts.map(({ regId, push }) => [regId, push!.tokenState])).toEqual([[1, "unknown"]]);
+});
+
 describe("R-15 W-05 a flow is registered while another one has the INVITE", () => {
   test("R-15 it stays with the first, and the hedge goes on", () => {
     const w = new World();
