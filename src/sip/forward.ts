@@ -1,7 +1,7 @@
 /** A request on its way on (RFC 3261 §16.6), and the requests derived from one we sent (ACK §17.1.1.3, CANCEL §9.1). */
 import { Edit, removeListHeads } from "./edit.ts";
 import { CALL_ID, CONTACT, FROM, MAX_FORWARDS, RECORD_ROUTE, ROUTE, TO, VIA } from "./header.ts";
-import type { Message } from "./message.ts";
+import { MAX_CSEQ, type Message } from "./message.ts";
 import { parseNameAddr } from "./name_addr.ts";
 import { digits } from "./scan.ts";
 import { withoutHeaders } from "./uri.ts";
@@ -107,14 +107,15 @@ export function inDialogRequest(
   // The answer repeats the Record-Route our INVITE had, ours among it, below what was added between us and the phone;
   // that part in reverse is the way from here (§12.1.2).
   const routes = answer.list(RECORD_ROUTE) ?? [];
-  routes.length = Math.max(0, routes.length - invite.list(RECORD_ROUTE)!.length);
+  // Nobody has looked at the Record-Route of the INVITE: what cannot be read there cannot be told from theirs.
+  routes.length = Math.max(0, routes.length - (invite.list(RECORD_ROUTE)?.length ?? routes.length));
   routes.reverse();
   return method + " " + target + " SIP/2.0\r\n" +
     "Via: " + via + "\r\n" +
     (routes.length > 0 ? "Route: " + routes.join(", ") + "\r\n" : "") +
     "Max-Forwards: 70\r\n" +
     linesOf(invite, FROM) + "To: " + answer.value(TO) + "\r\n" + linesOf(invite, CALL_ID) +
-    "CSeq: " + (method === "ACK" ? invite.cseq : invite.cseq + 1) + " " + method + "\r\n" +
+    "CSeq: " + (method === "ACK" ? invite.cseq : Math.min(invite.cseq + 1, MAX_CSEQ)) + " " + method + "\r\n" +
     "Content-Length: 0\r\n\r\n";
 }
 

@@ -25,7 +25,8 @@ export interface MessageLimits {
 
 const DEFAULT_LIMITS: MessageLimits = { maxHeaders: 256 };
 const UNLIMITED: MessageLimits = { maxHeaders: Infinity };
-const MAX_CSEQ = 2147483647; // RFC 3261 §8.1.1.5: less than 2**31
+/** RFC 3261 §8.1.1.5: less than 2**31. */
+export const MAX_CSEQ = 2147483647;
 const STRIDE = 4;
 const NO_LINES: readonly number[] = [];
 /** Where {@link Message.scan} collects. Nothing of it outlives the call. */

@@ -165,6 +165,15 @@ describe("W-12 ACK and BYE in the caller's place (RFC 3261 §12.1.2, §12.2.1.1)
     expect(inDialogRequest(sent, answer("Record-Route: <sip:us;lr"), "ACK", VIA)).toBe(expected("ACK", 7));
   });
 
+  test("go straight to the phone where the caller's Record-Route cannot be read, and CSeq stays below 2^31", () => {
+    const damaged = parsed(invite(['Record-Route: "open', "CSeq: 2147483647 INVITE"]));
+    const sent = damaged.raw.slice(damaged.headersStart);
+    const answered = parsed("SIP/2.0 200 OK\r\nContact: <sip:x@y>\r\n" + sent);
+    const wire = inDialogRequest(damaged, answered, "BYE", VIA)!;
+    expect(wire).toStartWith(`BYE sip:x@y SIP/2.0\r\nVia: ${VIA}\r\nMax-Forwards`);
+    expect(wire).toInclude("\r\nCSeq: 2147483647 BYE\r\n");
+  });
+
   const contacts: [contact: string, target: string | null][] = [
     ['"a <b> c" <sip:x@y;lr>;expires=1', "sip:x@y;lr"],
     ["sip:x@y;expires=1", "sip:x@y"],
