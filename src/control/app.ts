@@ -20,6 +20,7 @@ export function controlApp(backend: ControlBackend, token: () => string): Contro
     checkOrigin(c.req.raw.headers, c.env, backend.hostNames());
     if (!OPEN_TO_ALL.includes(c.req.path)) checkToken(c.req.raw.headers, token());
     await next();
+    if (c.req.method === "HEAD") await announceLength(c);
   });
   const answers = handlers(backend);
   for (const route of ROUTES) {
@@ -32,6 +33,15 @@ export function controlApp(backend: ControlBackend, token: () => string): Contro
     return errorAnswer(new ApiError(500, "internal", "The control port failed on this request", "The log says why"));
   });
   return app;
+}
+
+/** RFC 9110 §8.6: HEAD says the length GET would have, or none; the server would say 0. */
+async function announceLength(c: ControlContext): Promise<void> {
+  if (c.res.body === null || c.res.headers.has("content-length")) return;
+  const { byteLength } = await c.res.arrayBuffer();
+  const { status, headers } = c.res;
+  headers.set("content-length", String(byteLength));
+  c.res = new Response(null, { status, headers });
 }
 
 function notFound(c: ControlContext): Response {

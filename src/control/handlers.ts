@@ -116,13 +116,16 @@ export function handlers(backend: ControlBackend): Record<RouteId, Handler> {
       throw notAvailable("explain");
     },
     events: (c) => {
+      const headers = { "content-type": "text/event-stream", "cache-control": "no-store" };
+      // Nobody reads the answer to a HEAD, so nobody would end what it follows.
+      if (c.req.method === "HEAD") return new Response(null, { headers });
       if (followers >= FOLLOWERS) {
         throw new ApiError(503, "too_many_followers", `${FOLLOWERS} followers are connected already`);
       }
       followers++;
       c.env.keepOpen();
       const stream = eventStream((listener) => backend.subscribe(listener), () => followers--);
-      return new Response(stream, { headers: { "content-type": "text/event-stream", "cache-control": "no-store" } });
+      return new Response(stream, { headers });
     },
     trace: async (c) => {
       if (c.req.query("follow")) throw notAvailable("Following the trace");

@@ -107,6 +107,21 @@ test("events reach their followers, and a follower that leaves is forgotten", as
   expect(backend.listeners.size).toBe(0);
 });
 
+test("HEAD says the length of the body GET would send, and follows nothing", async () => {
+  const { backend, server } = await start([http("127.0.0.1")]);
+  for (const path of ["/v1/info", "/v1/locations?format=text", "/metrics", "/v1/calls/nope"]) {
+    const got = await fetch(server.urls[0] + path);
+    const { length } = new Uint8Array(await got.arrayBuffer());
+    const head = await fetch(server.urls[0] + path, { method: "HEAD" });
+    expect([path, head.status, head.headers.get("content-length")]).toEqual([path, got.status, String(length)]);
+  }
+  for (let i = 0; i < 70; i++) await fetch(server.urls[0] + "/v1/events", { method: "HEAD" });
+  expect(backend.listeners.size).toBe(0);
+  const followed = await fetch(server.urls[0] + "/v1/events");
+  expect(followed.status).toBe(200);
+  await followed.body!.cancel();
+});
+
 test("a stopped server lets its followers go", async () => {
   const { server } = await start([http("127.0.0.1")]);
   const answer = await fetch(server.urls[0] + "/v1/events");
