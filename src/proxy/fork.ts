@@ -75,6 +75,8 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   private routesToDrop = 0;
   private isRecordRouting = true;
   private readonly breadth: number;
+  /** A re-INVITE: whatever becomes of it, the call goes on. */
+  private readonly isInDialog: boolean;
 
   constructor(
     private readonly table: Transactions,
@@ -85,6 +87,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   ) {
     server.owner = this;
     this.breadth = breadthOf(request);
+    this.isInDialog = request.to.tag !== "";
   }
 
   /** Set before the first branch. */
@@ -162,8 +165,18 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     this.closeReason = reason;
     this.endLines = reasonLines;
     for (const branch of this.branches) branch.cancel(reasonLines);
-    if (this.finishIfQuiet()) return;
+    if (this.finishIfQuiet() || this.isOwedWord()) return;
     this.table.schedule.deadlines.set(this, this.table.schedule.clock.nowMs + CLOSING_MS);
+  }
+
+  /**
+   * A phone that has a re-INVITE may answer it whenever our CANCEL arrives: if its 200 came behind a 487 of ours, the two
+   * sides would be in different sessions of one call. So its own word is waited for, 64·T1 at the most (§9.1).
+   */
+  private isOwedWord(): boolean {
+    if (!this.isInDialog || !this.server.isInvite) return false;
+    for (const branch of this.branches) if (!branch.isEnded && branch.isHeardOf) return true;
+    return false;
   }
 
   /** The hold is gone, or branches were added and may all have failed: see whether that is the end. */
@@ -292,7 +305,10 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     this.server.relay(response.status, edit.build());
   }
 
-  /** W-12: a 2xx nobody waits for is acknowledged and ended by us; what began no call is only dropped (§16.7 step 5). */
+  /**
+   * W-12: a 2xx nobody waits for is acknowledged and ended by us; what began no call is only dropped (§16.7 step 5), and
+   * what belongs to one does not end it: a BYE would take the phone out of a call the other side is in.
+   */
   private hangUp(branch: Branch, response: Message): void {
     if (!this.server.isInvite) return;
     const invite = parseSent(branch.wire);
@@ -300,6 +316,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     const ack = inDialogRequest(invite, response, "ACK", viaValue(flow, this.table.newBranch()));
     if (ack === null) return;
     this.table.port.send(flow, ack);
+    if (this.isInDialog) return;
     if (branch.isHungUp) return; // its 2xx came again: our first BYE is under way
     branch.isHungUp = true;
     const id = this.table.newBranch();
