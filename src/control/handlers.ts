@@ -113,14 +113,22 @@ export function handlers(backend: ControlBackend): Record<RouteId, Handler> {
     pushRecent: async (c) => listAnswer(c, await backend.pushRecent(), text.pushRecentText),
 
     explain: () => {
-      throw notAvailable("explain");
+      throw notAvailable(
+        "explain",
+        "GET /v1/locations/{aor} says whether a phone can be woken, GET /v1/calls/{id}/ladder what became of a call",
+      );
     },
     events: (c) => {
       const headers = { "content-type": "text/event-stream", "cache-control": "no-store" };
       // Nobody reads the answer to a HEAD, so nobody would end what it follows.
       if (c.req.method === "HEAD") return new Response(null, { headers });
       if (followers >= FOLLOWERS) {
-        throw new ApiError(503, "too_many_followers", `${FOLLOWERS} followers are connected already`);
+        throw new ApiError(
+          503,
+          "too_many_followers",
+          `${FOLLOWERS} followers are connected already`,
+          "End one of them",
+        );
       }
       followers++;
       c.env.keepOpen();
@@ -128,8 +136,10 @@ export function handlers(backend: ControlBackend): Record<RouteId, Handler> {
       return new Response(stream, { headers });
     },
     trace: async (c) => {
-      if (c.req.query("follow")) throw notAvailable("Following the trace");
-      if (c.req.query("format") === "pcap") throw notAvailable("The trace as pcap");
+      if (!["", "0", "false"].includes(c.req.query("follow") ?? "")) {
+        throw notAvailable("Following the trace", "GET /v1/trace has the last messages, GET /v1/events follows calls");
+      }
+      if (c.req.query("format") === "pcap") throw notAvailable("The trace as pcap", "Use format=text or format=json");
       const filter = c.req.query("aor") ?? "";
       const items = await backend.trace({
         aor: filter === "" ? "" : backend.resolveAor(filter),
@@ -296,6 +306,14 @@ function pushBody(body: Fields, backend: ControlBackend): PushBody {
     body.end();
     return { aor: backend.resolveAor(aor), event, ...(device === undefined ? {} : { device }) };
   }
+  if (body.text("provider") === undefined) {
+    throw new ApiError(
+      400,
+      "invalid_body",
+      "Cannot tell whom to push",
+      'Send {"aor":"alice@example.org"} or {"provider":"...","param":"...","prid":"..."}',
+    );
+  }
   const token = {
     provider: body.requiredText("provider").toLowerCase(),
     param: body.text("param") ?? "",
@@ -323,8 +341,8 @@ function logChange(body: Fields): LogChange {
   return change;
 }
 
-function notAvailable(what: string): ApiError {
-  return new ApiError(501, "not_available", `${what} is not in this version`);
+function notAvailable(what: string, hint: string): ApiError {
+  return new ApiError(501, "not_available", `${what} is not in this version`, hint);
 }
 
 function baseUrl(c: ControlContext): string {

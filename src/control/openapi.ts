@@ -19,6 +19,14 @@ export function openapi(version: string, server: string): Record<string, unknown
     components: {
       securitySchemes: { bearer: { type: "http", scheme: "bearer" } },
       schemas: {
+        List: {
+          type: "object",
+          required: ["items", "next"],
+          properties: {
+            items: { type: "array", items: {} },
+            next: { type: ["string", "null"], description: "for `after` of the next page; null: this was the last" },
+          },
+        },
         Error: {
           type: "object",
           required: ["error"],
@@ -54,14 +62,30 @@ function operation(route: Route): Record<string, unknown> {
       ? {}
       : { requestBody: { required: true, content: { [BODY_TYPES[route.body]]: { schema } } } }),
     responses: {
-      [route.method === "DELETE" ? "204" : "200"]: {
-        description: route.what,
-        ...(route.method === "DELETE" ? {} : { content: { [route.produces ?? "application/json"]: {} } }),
-      },
+      ...answers(route),
       default: {
         description: "refused",
         content: { "application/json": { schema: { $ref: "#/components/schemas/Error" } } },
       },
     },
   };
+}
+
+/** What comes where all goes well; `default` stands for the refusals. */
+function answers(route: Route): Record<string, unknown> {
+  const described = { description: route.what, ...(route.status === 204 ? {} : { content: contentOf(route) }) };
+  if (route.alsoStatus === undefined) return { [route.status]: described };
+  const [status, description] = route.alsoStatus;
+  return { [route.status]: described, [status]: { description, content: { "application/json": {} } } };
+}
+
+function contentOf(route: Route): Record<string, unknown> {
+  if (route.produces !== undefined) return { [route.produces]: {} };
+  const json = route.isList
+    ? { schema: { $ref: "#/components/schemas/List" } }
+    : route.status === 501
+    ? { schema: { $ref: "#/components/schemas/Error" } }
+    : {};
+  const hasText = route.query.some(({ name }) => name === "format");
+  return { "application/json": json, ...(hasText ? { "text/plain": {} } : {}) };
 }

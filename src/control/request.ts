@@ -19,7 +19,7 @@ export async function readText(request: Request, maxBytes: number): Promise<stri
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(chunks));
   } catch {
-    throw new ApiError(400, "invalid_body", "The body is not UTF-8");
+    throw new ApiError(400, "invalid_body", "The body is not UTF-8", "Send text, not binary data");
   }
 }
 
@@ -38,10 +38,10 @@ export class Fields {
     try {
       value = JSON.parse(text === "" ? "{}" : text);
     } catch {
-      throw new ApiError(400, "invalid_body", "The body is not JSON");
+      throw new ApiError(400, "invalid_body", "The body is not JSON", 'Send it like curl -d \'{"name":"value"}\'');
     }
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
-      throw new ApiError(400, "invalid_body", "The body is not a JSON object");
+      throw new ApiError(400, "invalid_body", "The body is not a JSON object", 'Expected {"name":"value"}');
     }
     return new Fields(value as Record<string, unknown>);
   }
@@ -50,14 +50,16 @@ export class Fields {
   text(name: string): string | undefined {
     const value = this.#value(name);
     if (value === undefined) return undefined;
-    if (typeof value !== "string") throw invalidField(name, "a text");
+    if (typeof value !== "string") throw invalidField(name, value, "a text");
     return value;
   }
 
   /** As `text`, but it must be there and not be empty. */
   requiredText(name: string): string {
     const value = this.text(name);
-    if (value === undefined || value === "") throw invalidField(name, "a text");
+    if (value === undefined || value === "") {
+      throw new ApiError(400, "invalid_body", `Field "${name}" is missing`, "Expected a text");
+    }
     return value;
   }
 
@@ -65,7 +67,7 @@ export class Fields {
   choice<Word extends string>(name: string, words: readonly Word[]): Word | undefined {
     const value = this.text(name);
     if (value === undefined) return undefined;
-    if (!words.includes(value as Word)) throw invalidField(name, words.join(", "));
+    if (!words.includes(value as Word)) throw invalidField(name, value, words.join(", "));
     return value as Word;
   }
 
@@ -73,7 +75,9 @@ export class Fields {
   count(name: string): number | undefined {
     const value = this.#value(name);
     if (value === undefined) return undefined;
-    if (!Number.isSafeInteger(value) || (value as number) < 0) throw invalidField(name, "a whole number");
+    if (!Number.isSafeInteger(value) || (value as number) < 0) {
+      throw invalidField(name, value, "a whole number of 0 or more");
+    }
     return value as number;
   }
 
@@ -82,7 +86,7 @@ export class Fields {
     const value = this.#value(name);
     if (value === undefined) return undefined;
     if (!Array.isArray(value) || !value.every((item) => typeof item === "string")) {
-      throw invalidField(name, "a list of texts");
+      throw invalidField(name, value, "a list of texts");
     }
     return value;
   }
@@ -91,7 +95,7 @@ export class Fields {
   durationMs(name: string): number | undefined {
     const value = this.#value(name);
     if (value === undefined) return undefined;
-    if (typeof value !== "string" && typeof value !== "number") throw invalidField(name, 'like "10m"');
+    if (typeof value !== "string" && typeof value !== "number") throw invalidField(name, value, 'a time like "10m"');
     return parseDurationMs(String(value), name);
   }
 
@@ -99,7 +103,7 @@ export class Fields {
   object(name: string): Fields | null | undefined {
     const value = this.#value(name);
     if (value === undefined || value === null) return value;
-    if (typeof value !== "object" || Array.isArray(value)) throw invalidField(name, "an object");
+    if (typeof value !== "object" || Array.isArray(value)) throw invalidField(name, value, "an object");
     return new Fields(value as Record<string, unknown>);
   }
 
@@ -157,6 +161,7 @@ export function parseWhole(
   );
 }
 
-function invalidField(name: string, expected: string): ApiError {
-  return new ApiError(400, "invalid_body", `Cannot use field "${name}"`, `Expected ${expected}`);
+function invalidField(name: string, value: unknown, expected: string): ApiError {
+  const said = JSON.stringify(value).slice(0, 60);
+  return new ApiError(400, "invalid_body", `Cannot use field "${name}": ${said}`, `Expected ${expected}`);
 }

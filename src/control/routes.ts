@@ -19,10 +19,16 @@ export interface Route {
   query: readonly RouteQuery[];
   /** What the body is; absent: none. */
   body?: "json" | "text" | "yaml";
-  /** Arguments of curl behind the URL's base, with values that make sense. */
+  /** Path and query with values that make sense, then further arguments of curl. */
   example: string;
+  /** Status where all goes well. */
+  status: number;
+  /** Other statuses that are no refusal, and what they mean. */
+  alsoStatus?: readonly [status: number, what: string];
   /** Content type of the answer where it is not JSON. */
   produces?: string;
+  /** The answer is `{"items":[...],"next":...}`. */
+  isList: boolean;
 }
 
 const PAGE: readonly RouteQuery[] = [
@@ -114,7 +120,7 @@ const TABLE = [
     "/v1/htables/{t}/{key}",
     "set an entry; the body is the raw value",
     [{ name: "ttl", what: "seconds, or with unit: 90s, 10m, 1h; 0 or absent: the table's own" }],
-    `'/v1/htables/banned/192.0.2.7?ttl=10m' -d 1`,
+    "/v1/htables/banned/192.0.2.7?ttl=10m -d 1",
     "text",
   ],
   ["htableDelete", "DELETE", "/v1/htables/{t}/{key}", "remove an entry", [], "/v1/htables/banned/192.0.2.7"],
@@ -124,7 +130,7 @@ const TABLE = [
     "/v1/htables/{t}/{key}/incr",
     "count an entry up, from 0 if absent",
     [{ name: "by", what: "whole number, default 1" }],
-    "'/v1/htables/seen/alice/incr?by=1'",
+    "/v1/htables/seen/alice/incr?by=1",
   ],
   ["pushBackends", "GET", "/v1/push", "push backends and their health", [FORMAT], "/v1/push"],
   [
@@ -150,7 +156,7 @@ const TABLE = [
       { name: "limit", what: "the newest so many, 1 to 10000 (default 200)" },
       FORMAT,
     ],
-    "'/v1/trace?aor=alice%40example.org&format=text'",
+    "/v1/trace?aor=alice%40example.org&format=text",
   ],
   ["config", "GET", "/v1/config", "effective config without secrets", [FORMAT], "/v1/config"],
   [
@@ -185,6 +191,25 @@ const PRODUCES: Partial<Record<RouteId, string>> = {
   backup: "application/vnd.sqlite3",
 };
 
+const STATUS: Partial<Record<RouteId, number>> = { addBranch: 201, drain: 202, explain: 501 };
+
+const ALSO: Partial<Record<RouteId, readonly [number, string]>> = {
+  readyz: [503, "not ready, and why"],
+  reload: [422, "the config is wrong: `problems` says where; nothing has changed"],
+};
+
+const LISTS: readonly RouteId[] = [
+  "routes",
+  "locations",
+  "calls",
+  "silo",
+  "htables",
+  "htable",
+  "pushBackends",
+  "pushRecent",
+  "trace",
+];
+
 export const ROUTES: readonly Route[] = TABLE.map(([id, method, path, what, query, example, body]) => ({
   id,
   method,
@@ -192,15 +217,19 @@ export const ROUTES: readonly Route[] = TABLE.map(([id, method, path, what, quer
   what,
   query,
   example,
+  status: STATUS[id] ?? (method === "DELETE" ? 204 : 200),
+  isList: LISTS.includes(id),
+  ...(ALSO[id] === undefined ? {} : { alsoStatus: ALSO[id] }),
   ...(body === undefined ? {} : { body }),
   ...(PRODUCES[id] === undefined ? {} : { produces: PRODUCES[id] }),
 }));
 
-/** One line for a shell. @param base `http://127.0.0.1:8060`. */
+/** One line for any shell: zsh takes a bare `?` for a pattern. @param base `http://127.0.0.1:8060`. */
 export function curlLine(route: Route, base: string): string {
   const method = route.method === "GET" ? "" : `-X ${route.method} `;
-  const example = route.example.startsWith("'") ? `'${base}${route.example.slice(1)}` : base + route.example;
-  return `curl ${method}${example}`;
+  const [path = "", ...options] = route.example.split(" ");
+  const url = /[?&]/.test(path) ? `'${base}${path}'` : base + path;
+  return `curl ${method}${[url, ...options].join(" ")}`;
 }
 
 /** Methods a path answers, for 405; empty: there is no such path. */
