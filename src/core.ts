@@ -306,8 +306,16 @@ export class Core implements RouterUser, RegistrarUser {
     callerToken: string,
     routesToDrop: number,
   ): void {
-    if (this.isDraining) return transaction.respond(503, "Shutting down", "Retry-After: 10\r\n");
+    if (this.isDraining) {
+      const why = "refused: latefork is shutting down";
+      this.silo.refused(transaction.request, { kind: "limit", aor: aor.key, status: 503, why });
+      return transaction.respond(503, "Shutting down", "Retry-After: 10\r\n");
+    }
     this.silo.start(transaction, aor, device, callerToken, routesToDrop);
+  }
+
+  onNobodyCalled(request: Message, aorKey: string, status: number, why: string): void {
+    this.silo.refused(request, { kind: "unknown", aor: aorKey, status, why });
   }
 
   onDialogRequest(request: Message): void {

@@ -8,8 +8,8 @@ import { forwardEdit } from "../sip/forward.ts";
 import { PROXY_AUTHORIZATION, ROUTE } from "../sip/header.ts";
 import { type Message, parseMessage } from "../sip/message.ts";
 import { receivedVia } from "../sip/response.ts";
-import { withoutParam } from "../sip/scan.ts";
-import { isSipScheme, type Uri, uriParam } from "../sip/uri.ts";
+import { detached, withoutParam } from "../sip/scan.ts";
+import { aorOf, isSipScheme, type Uri, uriParam } from "../sip/uri.ts";
 import { viaValue } from "../sip/via.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Transactions, TransactionUser } from "../transaction/table.ts";
@@ -41,6 +41,8 @@ export interface RouterUser {
     callerToken: string,
     routesToDrop: number,
   ): void;
+  /** An INVITE that means nobody registered here is answered `status`; `why` in words. */
+  onNobodyCalled(request: Message, aorKey: string, status: number, why: string): void;
   /** A request inside a dialog went on, for the ladder. */
   onDialogRequest(request: Message): void;
   /** The Contact URI as a Request-URI: without what only registrations carry. */
@@ -222,7 +224,7 @@ export class Router implements TransactionUser {
   private routeToAor(transaction: ServerTransaction, callerToken: string, routes: OwnRoutes): void {
     const { request } = transaction;
     const found = this.location.resolve(request.uri!, request.to.uri!.host);
-    if (found === null) return this.respondUnknown(transaction, request.uri!);
+    if (found === null) return this.respondUnknown(transaction);
     if (request.method === "INVITE") {
       return this.user.onCall(transaction, found.aor, found.device, callerToken, routes.count);
     }
@@ -246,14 +248,25 @@ export class Router implements TransactionUser {
   }
 
   /** Nobody is registered under this URI (W-08): 480 if it might be one of ours, who sleeps or is gone. */
-  private respondUnknown(transaction: ServerTransaction, uri: Uri): void {
+  private respondUnknown(transaction: ServerTransaction): void {
+    const { request } = transaction;
+    const uri = request.uri!;
     if (!isSipScheme(uri)) return transaction.respond(404);
-    if (!this.location.isOurDomain(uri.host)) {
-      this.table.port.count("rejected_total", "foreign_domain");
-      return transaction.respond(403, "Forbidden (not a domain of ours)");
-    }
+    const isOurs = this.location.isOurDomain(uri.host);
     const isKnown = this.pbx !== null || this.settings.isKnownUser(uri.user, uri.host);
-    transaction.respond(isKnown ? 480 : 404);
+    const status = !isOurs ? 403 : isKnown ? 480 : 404;
+    if (!isOurs) this.table.port.count("rejected_total", "foreign_domain");
+    if (request.method === "INVITE" && uri.user !== "") {
+      const why = !isOurs ? `${uri.host} is no domain of ours` : isKnown ? "nobody is registered" : "no such user";
+      // A PBX calls its user at our address; To has the domain people know.
+      const { host } = request.to.uri!;
+      const aor = aorOf(
+        uri,
+        isOurs && isSipScheme(request.to.uri!) && this.location.isOurDomain(host) ? host : uri.host,
+      );
+      this.user.onNobodyCalled(request, detached(aor), status, why);
+    }
+    transaction.respond(status, isOurs ? "" : "Forbidden (not a domain of ours)");
   }
 
   /** `isHeldOnce`: it has waited for its device already, and does so no second time. */

@@ -58,8 +58,8 @@ export interface WakeRecord {
   reason: string;
 }
 
-/** Result label of `calls_total`, and the word for how it ended. */
-export type CallResult = "answered" | "cancelled" | "declined" | "unreachable" | "timeout" | "failed";
+/** The word for how a call ended, and the result label of `calls_total`, where those `refused` at once are not counted. */
+export type CallResult = "answered" | "cancelled" | "declined" | "unreachable" | "timeout" | "failed" | "refused";
 
 export interface CallRecord {
   id: string;

@@ -12,8 +12,12 @@ import type { Aor, Contact } from "../usrloc/model.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import { Call, type CallOwner } from "./call.ts";
 import type { CallRecord } from "./record.ts";
+import { type Refusal, Refusals } from "./refusals.ts";
 import type { PushResult, SiloPort, SiloSettings } from "./settings.ts";
 import type { Wake } from "./wake.ts";
+
+/** A limit that was reached is warned of this often at most. */
+const WARN_EVERY_MS = 60_000;
 
 export class Silo implements CallOwner {
   router!: Router;
@@ -24,6 +28,8 @@ export class Silo implements CallOwner {
   private readonly byCallId = new Map<string, Set<Call>>();
   private readonly wakes = new Map<string, { wake: Wake; call: Call }>();
   private readonly records = new Map<string, CallRecord>();
+  private readonly refusals: Refusals;
+  private warnedAtMs = -Infinity;
   private openCount = 0;
   private tombstones = 0;
 
@@ -32,7 +38,9 @@ export class Silo implements CallOwner {
     readonly table: Transactions,
     readonly usrloc: Usrloc,
     public settings: SiloSettings,
-  ) {}
+  ) {
+    this.refusals = new Refusals(table.schedule.clock);
+  }
 
   readonly reach: Reach = (contact) => this.usrloc.reachability(contact, this.settings.idleMs);
 
@@ -61,10 +69,13 @@ export class Silo implements CallOwner {
     const ofAor = this.open.get(aor.key);
     if (this.openCount >= settings.maxCalls) {
       this.port.count("rejected_total", "calls_limit");
+      this.overLimit(server.request, aor.key, 503, `refused: ${this.openCount} calls are open already (limits.calls)`);
       return server.respond(503, "Too many calls", "Retry-After: 5\r\n");
     }
     if (ofAor !== undefined && ofAor.size >= settings.maxCallsPerAor) {
       this.port.count("rejected_total", "calls_per_aor_limit");
+      const why = `refused: ${ofAor.size} calls for this user are open already (limits.calls_per_aor)`;
+      this.overLimit(server.request, aor.key, 486, why);
       return server.respond(486, "Too many calls for this user");
     }
     server.respond(100);
@@ -78,6 +89,27 @@ export class Silo implements CallOwner {
     this.openCount++;
     this.port.event({ type: "call", state: "open", call: call.record.id, aor: aor.key, from: call.record.from });
     call.begin(device === null ? aor.contacts : [device]);
+  }
+
+  /** An INVITE was, or is about to be, answered without a call: what is kept of it for people. */
+  refused(request: Message, refusal: Refusal): void {
+    const { keptCalls, callerParty } = this.settings;
+    const { aor, status, why } = refusal;
+    const record = this.refusals.add(request, refusal, callerParty, () => this.port.token(6), keptCalls >> 2);
+    if (record === null) return;
+    this.trimRecords();
+    this.port.event({ type: "call", state: "ended", call: record.id, aor, result: "refused", status });
+    if (this.port.isLogged("info", aor)) this.port.log("info", `Call ended: ${why}`, { call: record.id, aor });
+  }
+
+  /** W-20: told on the status page too, and there not once for each call of a flood. */
+  private overLimit(request: Message, aor: string, status: number, why: string): void {
+    const { nowMs } = this.table.schedule.clock;
+    if (nowMs - this.warnedAtMs >= WARN_EVERY_MS) {
+      this.warnedAtMs = nowMs;
+      this.port.log("warn", `Call ${why}`, { aor });
+    }
+    this.refused(request, { kind: "limit", aor, status, why });
   }
 
   /** A REGISTER of a device was accepted: it joins every open call of its AoR, not only the first (W-04, W-21). */
@@ -139,7 +171,7 @@ export class Silo implements CallOwner {
 
   /** What is known of a call, open or ended. */
   record(id: string): CallRecord | undefined {
-    return this.byId.get(id)?.snapshot() ?? this.records.get(id);
+    return this.byId.get(id)?.snapshot() ?? this.records.get(id) ?? this.refusals.find(id);
   }
 
   /** Newest first. */
@@ -148,7 +180,9 @@ export class Silo implements CallOwner {
     for (const calls of this.open.values()) for (const call of calls) open.push(call.snapshot());
     open.sort((a, b) => b.startedAtMs - a.startedAtMs);
     const ended = [...this.records.values()].map((record) => this.byId.get(record.id)?.snapshot() ?? record);
-    return [...open, ...ended.reverse()];
+    ended.push(...this.refusals.records);
+    ended.reverse().sort((a, b) => b.endedAtMs - a.endedAtMs);
+    return [...open, ...ended];
   }
 
   /** By hand: a branch for every live device to every open call of the AoR (`ts_append`). */
@@ -191,8 +225,16 @@ export class Silo implements CallOwner {
 
   private keep(record: CallRecord): void {
     this.records.set(record.id, record);
-    if (this.records.size <= this.settings.keptCalls) return;
-    this.records.delete(this.records.keys().next().value!);
+    this.trimRecords();
+  }
+
+  /** `trace.calls` in all; a reload may have made it smaller. */
+  private trimRecords(): void {
+    const room = Math.max(0, this.settings.keptCalls - this.refusals.size);
+    for (const id of this.records.keys()) {
+      if (this.records.size <= room) return;
+      this.records.delete(id);
+    }
   }
 
   /** 64·T1 longer: late REGISTERs, late answers, ACK and BYE still find the call (W-11, W-13). */

@@ -6,7 +6,6 @@ import type { Branch } from "../proxy/branch.ts";
 import type { Clock } from "../sip/clock.ts";
 import type { Message } from "../sip/message.ts";
 import { detached } from "../sip/scan.ts";
-import type { Aor } from "../usrloc/model.ts";
 import type { DeviceLeg } from "./device_leg.ts";
 import type { CallRecord, TimelineEntry } from "./record.ts";
 import type { PushResult } from "./settings.ts";
@@ -26,11 +25,17 @@ interface LegsOfCall {
 export class Story {
   readonly record: CallRecord;
 
-  constructor(id: string, request: Message, aor: Aor, readonly callerParty: string, private readonly clock: Clock) {
+  constructor(
+    id: string,
+    request: Message,
+    aorKey: string,
+    readonly callerParty: string,
+    private readonly clock: Clock,
+  ) {
     this.record = {
       id,
       callId: detached(request.callId),
-      aor: aor.key,
+      aor: aorKey,
       from: callerText(request),
       to: detached(request.to.uriText),
       state: "open",
@@ -128,6 +133,18 @@ export class Story {
     }
     if (answeredBy === null) this.toCaller(status);
     this.note({ event: "end", note: record.outcome, status });
+  }
+
+  /** The call was over before it began. */
+  refused(status: number, outcome: string): void {
+    const { record } = this;
+    record.state = "ended";
+    record.status = status;
+    record.endedAtMs = record.startedAtMs;
+    record.result = "refused";
+    record.outcome = outcome;
+    this.toCaller(status);
+    this.note({ event: "end", note: outcome, status });
   }
 
   /** A request of the dialog, both ways over us; `party` is the device. */
