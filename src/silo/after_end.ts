@@ -6,6 +6,7 @@ import type { Contact } from "../usrloc/model.ts";
 import type { CallHome } from "./call_home.ts";
 import type { DeviceLeg } from "./device_leg.ts";
 import type { Legs } from "./legs.ts";
+import { isAnsweredElsewhere } from "./reason.ts";
 import type { CallRecord, CallResult } from "./record.ts";
 import { canTellMissed, isApns, isVoipToken } from "./push_token.ts";
 import type { PushOrder } from "./settings.ts";
@@ -60,7 +61,7 @@ export class AfterEnd {
     const { wake } = leg;
     if (wake === null) return;
     if (wake.state === "hedged") return this.wakes.dropHedge(leg);
-    const isAnswered = this.record.result === "answered";
+    const { isAnswered } = this;
     if (wake.isPending) this.wakes.end(wake, "cancelled", isAnswered ? "answered elsewhere" : "the call ended first");
     // One whose window is over may have got the push all the same, and show the call.
     else if (wake.state !== "expired") return;
@@ -71,14 +72,21 @@ export class AfterEnd {
     // P-06: iOS must get no VoIP push for a call that no longer is. An alert about the missed call replaces that of the
     // call; a silent push that crossed it might take it away again.
     const isCancelled = !wake.isShared && !isVoipToken(push) && !(isMissed && isApns(push));
-    if (isCancelled) this.wakes.pushCancel(leg, contact, cancelReason(this.record.result));
+    if (isCancelled) {
+      this.wakes.pushCancel(leg, contact, isAnswered ? "answered_elsewhere" : cancelReason(this.record.result));
+    }
     if (isMissed) this.wakes.pushMissed(leg, contact);
+  }
+
+  /** Here, or, as the PBX that cancelled says, by somebody else it rang. */
+  private get isAnswered(): boolean {
+    return this.record.result === "answered" || isAnsweredElsewhere(this.legs.endLines);
   }
 
   /** Nobody of this user knows of the call by now, as far as we do, and people are to be told (`push.missed`). */
   private get isMissed(): boolean {
     const { result } = this.record;
-    return this.home.settings.tellsMissed && result !== "answered" && result !== "declined";
+    return this.home.settings.tellsMissed && !this.isAnswered && result !== "declined";
   }
 }
 
@@ -89,8 +97,6 @@ function isOwed(leg: DeviceLeg): boolean {
 
 function cancelReason(result: CallResult | ""): NonNullable<PushOrder["reason"]> {
   switch (result) {
-    case "answered":
-      return "answered_elsewhere";
     case "cancelled":
       return "caller_gave_up";
     case "declined":

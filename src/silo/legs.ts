@@ -89,6 +89,11 @@ export class Legs {
     if (leg.branch === null || branch.number > leg.branch.number) leg.branch = branch;
   }
 
+  /** Reason lines of the CANCEL that ended the call; empty: none. */
+  get endLines(): string {
+    return this.fork.endLines;
+  }
+
   /** After the end (W-13): INVITE and CANCEL, so that its app can close the call it had to show. */
   inviteAndCancel(leg: DeviceLeg, contact: Contact, flow: Flow): void {
     leg.hasTakenPart = true;

@@ -59,6 +59,25 @@ test("P-06 a missed call is pushed where push.missed wants it, with a day to liv
   }
 });
 
+test.each([
+  ['Reason: SIP;cause=200;text="Call completed elsewhere"', true],
+  ["Reason: Q.850 ; cause=26", true],
+  ['reason: Q.850;cause=16, SIP ;text="x;cause=1"; Cause=200', true],
+  ['Reason: SIP;text="cause=200";cause=487', false],
+  ["Reason: Q.850;cause=16", false],
+  ["Reason: Q.850;cause=200", false],
+  ["X-Reason: SIP;cause=200", false],
+])("P-06 the PBX cancels with %s: somebody else answered %p", (line, isElsewhere) => {
+  const w = missing();
+  w.asleep("alice", ASLEEP);
+  const call = w.pbx.call("alice");
+  w.advance(1000);
+  call.cancel(line + "\r\n");
+  w.advance(1000);
+  const seen = isElsewhere ? ["cancel a answered_elsewhere"] : ["cancel a caller_gave_up", "missed a"];
+  expect(afterwards(w)).toEqual(seen);
+});
+
 const ENDS: [how: string, isMissed: boolean, run: (w: World) => void][] = [
   ["the caller gave up", true, (w) => {
     const call = w.pbx.call("alice");

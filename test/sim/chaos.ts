@@ -35,6 +35,7 @@ export class Chaos {
   readonly isInternetLossy: boolean;
   /** What was done, for the story. */
   readonly deeds: string[] = [];
+  mode: "aor" | "contact" | "mirror" = "aor";
   ringTimeoutMs = 0;
   readonly #prng: Prng;
   #momentMs = 0;
@@ -63,6 +64,7 @@ export class Chaos {
     this.w.timersFirst = () => prng.chance(0.5);
     this.w.net.closeGapMs = prng.pick([0, 0, 0.2, 2]);
     this.w.push.slowMs = prng.pick([300, 2000, 8000]);
+    this.w.push.callsPerMinute = prng.pick([Infinity, Infinity, 1, 2]);
     this.#people();
     const deeds = 4 + prng.int(24);
     for (let i = 0; i < deeds; i++) this.#plan();
@@ -116,10 +118,11 @@ export class Chaos {
     wake.decline = prng.pick(["device", "all"]);
     wake.delayed_cancel = prng.pick(["auto", "true", "false"]);
     wake.single_answer = prng.chance(0.3);
-    config.pbx!.mode = prng.pick(["aor", "aor", "contact", "mirror"]);
+    config.pbx!.mode = this.mode = prng.pick(["aor", "aor", "contact", "mirror"]);
     config.pbx!.contact_id = prng.pick(["param", "param", "user"]);
     config.limits.calls_per_aor = prng.pick([2, 20, 20]);
     config.registration.max_contacts = prng.pick([2, 8]);
+    config.push.missed = prng.chance(0.5);
   }
 
   #people(): void {

@@ -1,5 +1,6 @@
 /** What must hold in every world, whatever happened in it. */
 import type { Call } from "../../src/silo/call.ts";
+import type { PushOrder } from "../../src/silo/settings.ts";
 import { parseMessage } from "../../src/sip/message.ts";
 import type { Contact } from "../../src/usrloc/model.ts";
 import { type Actor, Chaos } from "./chaos.ts";
@@ -26,6 +27,8 @@ class Judgement {
   readonly wrongs: string[] = [];
   #registered: { aor: string; device: string }[] = [];
   readonly #seen = new Set<string>();
+  /** Event, Call-ID and device of each push. */
+  readonly #pushed = new Set<string>();
   /** By contact id: what tells the phone, which may have several flows (RFC 5626). */
   readonly #phones = new Map<string, string>();
 
@@ -39,6 +42,11 @@ class Judgement {
         this.#registered.push({ aor: String(what.aor), device: String(what.device) });
       }
       event.call(w.port, what);
+    };
+    const { push } = w.port;
+    w.port.push = (order) => {
+      this.#onPush(order);
+      push.call(w.port, order);
     };
   }
 
@@ -59,6 +67,28 @@ class Judgement {
       return message.cseqMethod === "REGISTER" && `${message.to.uri!.user}@${DOMAIN}` === contact.aor.key;
     });
     if (!isAccepted) this.wrong(`R-01 ${contact.id} of ${contact.aor.key} was written without a 2xx of the PBX`);
+  }
+
+  /** P-02: never for a binding that is over. P-06, P-07: once a device and call, and never one that iOS must ring for. */
+  #onPush({ event, device, callId, prid, provider }: PushOrder): void {
+    const { w } = this.chaos;
+    const contact = w.core.usrloc.contact(device);
+    const isRegistered = contact !== undefined && contact.expiresAtMs > w.nowMs && contact.push?.prid === prid;
+    if (!isRegistered) this.wrong(`P-02 a push ${event} for ${device}, which is not registered with that token`);
+    if (event === "refresh") return;
+    if (provider === "apns" && event !== "call") this.wrong(`P-06 a push ${event} for the VoIP token of ${device}`);
+    const id = `${callId} ${device}`;
+    // In the other modes the PBX calls each flow of a phone by itself, with one Call-ID.
+    if (this.chaos.mode !== "aor") return;
+    if (this.#pushed.has(`${event} ${id}`)) this.wrong(`P-07 a second push ${event} of ${callId} for ${device}`);
+    this.#pushed.add(`${event} ${id}`);
+    if (event !== "call" && !this.#pushed.has(`call ${id}`)) {
+      this.wrong(`P-06 a push ${event} of ${callId} for ${device}, which was not pushed for it`);
+    }
+    const result = w.core.silo.allRecords().find((record) => record.callId === callId)?.result;
+    if (event === "missed" && (result === "answered" || result === "declined" || !w.core.silo.settings.tellsMissed)) {
+      this.wrong(`P-06 a push missed of ${callId}, which was ${result}`);
+    }
   }
 
   #afterTurn(): void {

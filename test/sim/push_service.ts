@@ -17,6 +17,9 @@ export class PushService {
   fate: PushFate = "accept";
   /** By `pn-prid`. */
   readonly fates = new Map<string, PushFate>();
+  /** P-07: further call pushes to a device are refused by our own limit. */
+  callsPerMinute = Infinity;
+  readonly #calls = new Map<string, number[]>();
   verdictMs = 30;
   deliveryMs = 80;
   slowMs = 8000;
@@ -40,7 +43,7 @@ export class PushService {
     const { world } = this;
     const sentAtMs = world.nowMs;
     this.orders.push({ atMs: sentAtMs, order });
-    const fate = this.fates.get(order.prid) ?? this.fate;
+    const fate = this.#isOverLimit(order) ? "limit" : this.fates.get(order.prid) ?? this.fate;
     const isRateLimited = fate === "limit";
     const verdict = (outcome: "accepted" | "dead" | "refused" | "failed", status: number, reason: string, ms: number) =>
       world.in(ms, () =>
@@ -72,6 +75,14 @@ export class PushService {
       case "mute":
         return;
     }
+  }
+
+  #isOverLimit({ event, device }: PushOrder): boolean {
+    if (event !== "call" || this.callsPerMinute === Infinity) return false;
+    const { nowMs } = this.world;
+    const times = (this.#calls.get(device) ?? []).filter((timeMs) => timeMs > nowMs - 60_000);
+    this.#calls.set(device, [...times, nowMs]);
+    return times.length >= this.callsPerMinute;
   }
 
   cancel(uuid: string): void {
