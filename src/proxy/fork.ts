@@ -296,7 +296,9 @@ export class Fork implements ServerOwner, BranchOwner, Due {
 
   private localStatus(status: number): number {
     if (status === 408) return this.silentStatus;
-    return status === 503 ? this.options.unreachableStatus : status;
+    if (status !== 503) return status;
+    // 503 speaks of us (§21.5.4): for one phone's lost connection the PBX would leave us alone for a while.
+    return this.branches.some(({ target }) => target.contactId !== "") ? 480 : this.options.unreachableStatus;
   }
 
   private pass(response: Message, edit: Edit | null): void {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { Rig, type TestFlow } from "./rig.ts";
-import { answer, request } from "./sip_text.ts";
+import { Rig, TCP, type TestFlow } from "./rig.ts";
+import { answer, callerSide, inDialog, request } from "./sip_text.ts";
 
 /** A PBX and two phones of alice, which a request to her reaches both. */
 function forked(): { rig: Rig; phones: TestFlow[] } {
@@ -42,4 +42,26 @@ describe("F-01 forks of what is no INVITE", () => {
     rig.receive(other!, answer(other!.all()[0]!, 200));
     expect(rig.pbx.kinds()).toEqual([202]);
   });
+});
+
+describe("W-15 a phone's connection that fails under a request", () => {
+  for (const method of ["MESSAGE", "SUBSCRIBE", "INVITE", "BYE", "re-INVITE"]) {
+    test(`W-15 ${method}: 480, as a 503 would tell the PBX that we are out of order (RFC 3261 §21.5.4)`, () => {
+      const rig = new Rig();
+      const phone = rig.flow("192.0.2.9", 40000, TCP);
+      rig.register("alice", phone, "sip:alice@192.168.9.9:5060;transport=tcp");
+      const uri = rig.upstreamUri("alice");
+      if (method !== "BYE" && method !== "re-INVITE") rig.receive(rig.pbx, request(method, uri));
+      else {
+        const invite = request("INVITE", uri);
+        rig.receive(rig.pbx, invite);
+        rig.receive(phone, answer(phone.one(), 200, { contact: "<sip:alice@192.168.9.9:5060>" }));
+        const side = callerSide(invite, rig.pbx.all().at(-1)!);
+        rig.receive(rig.pbx, inDialog(method.replace("re-", ""), side));
+      }
+      expect(phone.sent).toHaveLength(1);
+      rig.close(phone);
+      expect(rig.pbx.kinds().filter((status) => status !== 100)).toEqual([480]);
+    });
+  }
 });

@@ -121,7 +121,7 @@ describe("R-15 a request that is no call goes over one flow of a phone", () => {
     expect(methods(rig, one)).toEqual(["MESSAGE"]);
     expect(rig.take(bob)).toEqual([]);
     rig.close(one);
-    expect(rig.take(bob).map(statusLine)).toEqual(["SIP/2.0 503 Service Unavailable"]);
+    expect(rig.take(bob).map(statusLine)).toEqual(["SIP/2.0 480 Temporarily Unavailable"]);
   });
 
   test("R-15 the phone's own answer is final", () => {
