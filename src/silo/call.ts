@@ -275,6 +275,7 @@ export class Call implements ForkOwner, HeldCall, Due {
     if (contact === undefined) return;
     const next = this.onlyDevice === null ? nextFlow(contact, this.fork.branches, this.owner.reach) : null;
     if (next !== null) this.ask(next);
+    else if (leg.wake?.state === "registered") this.wakes.resume(leg, leg.wake);
     else this.wakes.start(leg, this.pushedBy(leg, contact), whyWokenAfter(failed));
   }
 

@@ -12,6 +12,7 @@ export type TimelineEvent =
   | "ack"
   | "bye"
   | "skip"
+  | "wake"
   | "wake_end"
   | "end";
 

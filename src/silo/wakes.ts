@@ -64,6 +64,23 @@ export class Wakes implements WakeOwner {
     this.sendProgress();
   }
 
+  /**
+   * The device came, and its connection failed before anybody answered, as when a phone changes from Wi-Fi to mobile:
+   * what is left of the window is its time to come back, without another push (P-07).
+   */
+  resume(leg: DeviceLeg, wake: Wake): void {
+    const endMs = wake.sentAtMs + this.home.settings.windowMs;
+    if (endMs <= this.nowMs) return;
+    wake.state = "waiting";
+    wake.reason = "";
+    this.home.table.schedule.deadlines.set(wake, endMs);
+    this.story.note({
+      event: "wake",
+      device: leg.id,
+      note: `${leg.party} has ${seconds(endMs - this.nowMs)} to come back`,
+    });
+  }
+
   end(wake: Wake, state: "registered" | "refused" | "expired" | "cancelled", reason: string): void {
     wake.state = state;
     wake.reason = reason;
@@ -92,6 +109,10 @@ export class Wakes implements WakeOwner {
     this.dropHedge(leg);
     const wake = leg.wake;
     if (wake === null || !wake.isPending) return "";
+    if (wake.wakeMs !== null) {
+      this.end(wake, "registered", `woke after ${seconds(wake.wakeMs)}, and came back`);
+      return "came back";
+    }
     wake.wakeMs = this.nowMs - wake.sentAtMs;
     const note = `woke after ${seconds(wake.wakeMs)}`;
     this.home.port.measure("wake_seconds", wake.wakeMs / 1000);
@@ -154,9 +175,11 @@ export class Wakes implements WakeOwner {
   }
 
   onWindowOver(wake: Wake): void {
-    this.end(wake, "expired", `did not register within ${seconds(this.home.settings.windowMs)}`);
+    const what = wake.wakeMs === null ? "wake up" : "come back";
+    const within = seconds(this.home.settings.windowMs);
+    this.end(wake, "expired", `did not ${wake.wakeMs === null ? "register" : what} within ${within}`);
     const party = this.legs.find(wake.contactId)?.party ?? "";
-    this.story.note({ event: "wake_end", device: wake.contactId, note: `${party} did not wake up` });
+    this.story.note({ event: "wake_end", device: wake.contactId, note: `${party} did not ${what}` });
     this.call.settle();
   }
 

@@ -176,6 +176,41 @@ test("W-05 a dead connection falls back to push, and the device is tried again w
   expect(call.statuses).toEqual([100, 180]);
 });
 
+test("W-06 a woken phone whose connection breaks while it rings has the rest of its window to come back", () => {
+  const w = new World();
+  const b = w.asleep("alice");
+  const call = w.pbx.call("alice");
+  w.advance(3000);
+  b.sleep();
+  w.advance(2000);
+  expect(call.status).toBe(0);
+  b.habits.answerMs = 500;
+  b.wake();
+  w.advance(2000);
+  expect(call.status).toBe(200);
+  expect(w.push.of("call").length).toBe(1);
+  const [record] = w.core.silo.allRecords();
+  const notes = record!.timeline.map(({ note }) => note);
+  expect(notes).toContain("alice/1 has 26.995 s to come back");
+  expect(notes).toContain("came back");
+  expect(record!.wakes.map(({ state }) => state)).toEqual(["registered"]);
+});
+
+test.each(
+  [
+    ["stays away: 480 at the end of its window", 3000, 30_000],
+    ["left after its window: 480 at once", 40_000, 40_005],
+  ] as const,
+)("W-06 W-07 a woken phone whose connection breaks %s", (_, sleepsMs, endsMs) => {
+  const w = new World();
+  const b = w.asleep("alice");
+  const call = w.pbx.call("alice");
+  w.in(sleepsMs, () => b.sleep());
+  w.advance(60_000);
+  expect(call.finals.map(({ status }) => status)).toEqual([480]);
+  expect(Math.abs(call.finalAfterMs - endsMs)).toBeLessThan(2);
+});
+
 test("W-05 a UDP device that never answered (408 made here) is tried again when it registers", () => {
   const w = new World();
   w.awake("alice"); // rings, and keeps the call open
