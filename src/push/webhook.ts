@@ -148,7 +148,9 @@ export class Webhook implements PushBackend {
       return { kind, status, reason: said + (advice && `; ${advice}`), retryAfterMs: -1, isOurFault };
     };
     if (status >= 200 && status < 300) return answer("accepted", "");
-    if (status === 404 || status === 410) return answer("dead", "the token is dead");
+    if (status === 410) return answer("dead", "the token is dead");
+    // Any web server says so of a path it does not have.
+    if (status === 404) return answer("dead", `the token is dead; if every phone's is, push.${this.name}.url is wrong`);
     if (status === 429 || status >= 500) {
       return retry(said, status, retryAfterMsOf(response.headers.get("retry-after"), this.#world.now()));
     }

@@ -108,12 +108,17 @@ class Line {
     this.#socket.write([...lines, "Content-Length: 0", "", ""].join("\r\n"));
   }
 
+  /** Resolves when more was said. */
+  next(): Promise<void> {
+    return new Promise((resolve) => this.#watchers.push(resolve));
+  }
+
   /** The first message that begins so. */
   async hear(start: string): Promise<string> {
     for (;;) {
       const found = this.heard.find((text) => text.startsWith(start));
       if (found !== undefined) return found;
-      await new Promise<void>((resolve) => this.#watchers.push(resolve));
+      await this.next();
     }
   }
 
@@ -341,6 +346,30 @@ test.each(["fcm", "webpush"])(
     await SERVICES[name]!.until();
   },
 );
+
+test("P-07 W-21 the eleventh call within a minute is not pushed, and comes with the others when the phone wakes", async () => {
+  const service = SERVICES.fcm!;
+  const appliance = await start();
+  const push = service.push();
+  const phone = new Line(appliance);
+  await register(phone, push);
+  phone.close();
+  const before = fcm.received.length;
+  const callers = Array.from({ length: 11 }, () => call(appliance));
+  await fcm.until(() => fcm.received.length === before + 10);
+  await callers[10]!.line.hear("SIP/2.0 100");
+  const counts = await ask(appliance, "GET", "/v1/htables/push_limits") as { items: { key: string; value: string }[] };
+  expect(counts.items).toMatchObject([{ key: expect.stringMatching(/^call:\w+$/), value: "11" }]);
+  const awake = new Line(appliance);
+  await register(awake, push);
+  const invited = (): string[] => awake.heard.filter((text) => text.startsWith("INVITE "));
+  while (invited().length < 11) await awake.next();
+  const callIds = invited().map((invite) => /^Call-ID: (.*)$/m.exec(invite)![1]!.trim());
+  expect(callIds.sort()).toEqual(callers.map(({ callId }) => callId).sort());
+  expect(callers.flatMap(({ line }) => line.heard).filter((text) => text.startsWith("SIP/2.0 4"))).toEqual([]);
+  await service.until();
+  expect(FAULTS()).toEqual([]);
+});
 
 test.each([[true, -60_000], [false, 60_000]])(
   "P-04 a token that APNs saw dead is forgotten, unless it was registered since: kept %p",

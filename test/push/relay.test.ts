@@ -58,7 +58,11 @@ test("N-06 the request leaves within send, the verdict comes after it", async ()
 test.each<[number, string, string]>([
   [200, "accepted", "200 from https://push.example.org"],
   [202, "accepted", "202 from https://push.example.org"],
-  [404, "dead", "404 from https://push.example.org; the token is dead"],
+  [
+    404,
+    "dead",
+    "404 from https://push.example.org; the token is dead; if every phone's is, push.webhook.acme.url is wrong",
+  ],
   [410, "dead", "410 from https://push.example.org; the token is dead"],
   [400, "refused", "400 from https://push.example.org"],
   [401, "refused", "401 from https://push.example.org; check push.webhook.acme.token_file"],
