@@ -88,10 +88,13 @@ export class Log {
     this.#endChange();
   }
 
-  /** `PUT /v1/log`: overrides given here replace those of an earlier change and come on top of the config's. */
+  /**
+   * `PUT /v1/log`: takes the place of an earlier change, so that no part of one outlives its time. What it does not
+   * name is the config's; its overrides come on top of the config's.
+   */
   change(request: LogChangeRequest): void {
-    if (request.level !== undefined) this.#level = request.level;
-    if (request.overrides !== undefined) this.#setOverrides([...this.#config.overrides, ...request.overrides]);
+    this.#level = request.level ?? this.#config.level;
+    this.#setOverrides([...this.#config.overrides, ...request.overrides ?? []]);
     this.#changeEndsAtMs = request.forMs > 0 ? this.#output.nowMs() + request.forMs : 0;
   }
 

@@ -115,6 +115,20 @@ test("O-05 a change at run time ends by itself, and with the next config", () =>
   expect(log.isLogged("info")).toBe(false);
 });
 
+test("O-05 a change takes the place of the one before: no part of that outlives its time", () => {
+  const { log, stream } = open();
+  log.change({ level: "debug", forMs: 1000 });
+  log.change({ overrides: [parseOverride("aor=alice@example.org -> debug")], forMs: 60_000 });
+  expect(log.state()).toEqual({
+    level: "info",
+    overrides: ["aor=alice@example.org -> debug"],
+    expiresInMs: 60_000,
+  });
+  stream.nowMs += 60_000;
+  log.change({ forMs: 0 });
+  expect(log.state()).toEqual({ level: "info", overrides: [], expiresInMs: null });
+});
+
 test("O-05 an override that cannot be read says what was expected", () => {
   for (const text of ["", "alice -> debug", "aor=alice@example.org -> loud", "user=1 -> debug"]) {
     expect(() => parseOverride(text)).toThrow(`Cannot parse log override "${text}": expected`);
