@@ -10,11 +10,10 @@ import { mergeLive } from "./appliance/reload.ts";
 import { guardSettings } from "./appliance/guard_settings.ts";
 import { Turn } from "./appliance/turn.ts";
 import { World } from "./appliance/world.ts";
-import { loadConfigFile } from "./config/files.ts";
+import { checkFiles, loadConfigFile, readToken } from "./config/files.ts";
 import { hasErrors } from "./config/problem.ts";
 import { diffConfig } from "./config/reload.ts";
 import type { Config } from "./config/schema.ts";
-import { readToken } from "./config/files.ts";
 import { controlApp } from "./control/app.ts";
 import { ApiError, type ApplianceState, type Readiness, type ReloadResult } from "./control/backend.ts";
 import { type ControlServer, listenControl } from "./control/server.ts";
@@ -65,6 +64,8 @@ export class Appliance {
   /** Told at start, in words. */
   readonly warnings: string[] = [];
   controlUrls: readonly string[] = [];
+  /** Somebody asked over the control port that it ends: whoever runs the process sees to that. */
+  onEndAsked: () => void = () => {};
   private state: ApplianceState = "starting";
   private storeProblem = "";
   private control: ControlServer | null = null;
@@ -181,7 +182,7 @@ export class Appliance {
     }
     const reasons: Partial<Record<ApplianceState, string>> = {
       starting: "starting",
-      draining: `draining, ${this.core.silo.openCalls} calls open`,
+      draining: `draining, ${this.core.silo.openCalls} ${this.core.silo.openCalls === 1 ? "call" : "calls"} open`,
       stopped: "stopped",
     };
     return { state: this.state, reason: reasons[this.state] ?? "" };
@@ -228,6 +229,7 @@ export class Appliance {
       throw new ApiError(409, "no_config_file", "Started without a config file", "Start with -c FILE");
     }
     const loaded = loadConfigFile(this.configFile);
+    if (loaded.config !== null) loaded.problems.push(...checkFiles(loaded.config, loaded.placeOf));
     if (loaded.config === null || hasErrors(loaded.problems)) {
       throw new ApiError(
         422,
@@ -264,7 +266,7 @@ export class Appliance {
     // Before the trace: a flood must not push out what people look for there.
     const isRegistered = this.transports.isPinned(flow);
     if (!this.guard.admits(flow.remoteAddress, isRegistered, this.turn.nowMs)) return;
-    this.trace.add(this.turn.nowMs, true, flow.key, text);
+    this.trace.add(this.turn.nowMs, true, flow, text);
     try {
       this.core.receive(flow, text, isRegistered);
     } catch (error) {
@@ -275,7 +277,7 @@ export class Appliance {
   private onMalformed(flow: Flow, text: string, problem: FramingProblem): void {
     this.turn.run(() => {
       if (!this.guard.admits(flow.remoteAddress, this.transports.isPinned(flow), this.turn.nowMs)) return;
-      this.trace.add(this.turn.nowMs, true, flow.key, text);
+      this.trace.add(this.turn.nowMs, true, flow, text);
       this.core.malformed(flow, text, problem.status, problem.reason);
     });
   }

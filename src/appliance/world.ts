@@ -55,7 +55,7 @@ export class World implements CorePort {
 
   send(flow: Flow, wire: string): boolean {
     if (!this.parts.transports.send(flow, wire)) return false;
-    this.parts.trace.add(this.parts.now(), false, flow.key, wire);
+    this.parts.trace.add(this.parts.now(), false, flow, wire);
     return true;
   }
 
@@ -159,7 +159,7 @@ export class World implements CorePort {
   log(level: LogLevel, message: string, fields?: LogFields): void {
     this.parts.log.log(level, message, fields);
     if (level !== "warn" && level !== "error") return;
-    const about = fields?.aor === undefined ? "" : ` (${fields.aor})`;
+    const about = fields?.aor ? ` (${fields.aor})` : "";
     this.problems.push({ atMs: this.parts.now(), level, message: message + about });
     if (this.problems.length > PROBLEMS_KEPT) this.problems.shift();
   }

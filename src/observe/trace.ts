@@ -16,6 +16,11 @@ export interface TraceFilter {
   isPrivate?: boolean;
 }
 
+/** Where a message came from or went: its key is asked for when somebody looks. */
+export interface TracedFlow {
+  readonly key: string;
+}
+
 export interface TraceMessage {
   atMs: number;
   direction: "in" | "out";
@@ -41,7 +46,7 @@ export class TraceRing {
   #bytes: Latin1Bytes | null = null;
   readonly #times: Float64Array;
   readonly #isIn: Uint8Array;
-  readonly #flows: string[];
+  readonly #flows: (TracedFlow | null)[];
   /** Where in the ring of bytes each message stands, and how long it is. */
   readonly #starts: Uint32Array;
   readonly #lengths: Uint32Array;
@@ -56,7 +61,7 @@ export class TraceRing {
     this.#slots = messages;
     this.#times = new Float64Array(messages);
     this.#isIn = new Uint8Array(messages);
-    this.#flows = new Array<string>(messages).fill("");
+    this.#flows = new Array<TracedFlow | null>(messages).fill(null);
     this.#starts = new Uint32Array(messages);
     this.#lengths = new Uint32Array(messages);
   }
@@ -66,10 +71,9 @@ export class TraceRing {
   }
 
   /**
-   * @param flow `Flow.key`.
    * @param wire the message as latin1 text; one that is larger than the whole ring loses its end.
    */
-  add(atMs: number, isIn: boolean, flow: string, wire: string): void {
+  add(atMs: number, isIn: boolean, flow: TracedFlow, wire: string): void {
     if (this.#slots === 0) return;
     const bytes = this.#bytes ??= ringOf(Math.max(this.#slots * BYTES_PER_SLOT, MIN_BYTES));
     const length = Math.min(wire.length, bytes.length);
@@ -108,7 +112,7 @@ export class TraceRing {
       found.push({
         atMs: this.#times[slot]!,
         direction: this.#isIn[slot] === 1 ? "in" : "out",
-        flow: this.#flows[slot]!,
+        flow: this.#flows[slot]!.key,
         callId: callIds[i]!,
         message: mask(wires[i]!),
       });
@@ -139,7 +143,7 @@ export class TraceRing {
   }
 
   #forget(): void {
-    this.#flows[this.#oldest] = "";
+    this.#flows[this.#oldest] = null;
     this.#oldest = (this.#oldest + 1) % this.#slots;
     this.#size--;
   }

@@ -54,7 +54,7 @@ export class TcpFlow implements Flow {
   isDirty = false;
   /** Why it closes at the next flush; empty if it does not. */
   endReason = "";
-  private keyText = "";
+  registered: object | undefined = undefined;
 
   constructor(context: TransportContext, listener: Listener, address: string, port: number, isInbound: boolean) {
     this.listener = listener;
@@ -66,10 +66,9 @@ export class TcpFlow implements Flow {
     this.framer = new StreamFramer(context.limits);
   }
 
-  /** Made once: the trace asks for it with every message. */
   get key(): string {
     const { address, port } = this.listener;
-    return this.keyText ||= flowKey(this.transport, address, port, this.remoteAddress, this.remotePort);
+    return flowKey(this.transport, address, port, this.remoteAddress, this.remotePort);
   }
 }
 

@@ -33,9 +33,6 @@ type Packet = Buffer | string | number;
 /** The 5-tuple of one UDP peer. */
 export class UdpFlow implements Flow {
   readonly id = nextFlowId();
-  readonly transport = "udp";
-  readonly isReliable = false;
-  readonly listener: Listener;
   readonly remoteAddress: string;
   readonly remotePort: number;
   state: FlowState = "open";
@@ -46,19 +43,31 @@ export class UdpFlow implements Flow {
   pins = 0;
   readonly socket: UdpSocket;
   hasWarnedOfMtu = false;
-  private keyText = "";
+  registered: object | undefined = undefined;
 
   constructor(socket: UdpSocket, remoteAddress: string, remotePort: number) {
     this.socket = socket;
-    this.listener = socket.listener;
     this.remoteAddress = remoteAddress;
     this.remotePort = remotePort;
   }
 
-  /** Made once: the trace asks for it with every message, and a contact keeps the same string. */
+  // There are as many flows as phones: what is the same for all of them, and what is seldom asked for, is not kept.
+
+  get transport(): "udp" {
+    return "udp";
+  }
+
+  get isReliable(): false {
+    return false;
+  }
+
+  get listener(): Listener {
+    return this.socket.listener;
+  }
+
   get key(): string {
     const { address, port } = this.listener;
-    return this.keyText ||= flowKey("udp", address, port, this.remoteAddress, this.remotePort);
+    return flowKey("udp", address, port, this.remoteAddress, this.remotePort);
   }
 }
 

@@ -57,7 +57,8 @@ export class Binding implements Contact, Expiring {
   instance: string;
   regId: number;
   q: number;
-  flowKey: string;
+  /** The key of the flow it had last, while it has none. */
+  lastFlowKey: string;
   upstreamEndsMs = 0;
   isDropped = false;
   /** `uri` as a Request-URI, made on first use. */
@@ -84,7 +85,12 @@ export class Binding implements Contact, Expiring {
     this.userAgent = fields.userAgent;
     this.kind = fields.kind;
     this.push = fields.push;
-    this.flowKey = fields.flowKey;
+    this.lastFlowKey = fields.flowKey;
+  }
+
+  /** Of the flow it has; only what is stored without one needs a text of its own. */
+  get flowKey(): string {
+    return this.flow === null ? this.lastFlowKey : this.flow.key;
   }
 
   onDue(nowMs: number): void {

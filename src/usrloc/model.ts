@@ -62,7 +62,7 @@ export interface Contact {
   /** The way to it; null after a restart or once the connection closed. */
   flow: Flow | null;
   /** `Flow.key` of the last flow, kept across restarts. */
-  flowKey: string;
+  readonly flowKey: string;
   /** When the PBX's Contact for this device alone ends, ms; 0: none that we know of, or it holds one for the whole AoR (R-04). */
   upstreamEndsMs: number;
   /** The PBX let go of that Contact when another device registered. */

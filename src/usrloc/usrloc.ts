@@ -39,8 +39,6 @@ export class Usrloc implements ExpiryOwner {
   private readonly aors = new Map<string, Aor>();
   private readonly aorsById = new Map<string, Aor>();
   private readonly contactsById = new Map<string, Binding>();
-  /** Most flows have one contact, a proxy or a test phone may have thousands. */
-  private readonly byFlow = new Map<Flow, Binding | Set<Binding>>();
   /** By push token, as the phone sent it: an app that changes its user keeps it (R-20). */
   private readonly byToken = new Map<string, Binding | Set<Binding>>();
   private readonly texts = new SharedTexts();
@@ -94,13 +92,13 @@ export class Usrloc implements ExpiryOwner {
 
   /** The contacts reached over a flow. */
   contactsOver(flow: Flow): Binding[] {
-    const over = this.byFlow.get(flow);
+    const over = registeredOver(flow);
     return over === undefined ? [] : over instanceof Set ? [...over] : [over];
   }
 
   /** True if anybody is registered over this flow. */
   isPhoneFlow(flow: Flow): boolean {
-    return this.byFlow.has(flow);
+    return flow.registered !== undefined;
   }
 
   /** The AoR of a key, made if it is new. `id` is used only then. */
@@ -123,16 +121,16 @@ export class Usrloc implements ExpiryOwner {
   /** Writes a contact: a new one if `known` is null. The flow it came over becomes its flow. */
   save(aor: Aor, known: Binding | null, id: string, fields: ContactFields, flow: Flow | null): Binding {
     let binding = known;
+    let isRefresh = false;
     if (binding === null) {
       binding = new Binding(id, aor, fields, this);
       this.shareTexts(binding);
       aor.contacts.push(binding);
       this.contactsById.set(id, binding);
       this.dropLapse(aor);
-      this.changes.contactSaved(binding, false);
     } else {
       binding.sent = "";
-      const isRefresh = isOnlyRefreshed(binding, fields);
+      isRefresh = isOnlyRefreshed(binding, fields);
       binding.callId = fields.callId;
       binding.cseq = fields.cseq;
       binding.expiresAtMs = fields.expiresAtMs;
@@ -148,15 +146,15 @@ export class Usrloc implements ExpiryOwner {
         binding.path = fields.path;
         binding.userAgent = fields.userAgent;
         binding.kind = fields.kind;
-        binding.flowKey = fields.flowKey;
         if (!samePush(binding, fields)) binding.push = fields.push;
         this.shareTexts(binding);
       }
       if (binding.push !== null) binding.push.registeredAtMs = fields.registeredAtMs;
-      this.changes.contactSaved(binding, isRefresh);
     }
     this.indexToken(binding);
     this.bind(binding, flow);
+    if (flow === null) binding.lastFlowKey = fields.flowKey;
+    this.changes.contactSaved(binding, isRefresh);
     this.schedule(binding);
     return binding;
   }
@@ -356,20 +354,24 @@ export class Usrloc implements ExpiryOwner {
     if (old === flow) return;
     if (old !== null) {
       this.pins.unpin(old);
-      const over = this.byFlow.get(old);
-      if (over instanceof Set) {
-        over.delete(binding);
-        if (over.size === 0) this.byFlow.delete(old);
-      } else this.byFlow.delete(old);
+      const over = registeredOver(old);
+      if (over instanceof Set) over.delete(binding);
+      if (!(over instanceof Set) || over.size === 0) old.registered = undefined;
+      binding.lastFlowKey = old.key;
     }
     binding.flow = flow;
     if (flow === null) return;
     this.pins.pin(flow);
-    const over = this.byFlow.get(flow);
-    if (over === undefined) this.byFlow.set(flow, binding);
-    else if (over instanceof Set) over.add(binding);
-    else this.byFlow.set(flow, new Set([over, binding]));
+    binding.lastFlowKey = "";
+    const over = registeredOver(flow);
+    if (over instanceof Set) over.add(binding);
+    else flow.registered = over === undefined ? binding : new Set([over, binding]);
   }
+}
+
+/** Most flows have one contact, a proxy or a test phone may have thousands. */
+function registeredOver(flow: Flow): Binding | Set<Binding> | undefined {
+  return flow.registered as Binding | Set<Binding> | undefined;
 }
 
 /** The end of an upstream binding nobody needs any more. */

@@ -238,8 +238,9 @@ describe("R-02 the expiry comes from the PBX's 2xx, in whatever form", () => {
       ],
       lines: ["User-Agent: Phone/1.0 (x)"],
     });
-    const { aor, flow, ...contact } = rig.core.usrloc.find("alice@example.org")!.contacts[0]!;
+    const { aor, flow, flowKey, ...contact } = rig.core.usrloc.find("alice@example.org")!.contacts[0]!;
     expect(flow).toBe(phone);
+    expect(flowKey).toBe(phone.key);
     expect(aor.user).toBe("alice");
     expect(contact).toMatchObject({
       uri: "sip:alice@192.0.2.7:40123;ob;pn-provider=FCM;pn-param=proj%3A1;pn-prid=tok%20en",
@@ -251,7 +252,6 @@ describe("R-02 the expiry comes from the PBX's 2xx, in whatever form", () => {
       cseq: 17,
       userAgent: "Phone/1.0 (x)",
       kind: "mobile",
-      flowKey: phone.key,
       registeredAtMs: START_MS,
       expiresAtMs: START_MS + 700_000,
       push: { provider: "fcm", param: "proj:1", prid: "tok en", tokenState: "unknown", registeredAtMs: START_MS },

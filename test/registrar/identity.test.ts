@@ -168,21 +168,21 @@ describe("R-11 one device, one binding", () => {
       const rig = new Rig();
       const phone = rig.phone("192.0.2.7");
       registered(rig, phone, { cseq: 5, expires: 600, contacts: [`<sip:alice@192.0.2.7>${params}`] });
-      const before = { ...rig.core.usrloc.find(AOR)!.contacts[0]! };
+      const { callId, expiresAtMs, flowKey } = rig.core.usrloc.find(AOR)!.contacts[0]!;
       rig.events.length = 0;
       rig.pass(1000);
       for (const expires of [300, 0]) {
         const { reply } = registered(rig, rig.phone("192.0.2.8"), {
           cseq: 4,
-          callId: before.callId,
+          callId,
           expires,
           contacts: [`<sip:alice@192.0.2.7>${params}`],
         });
         expect(headers(reply, "Contact")).toEqual(expires === 0 ? [] : [`<sip:alice@192.0.2.7>${params};expires=599`]);
       }
-      registered(rig, rig.phone("192.0.2.8"), { cseq: 4, callId: before.callId, expires: 0, contacts: ["*"] });
-      const { aor: _aor, ...after } = rig.core.usrloc.find(AOR)!.contacts[0]!;
-      expect(after).toMatchObject({ cseq: 5, expiresAtMs: before.expiresAtMs, flowKey: before.flowKey });
+      registered(rig, rig.phone("192.0.2.8"), { cseq: 4, callId, expires: 0, contacts: ["*"] });
+      const after = rig.core.usrloc.find(AOR)!.contacts[0]!;
+      expect([after.cseq, after.expiresAtMs, after.flowKey]).toEqual([5, expiresAtMs, flowKey]);
       expect(rig.events).toEqual([]);
     }
   });
