@@ -209,10 +209,12 @@ export class Call implements ForkOwner, HeldCall, Due {
       leg.hasTakenPart = true;
       if (status >= 200 && status < 300 && leg.dialogTag === "") leg.dialogTag = detached(response.to.tag);
       this.wakes.dropHedge(leg);
+      if (status > 100 && status < 300) this.wakes.spoke(leg, status);
       this.story.response(leg, status, branch.isHungUp ? "answered too late: ended by latefork" : undefined);
       if (this.isPassedOn(branch, status)) this.story.toCaller(status);
     } else if (status !== 0 && branch.state === "failed") this.story.noResponse(leg, status);
-    if (status < 200 || !this.isOpen) return;
+    if (!this.isOpen) return;
+    if (status < 200) return this.hold();
     if (branch.state === "declined") {
       leg.hasDeclined = true;
       // It answered without waking: there is nothing to wait for any more (W-07).
@@ -275,7 +277,7 @@ export class Call implements ForkOwner, HeldCall, Due {
     if (contact === undefined) return;
     const next = this.onlyDevice === null ? nextFlow(contact, this.fork.branches, this.owner.reach) : null;
     if (next !== null) this.ask(next);
-    else if (leg.wake?.state === "registered") this.wakes.resume(leg, leg.wake);
+    else if (leg.wake?.hasWoken) this.wakes.resume(leg, leg.wake);
     else this.wakes.start(leg, this.pushedBy(leg, contact), whyWokenAfter(failed));
   }
 

@@ -43,6 +43,9 @@ export class Wake implements Due {
     return this.state === "waiting";
   }
 
+  /** True if its device came, or spoke over the connection it had. */
+  hasWoken = false;
+
   /** True if a push left for it. */
   get wasSent(): boolean {
     return this.state !== "hedged";

@@ -101,6 +101,14 @@ export class Wakes implements WakeOwner {
     this.home.port.push({ ...this.pushOrder(contact, this.home.port.token(16), "missed"), ttlMs: MISSED_TTL_MS });
   }
 
+  /** The device rings or answers over the connection it had: it need not register. */
+  spoke(leg: DeviceLeg, status: number): void {
+    const { wake } = leg;
+    if (wake === null || !wake.isPending) return;
+    wake.hasWoken = true;
+    this.end(wake, "cancelled", `${status < 200 ? "rang" : "answered"} without registering`);
+  }
+
   /**
    * The device registered: nothing is left to wait for.
    * @returns what there is to say about it; empty: it was not being woken
@@ -109,10 +117,11 @@ export class Wakes implements WakeOwner {
     this.dropHedge(leg);
     const wake = leg.wake;
     if (wake === null || !wake.isPending) return "";
-    if (wake.wakeMs !== null) {
-      this.end(wake, "registered", `woke after ${seconds(wake.wakeMs)}, and came back`);
+    if (wake.hasWoken) {
+      this.end(wake, "registered", "came back");
       return "came back";
     }
+    wake.hasWoken = true;
     wake.wakeMs = this.nowMs - wake.sentAtMs;
     const note = `woke after ${seconds(wake.wakeMs)}`;
     this.home.port.measure("wake_seconds", wake.wakeMs / 1000);
@@ -175,9 +184,9 @@ export class Wakes implements WakeOwner {
   }
 
   onWindowOver(wake: Wake): void {
-    const what = wake.wakeMs === null ? "wake up" : "come back";
+    const what = wake.hasWoken ? "come back" : "wake up";
     const within = seconds(this.home.settings.windowMs);
-    this.end(wake, "expired", `did not ${wake.wakeMs === null ? "register" : what} within ${within}`);
+    this.end(wake, "expired", `did not ${wake.hasWoken ? what : "register"} within ${within}`);
     const party = this.legs.find(wake.contactId)?.party ?? "";
     this.story.note({ event: "wake_end", device: wake.contactId, note: `${party} did not ${what}` });
     this.call.settle();

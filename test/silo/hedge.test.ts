@@ -59,6 +59,38 @@ test("W-03 a REGISTER in between shows that the app is awake", () => {
   expect(w.push.orders.length).toBe(0);
 });
 
+test("W-07 W-22 a phone that rings after all is waited for no longer, and nobody says that it did not wake up", () => {
+  const w = new World();
+  w.awake("alice", { ringMs: 2000, decline: { afterMs: 40_000, status: 500 } });
+  const call = w.pbx.call("alice");
+  w.advance(3000);
+  expect(w.push.of("call").length).toBe(1);
+  expect(w.openCalls("alice")[0]!.isHeld).toBe(false);
+  w.advance(50_000);
+  expect(call.status).toBe(500);
+  const [record] = w.core.silo.allRecords();
+  expect(record!.wakes.map(({ state, reason }) => [state, reason])).toEqual([[
+    "cancelled",
+    "rang without registering",
+  ]]);
+  expect(record!.timeline.map(({ note }) => note ?? "").join()).not.toContain("did not wake up");
+  expect(w.push.of("cancel")).toEqual([]);
+});
+
+test("W-07 W-06 a phone that was pushed and rings is given its window to come back when its connection breaks", () => {
+  const w = new World();
+  const a = w.awake("alice", { ringMs: 2000 });
+  const call = w.pbx.call("alice");
+  w.advance(5000);
+  a.sleep();
+  w.advance(1000);
+  expect(call.status).toBe(0);
+  a.habits.answerMs = 100;
+  a.wake();
+  w.advance(3000);
+  expect(call.status).toBe(200);
+});
+
 test("W-03 the end of the call takes the hedge back", () => {
   const w = new World();
   const a = w.awake("alice");
