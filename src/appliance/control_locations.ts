@@ -13,18 +13,20 @@ const NEVER_MS = 10 * 365 * 86_400_000;
 
 export class ControlLocations extends ControlResource {
   resolveAor(text: string): string {
-    const uri = parseUri(/^sips?:/i.test(text) ? text : "sip:" + text);
-    if (uri === null || (!text.includes("@") && uri.user === "" && !/^[^\s@;?<>]+$/.test(text))) {
+    const address = text.replace(/^sips?:/i, "");
+    const domain = this.domains()[0] ?? "";
+    const whole = address.includes("@") || domain === "" ? address : `${address}@${domain}`;
+    // Without any domain there is nobody yet, so that whoever is asked for is unknown and not wrong.
+    const uri = parseUri("sip:" + (whole.includes("@") ? whole : whole + "@invalid"));
+    if (uri === null || uri.user === "") {
       throw new ApiError(
         400,
         "invalid_aor",
-        `Cannot read address of record "${text}"`,
-        "Give user@domain, or a user of the first domain",
+        `Cannot read address of record "${text.slice(0, 100)}"`,
+        "Give user@domain, or a user of the first domain; escape in a path what is no letter or digit (@ may stay)",
       );
     }
-    if (uri.user !== "") return aorOf(uri);
-    const domain = this.domains()[0] ?? "";
-    return domain === "" ? text : `${text}@${domain}`;
+    return whole.includes("@") ? aorOf(uri) : whole;
   }
 
   locations(query: PageQuery & { filter: string }): Page<Location> {
@@ -81,14 +83,32 @@ export class ControlLocations extends ControlResource {
     if (contact === undefined) {
       throw new ApiError(404, "unknown_device", `${key} has no device ${id}`, "Give contact to make a static device");
     }
-    if (this.appliance.core.usrloc.contact(id) !== undefined || !/^[a-z0-9]{1,64}$/.test(id)) {
+    if (!/^[a-z0-9]{1,64}$/.test(id)) {
       throw new ApiError(
-        409,
+        400,
         "invalid_device_id",
-        `Cannot use ${id} as a device id`,
-        "Take up to 64 lower-case letters and digits that no other device has",
+        `Cannot use "${id.slice(0, 100)}" as a device id`,
+        "Take up to 64 lower-case letters and digits",
       );
     }
+    const other = this.appliance.core.usrloc.contact(id);
+    if (other !== undefined) {
+      throw new ApiError(
+        409,
+        "device_id_taken",
+        `${other.aor.key} has a device ${id} already`,
+        "Take another id, or DELETE that device",
+      );
+    }
+    this.checkDomain(key);
+  }
+
+  /** Nobody would ever call a device of a domain that is not ours. */
+  private checkDomain(key: string): void {
+    const { domain } = this.appliance.config;
+    const own = splitAor(key)[1];
+    if (domain.length === 0 || domain.some((name) => name.toLowerCase() === own)) return;
+    throw new ApiError(400, "foreign_domain", `${own} is none of our domains`, `Ours: ${domain.join(", ")}`);
   }
 
   private shape(aor: Aor): Location {

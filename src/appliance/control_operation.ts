@@ -1,5 +1,7 @@
 /** What keeps the appliance running: its status, trace, config, log, draining, copies of its database, and its events. */
+import { dirname, resolve } from "node:path";
 import type { Appliance } from "../appliance.ts";
+import { checkFiles } from "../config/files.ts";
 import { loadConfig } from "../config/load.ts";
 import { masked } from "../config/masked.ts";
 import { ApiError } from "../control/backend.ts";
@@ -35,7 +37,7 @@ export class ControlOperation extends ControlResource {
       pid: process.pid,
       uptime: Math.round((this.nowMs - appliance.startedAtMs) / 1000),
       started_at: new Date(appliance.startedAtMs).toISOString(),
-      config: appliance.configFile,
+      config: appliance.configFile === null ? null : resolve(appliance.configFile),
       domains: this.domains(),
       listeners: appliance.transports.listeners().map(({ transport, address, port, advertised }) => ({
         url: `${transport}://${address.includes(":") ? `[${address}]` : address}:${port}`,
@@ -121,7 +123,9 @@ export class ControlOperation extends ControlResource {
   }
 
   configCheck(yaml: string): ConfigProblem[] {
-    return loadConfig(yaml).problems;
+    const { configFile } = this.appliance;
+    const { config, problems, placeOf } = loadConfig(yaml, { folder: configFile === null ? "." : dirname(configFile) });
+    return config === null ? problems : [...problems, ...checkFiles(config, placeOf)];
   }
 
   reload(): Promise<ReloadResult> | ReloadResult {
@@ -136,6 +140,7 @@ export class ControlOperation extends ControlResource {
 
   drain(): { calls_open: number } {
     this.appliance.drain();
+    this.appliance.onEndAsked();
     return { calls_open: this.appliance.core.silo.openCalls };
   }
 

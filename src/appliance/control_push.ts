@@ -2,7 +2,7 @@
 import { ApiError } from "../control/backend.ts";
 import type { PushBackendInfo, PushBody, PushRecent, PushResult } from "../control/backend.ts";
 import type { PushEvent, PushVerdict } from "../push/types.ts";
-import { ControlResource } from "./control_resource.ts";
+import { ControlResource, unknownDevice } from "./control_resource.ts";
 
 const PUSH_EVENTS: readonly string[] = ["call", "message", "refresh", "cancel", "missed", "test"];
 
@@ -32,11 +32,12 @@ export class ControlPush extends ControlResource {
     }
     const aor = this.aor(body.aor);
     const contact = aor.contacts.find((one) => body.device === undefined ? one.push !== null : one.id === body.device);
+    if (contact === undefined && body.device !== undefined) throw unknownDevice(aor.key, body.device);
     if (contact === undefined || contact.push === null) {
       throw new ApiError(
         409,
         "not_pushable",
-        `${aor.key} has no device with a push token`,
+        contact === undefined ? `${aor.key} has no device with a push token` : `Device ${contact.id} has no push token`,
         "See push in GET /v1/locations/{aor}; a token comes with the REGISTER, or by PUT .../devices/{id}",
       );
     }

@@ -70,24 +70,29 @@ export function startTree(appliance: Appliance): string {
   return lines.join("\n") + "\nready\n";
 }
 
-/** Waits for the end: the first SIGTERM or SIGINT drains, the second ends at once. */
+/** The answer to `POST /v1/drain` leaves before the control port closes. */
+const ANSWER_MS = 100;
+
+/** Waits for the end: SIGTERM, SIGINT or the control port drain first, a further signal ends at once. */
 function ended(appliance: Appliance, io: Io): Promise<void> {
   return new Promise((resolve) => {
     let isEnding = false;
-    const end = async () => {
+    const drain = async (why: string) => {
       if (!isEnding) {
         isEnding = true;
         const open = appliance.core.silo.openCalls;
-        io.stderr(
-          open === 0 ? "stopping\n" : `stopping: waiting for ${open} open calls, signal again to end at once\n`,
-        );
+        const waiting = `waiting for ${open} open ${open === 1 ? "call" : "calls"}, a signal ends at once`;
+        io.stderr(`stopping${why}${open === 0 ? "" : `: ${waiting}`}\n`);
         await appliance.drain();
       }
       await appliance.stop();
       resolve();
     };
-    process.on("SIGTERM", end);
-    process.on("SIGINT", end);
+    process.on("SIGTERM", () => drain(""));
+    process.on("SIGINT", () => drain(""));
+    appliance.onEndAsked = () => {
+      if (!isEnding) setTimeout(() => isEnding || drain(", the control port asked for it"), ANSWER_MS);
+    };
     process.on("SIGHUP", async () => {
       try {
         await appliance.reload();

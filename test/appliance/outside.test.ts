@@ -1,0 +1,121 @@
+/** The control port of a running appliance as scripts see it: addresses, refusals, config and reload. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Appliance } from "../../src/appliance.ts";
+import { loadConfigFile } from "../../src/config/files.ts";
+import { Log } from "../../src/observe/log.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "latefork-outside-"));
+const file = join(folder, "latefork.yaml");
+const pusher = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("ok") });
+let appliance: Appliance;
+let api = "";
+
+function yaml(parts: Record<string, string> = {}): string {
+  const all: Record<string, string> = {
+    domain: "[Example.org, second.example]",
+    listen: '["udp://127.0.0.1:0"]',
+    security: "{ trust: [127.0.0.1/32] }",
+    push: `{ webhook: { acme: { url: "http://127.0.0.1:${pusher.port}/wake" } } }`,
+    store: '{ path: ":memory:" }',
+    control: '{ listen: ["http://127.0.0.1:0"] }',
+    ...parts,
+  };
+  return Object.entries(all).map(([key, value]) => `${key}: ${value}\n`).join("");
+}
+
+async function ask(method: string, path: string, body?: unknown) {
+  const text = typeof body === "string" || body === undefined ? body : JSON.stringify(body);
+  const response = await fetch(api + path, { method, body: text });
+  const answer = await response.text();
+  // deno-lint-ignore no-explicit-any
+  return { status: response.status, body: answer === "" ? null : JSON.parse(answer) as any };
+}
+
+beforeAll(async () => {
+  writeFileSync(file, yaml());
+  const { config } = loadConfigFile(file);
+  const output = { isTty: false, write: (bytes: Uint8Array) => bytes.length, nowMs: () => 0, later: () => {} };
+  appliance = new Appliance({ config: config!, configFile: file, log: new Log(config!.log, output) });
+  await appliance.start();
+  api = appliance.controlUrls[0]!;
+});
+
+afterAll(async () => {
+  await appliance.stop();
+  await pusher.stop(true);
+  rmSync(folder, { recursive: true });
+});
+
+test("an AoR is found however its path spells it, with any user RFC 3261 allows", async () => {
+  const users: [string, string][] = [["alice", "alice"], ["bob%2Fx", "bob%2Fx"], ["a/b;c?d", "a/b;c?d"]];
+  for (const [i, [user]] of users.entries()) {
+    const path = `/v1/locations/${encodeURIComponent(user + "@example.org")}/devices/d${i}`;
+    expect([user, (await ask("PUT", path, { contact: "sip:127.0.0.1:9" })).status]).toEqual([user, 200]);
+  }
+  const found = async (path: string) => (await ask("GET", "/v1/locations/" + path)).body.aor;
+  const same = ["alice", "alice@example.org", "alice%40EXAMPLE.org", "al%69ce", "sip:alice@example.org", "sip:alice"];
+  for (const path of same) expect([path, await found(path)]).toEqual([path, "alice@example.org"]);
+  for (const path of ["bob%252Fx", "bob%252fx@example.org"]) {
+    expect([path, await found(path)]).toEqual([path, "bob%2Fx@example.org"]);
+  }
+  for (const path of ["a%2Fb%3Bc%3Fd", "a%2Fb;c%3Fd@example.org"]) {
+    expect([path, await found(path)]).toEqual([path, "a/b;c?d@example.org"]);
+  }
+  for (const path of ["%40example.org", "alice@", "a@b@c", "a%20b", "%253Cx%253E%", "%00"]) {
+    const { status, body } = await ask("GET", "/v1/locations/" + path);
+    expect([path, status, body.error.code]).toEqual([path, 400, "invalid_aor"]);
+  }
+  for (const path of ["nobody", "ALICE", "alice@other.example"]) {
+    const { status, body } = await ask("GET", "/v1/locations/" + path);
+    expect([path, status, body.error.code]).toEqual([path, 404, "unknown_aor"]);
+  }
+});
+
+test("a device that cannot be made or pushed is refused for what is wrong with it", async () => {
+  const contact = "sip:127.0.0.1:9";
+  await ask("PUT", "/v1/locations/carol/devices/carol1", { contact });
+  const cases: [string, string, unknown, number, string, string][] = [
+    ["PUT", "/v1/locations/carol/devices/a%20b", { contact }, 400, "invalid_device_id", '"a b"'],
+    ["PUT", "/v1/locations/dave/devices/carol1", { contact }, 409, "device_id_taken", "carol@example.org"],
+    ["PUT", "/v1/locations/dave@x.example/devices/d", { contact }, 400, "foreign_domain", "x.example"],
+    ["POST", "/v1/push", { aor: "carol", device: "nope" }, 404, "unknown_device", "no device nope"],
+    ["POST", "/v1/push", { aor: "carol", device: "carol1" }, 409, "not_pushable", "Device carol1"],
+    ["POST", "/v1/push", { aor: "carol" }, 409, "not_pushable", "carol@example.org has no device"],
+  ];
+  for (const [method, path, body, status, code, words] of cases) {
+    const answer = await ask(method, path, body);
+    expect([path, answer.status, answer.body.error.code]).toEqual([path, status, code]);
+    expect(answer.body.error.message).toContain(words);
+    expect(answer.body.error.hint).not.toBe("");
+  }
+});
+
+test("O-03 a reload that names a file which is not there changes nothing", async () => {
+  writeFileSync(
+    file,
+    yaml({
+      wake: "{ window: 7s }",
+      control: '{ listen: ["http://127.0.0.1:0"], token_file: nope.token }',
+    }),
+  );
+  const refused = await ask("POST", "/v1/reload");
+  expect(refused.status).toBe(422);
+  expect(refused.body.problems).toMatchObject([{ path: "control.token_file", line: 6, severity: "error" }]);
+  expect((await ask("GET", "/v1/config")).body.wake.window).toBe("30s");
+  writeFileSync(file, yaml({ wake: "{ window: 7s }" }));
+  expect((await ask("POST", "/v1/reload")).body).toEqual({ applied: ["wake.window"], restart_required: [] });
+});
+
+test("O-02 a config sent to be checked has its files looked for beside the config's", async () => {
+  writeFileSync(join(folder, "push.token"), "secret", { mode: 0o600 });
+  const withToken = (name: string) => yaml({ control: `{ listen: ["http://127.0.0.1:0"], token_file: ${name} }` });
+  expect((await ask("POST", "/v1/config/check", withToken("push.token"))).body).toEqual({ problems: [] });
+  const { body } = await ask("POST", "/v1/config/check", withToken("nope.token"));
+  expect(body.problems).toMatchObject([{
+    path: "control.token_file",
+    message: expect.stringContaining("no such file"),
+  }]);
+});

@@ -1,0 +1,69 @@
+/** The start and the end of the process: what it prints, the ports it took, and how it is asked to go. */
+import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const folder = mkdtempSync(join(tmpdir(), "latefork-process-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const main = join(import.meta.dir, "../../src/main.ts");
+
+async function start(name: string) {
+  const file = join(folder, name + ".yaml");
+  writeFileSync(
+    file,
+    `domain: example.org
+listen: ["udp://127.0.0.1:0", "tcp://127.0.0.1:0"]
+security: { trust: [127.0.0.1/32] }
+store: { path: ${name}.db }
+control: { listen: ["http://127.0.0.1:0"] }
+`,
+  );
+  const child = Bun.spawn([process.execPath, main, "serve", "-c", name + ".yaml"], {
+    cwd: folder,
+    stdout: "ignore",
+    stderr: "pipe",
+  });
+  let said = "";
+  const reader = child.stderr.getReader();
+  const read = async () => {
+    const { done, value } = await reader.read();
+    if (value !== undefined) said += new TextDecoder().decode(value);
+    return !done;
+  };
+  while (!said.includes("\nready\n") && await read());
+  const api = /control {3}(http:\S+)/.exec(said)?.[1] ?? "";
+  return { child, api, file, said: () => said, rest: async () => void (await read() && await read()) };
+}
+
+test("the start prints its real ports, then ready, and /v1/info says the same", async () => {
+  const { child, api, said, file } = await start("ports");
+  try {
+    const info = await (await fetch(api + "/v1/info")).json() as {
+      listeners: { url: string; port: number }[];
+      control: string[];
+      config: string;
+    };
+    const printed = [...said().matchAll(/listen {4}([a-z]+:\/\/[\d.:]+)/g)].map(([, url]) => url!);
+    expect(info.listeners.map(({ url }) => url)).toEqual(printed);
+    for (const { port, url } of info.listeners) {
+      expect([url, port > 0]).toEqual([`${url.split(":")[0]}://127.0.0.1:${port}`, true]);
+    }
+    expect(info.control).toEqual([api]);
+    expect(info.config).toBe(file);
+  } finally {
+    child.kill();
+    await child.exited;
+  }
+}, 20_000);
+
+test("O-04 a drain asked for over the control port is answered, then ends the process with 0", async () => {
+  const { child, api, said, rest } = await start("drain");
+  const answer = await fetch(api + "/v1/drain", { method: "POST" });
+  expect(answer.status).toBe(202);
+  expect(await answer.json()).toEqual({ draining: true, calls_open: 0 });
+  expect(await child.exited).toBe(0);
+  await rest();
+  expect(said()).toContain("stopping, the control port asked for it\n");
+}, 20_000);
