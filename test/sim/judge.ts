@@ -77,7 +77,7 @@ class Judgement {
     if (!isRegistered) this.wrong(`P-02 a push ${event} for ${device}, which is not registered with that token`);
     if (event === "refresh") return;
     if (provider === "apns" && event !== "call") this.wrong(`P-06 a push ${event} for the VoIP token of ${device}`);
-    const id = `${callId} ${device}`;
+    const id = `${callId} ${this.#phones.get(device) ?? device}`;
     // In the other modes the PBX calls each flow of a phone by itself, with one Call-ID.
     if (this.chaos.mode !== "aor") return;
     if (this.#pushed.has(`${event} ${id}`)) this.wrong(`P-07 a second push ${event} of ${callId} for ${device}`);
