@@ -213,10 +213,14 @@ export class Message {
       }
       let end = at - 1;
       for (;;) {
-        end = raw.indexOf("\n", end + 1);
+        const start = end + 1;
+        end = raw.indexOf("\n", start);
         if (end < 0) return { status: 400, text: "The header section does not end with an empty line" };
-        // A bare LF would be a line end for some peers and none for others.
-        if (raw.charCodeAt(end - 1) !== 13) return { status: 400, text: "A header line ends without CR" };
+        // A bare LF or CR would be a line end for some peers and none for others: a Contact or Route could hide behind it.
+        if (raw.indexOf("\r", start) !== end - 1) {
+          const hasEnd = raw.charCodeAt(end - 1) === 13;
+          return { status: 400, text: hasEnd ? "A header line holds a CR" : "A header line ends without CR" };
+        }
         // A folded line (RFC 3261 §7.3.1) goes on where the next one starts with white space.
         if (!isFold(raw, end + 1)) break;
         this.hasFolds = true;
@@ -371,7 +375,8 @@ function readStatusLine(message: Message, lineEnd: number): Problem | null {
   const raw = message.raw;
   const status = digits(raw, 8, Math.min(11, lineEnd), 699);
   message.status = status >= 100 ? status : 999;
-  if (status < 100 || !equalsIgnoreCase(raw, 0, 8, "sip/2.0 ") || (lineEnd > 11 && raw.charCodeAt(11) !== 32)) {
+  const isWhole = equalsIgnoreCase(raw, 0, 8, "sip/2.0 ") && raw.indexOf("\r") === lineEnd;
+  if (status < 100 || !isWhole || (lineEnd > 11 && raw.charCodeAt(11) !== 32)) {
     return { status: 400, text: `Malformed status line "${excerpt(raw, 0, lineEnd)}"` };
   }
   return null;

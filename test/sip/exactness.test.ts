@@ -22,7 +22,7 @@ const join = (pieces: Piece[]): Piece => ({
 const FLOW = flowOf();
 const RECEIVED = ";received=" + FLOW.remoteAddress;
 
-const byte = fc.nat(255).map((code) => String.fromCharCode(code)).filter((char) => char !== "\n");
+const byte = fc.nat(255).map((code) => String.fromCharCode(code)).filter((char) => char !== "\n" && char !== "\r");
 const bytes = fc.string({ unit: byte, maxLength: 20 });
 const colon = fc.constantFrom(":", ": ", " : ", "\t:\t", ":\r\n ", " :\r\n\t\t ");
 const comma = fc.constantFrom(",", ", ", " ,", " ,\r\n ", "\t,\t");
@@ -40,7 +40,7 @@ const line = (names: string[], value: fc.Arbitrary<Piece>): fc.Arbitrary<Piece> 
   );
 const plain = (names: string[], value: fc.Arbitrary<string>) => line(names, value.map(kept));
 
-const quoted = bytes.map((inner) => `"${inner.replace(/[\\"\r]/g, "\\$&")}"`);
+const quoted = bytes.map((inner) => `"${inner.replace(/[\\"]/g, "\\$&")}"`);
 const viaParam = fc.tuple(token, fc.option(fc.oneof(token, quoted))).map(([name, value]) =>
   `;x-${name}${value === null ? "" : "=" + value}`
 );
@@ -189,7 +189,7 @@ describe("F-02 to the byte", () => {
         ...others,
       ]);
     const answer = fc.tuple(parts, fc.oneof(apart, joined)).chain(([{ rest }, vias]) =>
-      fc.tuple(mixed(vias, rest.map(({ came }) => kept(came))), body, bytes.map((text) => text.replaceAll("\r", "")))
+      fc.tuple(mixed(vias, rest.map(({ came }) => kept(came))), body, bytes)
     );
     fc.assert(
       fc.property(answer, ([lines, content, reason]) => {
@@ -201,17 +201,16 @@ describe("F-02 to the byte", () => {
     );
   });
 
-  test("every byte there is passes in header values, bodies and reason phrases", () => {
-    const value = ALL_BYTES.slice(0, -1);
+  test("every byte but CR and LF passes in header values and reason phrases, and these too in bodies", () => {
+    const value = ALL_BYTES.replace(/[\r\n]/g, "");
     const lines = [`X-All: ${value}`, `Contact: "${value.replace(/[\\"]/g, "\\$&")}" <sip:a@b>`];
     const request = parsed(invite([...lines, "Content-Length: 512"], ALL_BYTES + ALL_BYTES));
     const how = { uri: null, via: "v", receivedVia: "w", recordRoute: [], routesToDrop: 0, route: "" };
     const wire = forwardEdit(request, how).build();
     for (const line of lines) expect(wire).toInclude(line + "\r\n");
     expect(wire).toEndWith("\r\n\r\n" + ALL_BYTES + ALL_BYTES);
-    const reason = value.replace("\r", "");
-    const answer = response("299 " + reason, ["Via: SIP/2.0/UDP us", "Via: SIP/2.0/UDP a", ...lines], ALL_BYTES);
+    const answer = response("299 " + value, ["Via: SIP/2.0/UDP us", "Via: SIP/2.0/UDP a", ...lines], ALL_BYTES);
     const goes = withoutTopVia(parsed(answer))!.build();
-    expect(goes).toBe(response("299 " + reason, ["Via: SIP/2.0/UDP a", ...lines], ALL_BYTES));
+    expect(goes).toBe(response("299 " + value, ["Via: SIP/2.0/UDP a", ...lines], ALL_BYTES));
   });
 });

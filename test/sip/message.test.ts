@@ -23,6 +23,13 @@ describe("F-08 a malformed message is refused in words", () => {
     ["an empty start line", "\r\n" + invite(), 400, /Malformed request line/],
     ["LF alone inside a fold", invite(["X: a\n b"]), 400, /header line ends without CR/],
     ["LF alone in a reason phrase", response("200 OK\nX: y"), 400, /start line ends without CR/],
+    // pjsip and chan_sip end a line at CR: what hides behind it would be a header to them and none to us.
+    ["CR alone in a header line", invite(["X: a\rContact: <sip:evil>"]), 400, /header line holds a CR/],
+    ["CR alone at the end of a header line", invite(["X: a\r"]), 400, /header line holds a CR/],
+    ["CR alone inside a fold", invite(["X: a\r b"]), 400, /header line holds a CR/],
+    ["CR alone behind a fold", invite(["X: a\r\n b\rc"]), 400, /header line holds a CR/],
+    ["CR alone in a reason phrase", response("200 OK\rX: y"), 400, /status line/],
+    ["CR alone in a request line", text("INVITE sip:a@b\rx SIP/2.0", LINES), 400, /Request-URI/],
     ["a fold as the first header line", text(start, [" X: y", ...LINES]), 400, /Malformed header line/],
     ["two From headers", invite(["f: <sip:x@y>"]), 400, /More than one f header/],
     ["white space in a Call-ID", invite(["Call-ID: a b"]), 400, /Malformed Call-ID "a b"/],
@@ -127,7 +134,7 @@ describe("F-02 headers are read as RFC 3261 §7.3 spells them", () => {
     ["Supported:", SUPPORTED, ""],
     ["Supported: \t ", SUPPORTED, ""],
     ["m: <sip:a@b>", CONTACT, "<sip:a@b>"],
-    ["User-Agent: \xc3\xa4\0\xff\x7f\r;", USER_AGENT, "\xc3\xa4\0\xff\x7f\r;"],
+    ["User-Agent: \xc3\xa4\0\xff\x7f;", USER_AGENT, "\xc3\xa4\0\xff\x7f;"],
   ];
   for (const [line, id, value] of spellings) {
     test(JSON.stringify(line), () => {
