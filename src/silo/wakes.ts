@@ -69,7 +69,7 @@ export class Wakes implements WakeOwner {
    * what is left of the window is its time to come back, without another push (P-07).
    */
   resume(leg: DeviceLeg, wake: Wake): void {
-    const endMs = wake.sentAtMs + this.home.settings.windowMs;
+    const endMs = Math.min(wake.sentAtMs + this.home.settings.windowMs, this.callEndMs);
     if (endMs <= this.nowMs) return;
     wake.state = "waiting";
     wake.reason = "";
@@ -230,9 +230,18 @@ export class Wakes implements WakeOwner {
       fromUri: detached(this.fork.request.from.uriText),
       fromName: callerName(this.fork.request),
       toUri: record.to,
-      ttlMs: this.home.settings.windowMs,
+      ttlMs: event === "call" ? this.callTtlMs : this.home.settings.windowMs,
       reason,
     };
+  }
+
+  /** P-03: `wake.window`, or what `wake.ring_timeout` leaves of it: a call that is over must ring nobody. */
+  private get callTtlMs(): number {
+    return Math.min(this.home.settings.windowMs, Math.max(0, this.callEndMs - this.nowMs));
+  }
+
+  private get callEndMs(): number {
+    return this.story.record.startedAtMs + this.home.settings.ringTimeoutMs;
   }
 
   private get nowMs(): number {

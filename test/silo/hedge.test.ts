@@ -91,6 +91,24 @@ test("W-07 W-06 a phone that was pushed and rings is given its window to come ba
   expect(call.status).toBe(200);
 });
 
+test.each(
+  [
+    ["at once", 120_000, 0, 30_000],
+    ["late in the call, of which 10 s are left", 30_000, 20_000, 10_000],
+  ] as const,
+)("P-03 a call push %s lives for what is left of its window", (_, ringTimeoutMs, closesMs, ttlMs) => {
+  const w = new World({ config: (config) => config.wake.ring_timeout = ringTimeoutMs });
+  const a = w.awake("alice", { wakeMs: null });
+  if (closesMs === 0) a.sleep();
+  w.settle();
+  w.pbx.call("alice");
+  w.advance(1);
+  if (closesMs > 0) w.in(closesMs - 5, () => a.sleep());
+  w.advance(closesMs + 100);
+  const [order] = w.push.of("call");
+  expect(Math.abs(order!.ttlMs - ttlMs)).toBeLessThan(2);
+});
+
 test("W-03 the end of the call takes the hedge back", () => {
   const w = new World();
   const a = w.awake("alice");
