@@ -311,10 +311,11 @@ export class Message {
     }
     if (contentLength >= 0) {
       const bodyLength = raw.length - this.bodyStart;
-      if (bodyLength < contentLength) {
+      // Sent on over a stream, what is more than announced would be read as a second message.
+      if (bodyLength < contentLength || (bodyLength > contentLength && !isDatagram)) {
         return { status: 400, text: `Content-Length is ${contentLength}, but ${bodyLength} bytes follow` };
       }
-      if (bodyLength > contentLength && isDatagram) this.raw = raw.slice(0, this.bodyStart + contentLength);
+      if (bodyLength > contentLength) this.raw = raw.slice(0, this.bodyStart + contentLength);
     }
     return null;
   }
@@ -337,7 +338,7 @@ export class Message {
 /**
  * Parses one message, as a datagram held it or as the stream framer cut it out.
  * @param raw latin1 text, not empty
- * @param isDatagram bytes beyond Content-Length are cut off (RFC 3261 §18.3)
+ * @param isDatagram bytes beyond Content-Length are cut off (RFC 3261 §18.3); of what came otherwise they are a problem
  * @returns the message, with `problem` set if it is malformed; then only what was readable can be asked
  */
 export function parseMessage(raw: string, isDatagram = true, limits: MessageLimits = DEFAULT_LIMITS): Message {
