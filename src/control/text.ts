@@ -51,7 +51,23 @@ export function htableText(entries: readonly HtableEntry[]): string {
   ], "no entries");
 }
 
+/** What a push service said, and behind it what to do: the half of it that matters comes last. */
+const ADVICE = 300;
+
+/** The push services, and, where phones name them (Web Push), those of them that fail. */
 export function pushBackendsText(backends: readonly PushBackendInfo[]): string {
+  const failing = backends.flatMap(({ hosts = [] }) => hosts.filter(({ state }) => state === "failing"));
+  return backendsTable(backends) + (failing.length === 0 ? "" : "\n" + failingTable(failing));
+}
+
+function failingTable(hosts: NonNullable<PushBackendInfo["hosts"]>): string {
+  return renderTable(hosts, [
+    { title: "failing service", value: ({ host }) => host },
+    { title: "last", value: ({ last_reason }) => last_reason, maxWidth: ADVICE },
+  ]);
+}
+
+function backendsTable(backends: readonly PushBackendInfo[]): string {
   return renderTable(backends, [
     { title: "provider", value: (backend) => backend.provider },
     { title: "kind", value: (backend) => backend.kind },
@@ -59,7 +75,7 @@ export function pushBackendsText(backends: readonly PushBackendInfo[]): string {
     { title: "accepted", value: (backend) => backend.accepted, align: "right" },
     { title: "refused", value: (backend) => backend.refused, align: "right" },
     { title: "failed", value: (backend) => backend.failed, align: "right" },
-    { title: "last", value: (backend) => backend.last_reason },
+    { title: "last", value: (backend) => backend.last_reason, maxWidth: ADVICE },
   ], "no push backends");
 }
 
@@ -73,7 +89,7 @@ export function pushRecentText(pushes: readonly PushRecent[]): string {
     { title: "status", value: (push) => push.status, align: "right" },
     { title: "accepted", value: (push) => push.accepted ? "yes" : "no" },
     { title: "ms", value: (push) => Math.round(push.ms), align: "right" },
-    { title: "reason", value: (push) => push.reason },
+    { title: "reason", value: (push) => push.reason, maxWidth: ADVICE },
   ], "no pushes");
 }
 
