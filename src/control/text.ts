@@ -56,7 +56,10 @@ const ADVICE = 300;
 
 /** The push services, and, where phones name them (Web Push), those of them that fail. */
 export function pushBackendsText(backends: readonly PushBackendInfo[]): string {
-  const failing = backends.flatMap(({ hosts = [] }) => hosts.filter(({ state }) => state === "failing"));
+  // Of one alone the backend's own line says it all.
+  const failing = backends.flatMap(({ hosts = [] }) =>
+    hosts.length > 1 ? hosts.filter(({ state }) => state === "failing") : []
+  );
   return backendsTable(backends) + (failing.length === 0 ? "" : "\n" + failingTable(failing));
 }
 

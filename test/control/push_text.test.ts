@@ -23,7 +23,7 @@ test("P-08 push services of phones that fail are told below a backend that is he
       "FAILING SERVICE           LAST\n" +
       `https://push.example.org  ${ADVICE}\n`,
   );
-  for (const hosts of [undefined, [], [healthy]]) {
+  for (const hosts of [undefined, [], [healthy], [failing]]) {
     expect(pushBackendsText([hosts === undefined ? backend : { ...backend, hosts }])).not.toContain("FAILING");
   }
 });
