@@ -53,10 +53,10 @@ export class Dialogs {
    */
   hop(request: Message, flow: Flow, routes: OwnRoutes, isFromPbx: boolean, port: TransactionPort): Hop {
     const uri = request.uri!;
-    if (routes.tokenCount > 0) {
+    if (routes.token !== "") {
       const named = this.tokens.read(routes.token, request.callId);
       if (named === null) return FORGED;
-      if (this.pbx === null || isFromPbx || routes.tokenCount > 1) {
+      if (this.pbx === null || isFromPbx || this.isThroughTwice(routes, request.callId)) {
         const hop = this.tokenHop(named, port);
         return hop === NO_CONNECTION ? this.purrHop(uri, routes) ?? hop : hop;
       }
@@ -77,6 +77,14 @@ export class Dialogs {
     this.left.delete(contactId);
     this.left.set(contactId, flow);
     if (this.left.size > MAX_LEFT) this.left.delete(this.left.keys().next().value!);
+  }
+
+  /**
+   * True for a dialog between two phones that a proxying PBX has left: each has a token. Whoever has one of them alone
+   * cannot make two of it, nor make up the other, to get past the PBX.
+   */
+  private isThroughTwice({ firstToken, token }: OwnRoutes, callId: string): boolean {
+    return firstToken !== token && this.tokens.read(firstToken, callId) !== null;
   }
 
   /** True if this user part of a URI of ours was made here, for this dialog. */

@@ -8,8 +8,8 @@ import { type Uri, uriParam } from "../sip/uri.ts";
 export interface OwnRoutes {
   /** Elements at the top that are ours. */
   count: number;
-  /** How many of them have a flow token, and the last of those; empty if none. */
-  tokenCount: number;
+  /** Flow tokens in them: the first and the last; the same where there is one, empty if none. */
+  firstToken: string;
   token: string;
   /** The last `pn-purr` in them (RFC 8599 §6.1); empty if none. */
   purr: string;
@@ -18,7 +18,7 @@ export interface OwnRoutes {
 }
 
 /** Of a request without Route. */
-export const NO_ROUTES: Readonly<OwnRoutes> = { count: 0, tokenCount: 0, token: "", purr: "", next: null };
+export const NO_ROUTES: Readonly<OwnRoutes> = { count: 0, firstToken: "", token: "", purr: "", next: null };
 
 /**
  * Reads Route up to the first element that is not ours.
@@ -28,7 +28,7 @@ export function ownRoutes(request: Message, isOurs: (uri: Uri) => boolean): OwnR
   let n = request.find(ROUTE);
   if (n < 0) return NO_ROUTES;
   const { raw } = request;
-  const routes: OwnRoutes = { count: 0, tokenCount: 0, token: "", purr: "", next: null };
+  const routes: OwnRoutes = { count: 0, firstToken: "", token: "", purr: "", next: null };
   for (; n >= 0; n = request.find(ROUTE, n + 1)) {
     const end = request.valueEnd(n);
     for (let at = request.valueStart(n); at < end;) {
@@ -41,7 +41,7 @@ export function ownRoutes(request: Message, isOurs: (uri: Uri) => boolean): OwnR
       }
       routes.count++;
       if (uri.user !== "") {
-        routes.tokenCount++;
+        if (routes.firstToken === "") routes.firstToken = uri.user;
         routes.token = uri.user;
       }
       routes.purr = uriParam(uri, "pn-purr") ?? routes.purr;

@@ -324,6 +324,9 @@ describe("F-03 what a flow token does not open", () => {
       { ...phoneSide, route: [...phoneSide.route, "<sip:203.0.113.5>"] },
       { ...phoneSide, target: "sip:bob@10.0.0.10;maddr=203.0.113.5" },
       { ...phoneSide, target: "sip:bob@evil.example;transport=tcp" },
+      // One token does not pass for the two that a dialog between phones has.
+      { ...phoneSide, route: [...phoneSide.route, ...phoneSide.route] },
+      { ...phoneSide, route: ["<sip:dmadeup.0123456789abcdef@10.0.0.5:5060;lr>", ...phoneSide.route] },
     ];
     for (const way of ways) {
       for (const flow of [phone, elsewhere]) {
