@@ -36,6 +36,7 @@ import { Silo } from "./silo/silo.ts";
 import type { PushResult, SiloPort } from "./silo/settings.ts";
 import type { Clock } from "./sip/clock.ts";
 import type { Flow, Listener } from "./sip/flow.ts";
+import { statelessTag } from "./sip/hash.ts";
 import { USER_AGENT } from "./sip/header.ts";
 import { type Message, parseMessage } from "./sip/message.ts";
 import { reasonPhrase } from "./sip/reason.ts";
@@ -414,10 +415,10 @@ export class Core implements RouterUser, RegistrarUser {
     );
   }
 
-  /** An answer without a transaction. */
+  /** An answer without a transaction: the same tag each time (RFC 3261 §8.2.7). */
   private answer(message: Message, flow: Flow, status: number, reason: string, lines: string): void {
     const phrase = reason === "" ? reasonPhrase(status) : reason;
-    const wire = responseTo(message, status, phrase, receivedVia(message, flow), this.port.token(10), lines);
+    const wire = responseTo(message, status, phrase, receivedVia(message, flow), statelessTag(message), lines);
     const replyFlow = this.table.replyFlow(message, flow);
     if (replyFlow !== null) this.port.send(replyFlow, wire);
   }

@@ -108,7 +108,9 @@ export class Router implements TransactionUser {
     const isFromPbx = this.location.isFromPbx(flow);
     const isInDialog = request.to.tag !== "";
     if (request.method === "OPTIONS" && !isInDialog && this.location.isForUs(request.uri!, isFromPbx)) {
-      return transaction.respond(200, "", CAPABILITIES);
+      // Whoever asks: of a stranger nothing is remembered.
+      if (isFromPbx || this.usrloc.isPhoneFlow(flow)) return transaction.respond(200, "", CAPABILITIES);
+      return transaction.respondOnce(200, "", CAPABILITIES);
     }
     if (isInDialog && this.isStrictRouted(request)) {
       const loose = fromStrictRouter(request);

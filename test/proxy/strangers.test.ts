@@ -88,6 +88,21 @@ describe("F-06 X-03 strangers reach nobody", () => {
     expect(rig.core.table.serverCount).toBe(0);
   });
 
+  test("F-06 nor does a stranger's OPTIONS to us, or what is malformed; what comes again gets the same answer", () => {
+    const { rig, stranger } = rigWithAlice();
+    rig.pass(60_000);
+    const options = request("OPTIONS", "sip:10.0.0.5");
+    for (const text of [options, options.replace("CSeq: 1", "CSeq: one")]) {
+      rig.receive(stranger, text);
+      rig.receive(stranger, text);
+      const [first, second] = stranger.all();
+      expect(first).toInclude(";tag=");
+      expect(second).toBe(first!);
+    }
+    expect(rig.core.table.serverCount).toBe(0);
+    expect(rig.core.nextMs).toBeGreaterThan(rig.clock.nowMs + 60_000);
+  });
+
   test("F-06 a stray ACK or response is dropped and counted", () => {
     const { rig, stranger } = rigWithAlice();
     rig.receive(stranger, request("ACK", "sip:victim@203.0.113.5", { to: "<sip:v@203.0.113.5>;tag=1" }));
