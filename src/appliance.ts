@@ -8,6 +8,7 @@ import { readSecretFiles, type SecretFiles } from "./appliance/files.ts";
 import { needsResolving, resolvePbx } from "./appliance/pbx_names.ts";
 import { mergeLive } from "./appliance/reload.ts";
 import { guardSettings } from "./appliance/guard_settings.ts";
+import { flowSamples } from "./appliance/flow_samples.ts";
 import { Turn } from "./appliance/turn.ts";
 import { World } from "./appliance/world.ts";
 import { checkFiles, loadConfigFile, readToken } from "./config/files.ts";
@@ -85,7 +86,10 @@ export class Appliance {
     this.trace = new TraceRing(this.config.trace.messages);
     this.turn = new Turn({
       runDue: () => this.runDue(),
-      flush: () => this.transports.flush(),
+      flush: () => {
+        this.transports.flush();
+        this.world.flushed();
+      },
       commit: () => this.world.commit(),
       nextMs: () => Math.min(this.core.nextMs, this.htables.nextExpiryMs(), this.world.nextCommitDueMs),
       tick: (nowMs) => this.tick(nowMs),
@@ -104,10 +108,22 @@ export class Appliance {
       rates: this.htables.ensure("push_limits", { ttl: 60_000, max: MAX_RATED_DEVICES, persist: false }),
       now: () => this.startedAtMs + performance.now() - this.startedMonotonicMs,
     }, {
-      verdict: (verdict, { aor, device }, backend) => {
-        const { outcome, reason, ms } = verdict;
-        this.metrics.count("push_total", `${backend}|${outcome}`);
+      verdict: (verdict, { aor, device, event, callId }, backend) => {
+        const { outcome, reason, ms, provider, status } = verdict;
+        this.metrics.count("push_total", `${backend.replace(/^webhook\./, "")}|${outcome}`);
         this.metrics.measure("push_seconds", ms / 1000);
+        this.world.event({
+          type: "push",
+          state: outcome,
+          event,
+          aor,
+          device,
+          provider,
+          call_id: callId,
+          status,
+          reason,
+          ms,
+        });
         if (outcome !== "refused" && outcome !== "failed") return;
         this.world.log("warn", `Push ${outcome}: ${reason}`, { aor, device });
       },
@@ -139,6 +155,7 @@ export class Appliance {
       store: this.store,
       guard: this.guard,
       now: () => this.turn.nowMs,
+      clock: () => this.turn.readMs(),
       onVerdict: (verdict, order, sentAtMs) =>
         this.turn.run(() => this.core.pushResult(verdict, order.device, order.prid, sentAtMs)),
     }, () => this.config);
@@ -407,7 +424,18 @@ export class Appliance {
       [["device"], core.usrloc.contactCount],
     ]);
     metrics.gauge("calls_open", "Open calls", [], () => core.silo.openCalls);
-    metrics.gauge("flows", "Flows", ["transport", "state"], () => this.transports.flowSamples());
+    metrics.gauge(
+      "flows",
+      "Ways back to devices: live, lost, or unknown (silent for wake.idle)",
+      ["transport", "state"],
+      () => flowSamples(core.usrloc, this.config.wake.idle),
+    );
+    metrics.gauge(
+      "sockets",
+      "Remote addresses and connections there are, registered or not",
+      ["transport", "state"],
+      () => this.transports.flowSamples(),
+    );
     // Counted in the transports' own fields, once per datagram, and only read here.
     metrics.gauge(
       "sip_messages_total",

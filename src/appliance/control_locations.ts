@@ -1,7 +1,7 @@
 /** `/v1/locations`: who is registered, and devices set by hand. Also reads the AoRs that people type. */
 import { ApiError } from "../control/backend.ts";
 import type { DevicePatch, Location, LocationDevice, Page, PageQuery } from "../control/backend.ts";
-import { deviceShape, locationShape } from "../control/shapes.ts";
+import { deviceShape, locationShape, type Upkeeps } from "../control/shapes.ts";
 import type { Flow } from "../sip/flow.ts";
 import { aorOf, parseUri, type Uri } from "../sip/uri.ts";
 import type { ContactFields } from "../usrloc/binding.ts";
@@ -69,7 +69,7 @@ export class ControlLocations extends ControlResource {
         core.usrloc.touched(saved);
       }
       core.deviceSet(saved);
-      return deviceShape(saved, core.upkeepOf(saved), this.nowMs);
+      return deviceShape(saved, this.upkeeps, this.nowMs);
     });
   }
 
@@ -112,7 +112,17 @@ export class ControlLocations extends ControlResource {
   }
 
   private shape(aor: Aor): Location {
-    return locationShape(aor, this.appliance.core, this.nowMs);
+    return locationShape(aor, this.upkeeps, this.nowMs);
+  }
+
+  private get upkeeps(): Upkeeps {
+    const { core, config } = this.appliance;
+    return {
+      upstreamMode: core.upstreamMode,
+      upkeepOf: (contact) => core.upkeepOf(contact),
+      upkeepOfAor: (aor) => core.upkeepOfAor(aor),
+      reachabilityOf: (contact) => core.usrloc.reachability(contact, config.wake.idle),
+    };
   }
 }
 

@@ -41,6 +41,11 @@ export class Turn implements Clock {
     this.nextTickMs = this.nowMs + TICK_MS;
   }
 
+  /** The clock at this moment, where `nowMs` stands still within a turn. */
+  readMs(): number {
+    return this.epochMs + performance.now();
+  }
+
   /** Opens a turn if none is open: the clock is set and its end is scheduled behind all input at hand. */
   enter(): void {
     if (this.isOpen) return;

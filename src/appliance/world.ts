@@ -30,6 +30,8 @@ export interface WorldParts {
   readonly store: SqliteStore;
   readonly guard: SourceGuard;
   now(): number;
+  /** The clock at this moment, where `now` stands still within a turn. */
+  clock(): number;
   /** A verdict came: to be handed to the core as an input. */
   onVerdict(verdict: PushVerdict, order: PushOrder, sentAtMs: number): void;
 }
@@ -50,6 +52,8 @@ export class World implements CorePort {
   private randomPool = new Uint8Array(0);
   private randomAt = 0;
   private nextCommitMs = 0;
+  /** When the REGISTERs came in whose late branches leave at the end of this turn. */
+  private lateSinceMs: number[] = [];
 
   constructor(readonly parts: WorldParts, private readonly config: () => Config) {}
 
@@ -149,7 +153,19 @@ export class World implements CorePort {
   }
 
   measure(histogram: Histogram, seconds: number): void {
+    // Within a turn no time passes, and most late branches belong to the turn of their REGISTER: measured when sent.
+    if (histogram === "late_branch_seconds") return void this.lateSinceMs.push(this.parts.now() - seconds * 1000);
     this.parts.metrics.measure(histogram, seconds);
+  }
+
+  /** What the turn sent is with the kernel. */
+  flushed(): void {
+    if (this.lateSinceMs.length === 0) return;
+    const nowMs = this.parts.clock();
+    for (const sinceMs of this.lateSinceMs) {
+      this.parts.metrics.measure("late_branch_seconds", (nowMs - sinceMs) / 1000);
+    }
+    this.lateSinceMs = [];
   }
 
   isLogged(level: LogLevel, aor?: string): boolean {

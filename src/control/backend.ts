@@ -9,6 +9,7 @@ import type { LogOverride } from "../observe/log.ts";
 import type { ApplianceEvent, LogLevel } from "../sip/port.ts";
 import type { BranchState, CallResult, CallState, TimelineEvent, WakeState } from "../silo/record.ts";
 import type { DeviceKind, PushKeys, TokenState } from "../usrloc/model.ts";
+import type { Reachability } from "../usrloc/usrloc.ts";
 
 /**
  * A refusal that becomes `{"error":{"code","message","hint"}}` with its status. Every method of
@@ -133,7 +134,11 @@ export interface LocationDevice {
   instance: string;
   user_agent: string;
   expires_in: number;
-  flow: { state: "open" | "connecting" | "closed" | "none"; transport: string; remote: string };
+  /**
+   * The way back to it. `live`: it has the next INVITE at once. `lost`: it must be woken, `remote` is where it was last.
+   * `unknown`: UDP, and silent for `wake.idle`: it gets INVITE and push.
+   */
+  flow: { state: Reachability; transport: string; remote: string };
   /** null: cannot be woken. The token itself is shown by its first and last characters only. */
   push: {
     provider: string;

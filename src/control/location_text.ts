@@ -101,8 +101,7 @@ function renewedText({ upstream }: Location, { refresh, phone, upstream_state }:
 
 function flowText({ flow }: LocationDevice): string {
   if (flow.remote === "") return flow.state;
-  const state = flow.state === "open" ? "" : ` (${flow.state === "none" ? "lost" : flow.state})`;
-  return `${flow.transport} ${flow.remote}${state}`;
+  return `${flow.transport} ${flow.remote}${flow.state === "live" ? "" : ` (${flow.state})`}`;
 }
 
 function pushText({ push }: LocationDevice): string | null {

@@ -3,6 +3,7 @@ import { maskSecrets, shortToken } from "../observe/privacy.ts";
 import { readable } from "../observe/display.ts";
 import type { CallRecord } from "../silo/record.ts";
 import type { Aor, Contact } from "../usrloc/model.ts";
+import type { Reachability } from "../usrloc/usrloc.ts";
 import type { Upkeep } from "../registrar/upkeep.ts";
 import type { Call, Location, LocationDevice, Refresh } from "./backend.ts";
 
@@ -40,11 +41,12 @@ export function callShape(record: CallRecord): Call {
   };
 }
 
-/** Asked for each device and each AoR: who keeps it registered. */
+/** Asked for each device and each AoR: who keeps it registered, and whether it can be reached. */
 export interface Upkeeps {
   readonly upstreamMode: Location["upstream"]["mode"];
   upkeepOf(contact: Contact): Upkeep;
   upkeepOfAor(aor: Aor): Upkeep | null;
+  reachabilityOf(contact: Contact): Reachability;
 }
 
 /** @param nowMs ms since the epoch. */
@@ -61,13 +63,15 @@ export function locationShape(aor: Aor, upkeeps: Upkeeps, nowMs: number): Locati
       at_risk: aor.contacts.some((contact) => upkeeps.upkeepOf(contact).isAtRisk),
       refresh: upkeep === null ? null : refreshShape(upkeep, nowMs),
     },
-    devices: aor.contacts.map((contact) => deviceShape(contact, upkeeps.upkeepOf(contact), nowMs)),
+    devices: aor.contacts.map((contact) => deviceShape(contact, upkeeps, nowMs)),
   };
 }
 
 /** @param nowMs ms since the epoch. */
-export function deviceShape(contact: Contact, upkeep: Upkeep, nowMs: number): LocationDevice {
+export function deviceShape(contact: Contact, upkeeps: Upkeeps, nowMs: number): LocationDevice {
   const { flow, push } = contact;
+  const upkeep = upkeeps.upkeepOf(contact);
+  const state = upkeeps.reachabilityOf(contact);
   return {
     id: contact.id,
     kind: contact.kind,
@@ -76,8 +80,8 @@ export function deviceShape(contact: Contact, upkeep: Upkeep, nowMs: number): Lo
     user_agent: readable(contact.userAgent),
     expires_in: secondsLeft(contact.expiresAtMs, nowMs),
     flow: flow === null
-      ? { state: "none", transport: contact.flowKey.split("|")[0]!, remote: contact.flowKey.split("|")[2] ?? "" }
-      : { state: flow.state, transport: flow.transport, remote: hostPort(flow.remoteAddress, flow.remotePort) },
+      ? { state, transport: contact.flowKey.split("|")[0]!, remote: contact.flowKey.split("|")[2] ?? "" }
+      : { state, transport: flow.transport, remote: hostPort(flow.remoteAddress, flow.remotePort) },
     push: push === null ? null : {
       provider: push.provider,
       param: push.param,

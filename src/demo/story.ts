@@ -206,7 +206,7 @@ export class Story {
     const endMs = performance.now() + PATIENCE_MS;
     for (;;) {
       const { devices } = await box.json<LocationView>(`/v1/locations/${phone.options.user}`);
-      if (devices.some(({ kind, flow }) => kind === "mobile" && flow.state !== "open")) return;
+      if (devices.some(({ kind, flow }) => kind === "mobile" && flow.state === "lost")) return;
       if (performance.now() > endMs) throw new Missed(`latefork still believes ${phone.options.name} connected`);
       await stage.pause(10);
     }

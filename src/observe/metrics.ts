@@ -26,7 +26,7 @@ const HISTOGRAMS: Record<Histogram, { help: string; buckets: readonly number[] }
     buckets: [0.1, 0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 20, 30],
   },
   late_branch_seconds: {
-    help: "REGISTER accepted to INVITE of the late branch sent",
+    help: "REGISTER came in to INVITE of the late branch sent",
     buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1],
   },
   push_seconds: {

@@ -16,7 +16,7 @@ let api = "";
 function yaml(parts: Record<string, string> = {}): string {
   const all: Record<string, string> = {
     domain: "[Example.org, second.example]",
-    listen: '["udp://127.0.0.1:0"]',
+    listen: '["udp://127.0.0.1:0", "tcp://127.0.0.1:0"]',
     security: "{ trust: [127.0.0.1/32] }",
     push: `{ webhook: { acme: { url: "http://127.0.0.1:${pusher.port}/wake" } } }`,
     store: '{ path: ":memory:" }',
@@ -118,4 +118,103 @@ test("O-02 a config sent to be checked has its files looked for beside the confi
     path: "control.token_file",
     message: expect.stringContaining("no such file"),
   }]);
+});
+
+/** A phone over TCP: what it was sent so far, as text. */
+async function phone(port: number) {
+  let seen = "";
+  let more = () => {};
+  const socket = await Bun.connect({
+    hostname: "127.0.0.1",
+    port,
+    socket: {
+      data: (_socket, bytes) => {
+        seen += new TextDecoder().decode(bytes);
+        more();
+      },
+    },
+  });
+  return {
+    socket,
+    async hears(words: string) {
+      while (!seen.includes(words)) await new Promise<void>((resolve) => more = resolve);
+    },
+  };
+}
+
+function request(method: string, user: string, target: string, via: string, lines: string[]): string {
+  const id = method + crypto.randomUUID();
+  return [
+    `${method} ${target} SIP/2.0`,
+    `Via: SIP/2.0/${via};branch=z9hG4bK${id};rport`,
+    "Max-Forwards: 70",
+    `From: <sip:${user}@example.org>;tag=f`,
+    `To: <${method === "REGISTER" ? `sip:${user}@example.org` : target}>`,
+    `Call-ID: ${id}`,
+    `CSeq: 1 ${method}`,
+    ...lines,
+    "Content-Length: 0",
+    "",
+    "",
+  ].join("\r\n");
+}
+
+test("W-04 a late branch is seen from outside: flow, events, metrics", async () => {
+  const listeners = appliance.transports.listeners();
+  const tcp = listeners.find(({ transport }) => transport === "tcp")!.port;
+  const udp = listeners.find(({ transport }) => transport === "udp")!.port;
+  const wakes = async () => {
+    const waking = await phone(tcp);
+    const contact = "<sip:eve@192.0.2.1;transport=tcp;pn-provider=acme;pn-param=x;pn-prid=eves-token>";
+    waking.socket.write(request("REGISTER", "eve", "sip:example.org", "TCP 192.0.2.1", [`Contact: ${contact}`]));
+    await waking.hears("SIP/2.0 200 ");
+    return waking;
+  };
+  const flow = async () => (await ask("GET", "/v1/locations/eve")).body.devices[0].flow.state;
+  const metric = async (name: string) => {
+    const text = await (await fetch(api + "/metrics")).text();
+    return Number(text.split("\n").find((line) => line.startsWith(`latefork_${name} `))?.split(" ")[1]);
+  };
+  const events = (await fetch(api + "/v1/events")).body!.getReader();
+  let told = "";
+  const hears = async (words: RegExp) => {
+    while (!words.test(told)) told += new TextDecoder().decode((await events.read()).value);
+  };
+
+  const first = await wakes();
+  expect(await flow()).toBe("live");
+  expect(await metric('flows{transport="tcp",state="live"}')).toBe(1);
+  first.socket.end();
+  await hears(/event: flow\ndata: .*"state":"lost"/);
+  expect(await flow()).toBe("lost");
+  expect(await metric('flows{transport="tcp",state="lost"}')).toBe(1);
+
+  const accepted = await metric('push_total{provider="acme",result="accepted"}') || 0;
+  const bob = await Bun.udpSocket({ hostname: "127.0.0.1", socket: { data: () => {} } });
+  const invite = request("INVITE", "bob", "sip:eve@example.org", `UDP 127.0.0.1:${bob.port}`, [
+    `Contact: <sip:bob@127.0.0.1:${bob.port}>`,
+  ]);
+  bob.send(invite, udp, "127.0.0.1");
+  await hears(/event: push\ndata: /);
+  const push = JSON.parse(/event: push\ndata: (.*)\n/.exec(told)![1]!);
+  expect(push).toMatchObject({
+    state: "accepted",
+    event: "call",
+    aor: "eve@example.org",
+    provider: "acme",
+    status: 200,
+  });
+  expect(push.call_id).toBe(/Call-ID: (.*)\r/.exec(invite)![1]);
+  expect(await metric('push_total{provider="acme",result="accepted"}')).toBe(accepted + 1);
+
+  const second = await wakes();
+  await second.hears("INVITE sip:eve@192.0.2.1");
+  expect(await metric("late_branches_total")).toBe(1);
+  expect(await metric("late_branch_seconds_count")).toBe(1);
+  // Within the turn of its REGISTER the clock stands still, so that only a real measurement is not 0.
+  expect(await metric("late_branch_seconds_sum")).toBeGreaterThan(0);
+  expect(await metric("wake_seconds_count")).toBe(1);
+  await events.cancel();
+  second.socket.end();
+  bob.close();
 });

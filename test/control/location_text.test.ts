@@ -25,7 +25,7 @@ function device(fields: Partial<LocationDevice> = {}): LocationDevice {
     instance: "urn:uuid:1",
     user_agent: "Linphone",
     expires_in: 600,
-    flow: { state: "none", transport: "tcp", remote: "203.0.113.7:51044" },
+    flow: { state: "lost", transport: "tcp", remote: "203.0.113.7:51044" },
     push: {
       provider: "acme",
       param: "app",

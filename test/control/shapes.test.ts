@@ -81,6 +81,7 @@ test("X-04 a location shows times left and never a whole push token", () => {
     upstreamMode: "contact" as const,
     upkeepOf: () => upkeep,
     upkeepOfAor: () => ({ ...upkeep, nextMs: Infinity }),
+    reachabilityOf: () => "lost" as const,
   };
   const location = locationShape(aor, upkeeps, 1000);
   const refresh = { by: "push", next: "refresh push", next_in: 3, why: "because", last_failure: "it slept" } as const;
@@ -103,7 +104,7 @@ test("X-04 a location shows times left and never a whole push token", () => {
   expect(location.devices[0]).toMatchObject({
     id: "d1",
     expires_in: 0,
-    flow: { state: "none", transport: "tcp", remote: "192.0.2.7:40123" },
+    flow: { state: "lost", transport: "tcp", remote: "192.0.2.7:40123" },
     push: { provider: "acme", token: "0123…cdef", token_state: "unknown" },
   });
   expect(JSON.stringify(location)).not.toContain(token);

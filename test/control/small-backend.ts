@@ -37,7 +37,7 @@ export class SmallBackend implements ControlBackend {
       instance: "",
       user_agent: "Linphone",
       expires_in: 61,
-      flow: { state: "open", transport: "udp", remote: "192.0.2.7:40123" },
+      flow: { state: "live", transport: "udp", remote: "192.0.2.7:40123" },
       push: {
         provider: "acme",
         param: "",

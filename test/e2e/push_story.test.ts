@@ -72,7 +72,7 @@ class Play {
       const { devices } = await this.box.json<{ devices: { kind: string; flow: { state: string } }[] }>(
         "/v1/locations/alice",
       );
-      if (devices.every(({ kind, flow }) => kind === "desk" || flow.state !== "open")) return;
+      if (devices.every(({ kind, flow }) => kind === "desk" || flow.state === "lost")) return;
       await this.stage.pause(10);
     }
   }

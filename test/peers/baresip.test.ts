@@ -18,7 +18,7 @@ for (const transport of ["udp", "tcp"] as const) {
         expect.stringMatching(new RegExp(`^sip:alice@${rig.at("us")};lf=`)),
       ]);
       const location = await appliance.location("alice@example.com");
-      expect(location?.devices).toMatchObject([{ flow: { state: "open", transport } }]);
+      expect(location?.devices).toMatchObject([{ flow: { state: "live", transport } }]);
 
       await rig.sipp({ from: "caller", to: "pbx", scenario: "caller", user: "alice", pauseMs: 300 }).done();
 

@@ -36,7 +36,7 @@ async function putToSleep(rig: Rig, appliance: Appliance, party: Party, user: st
   await eventually(`the flow of ${party} is known to be lost`, 3000, async () => {
     const devices = (await appliance.location(`${user}@example.com`))?.devices ?? [];
     const device = devices.find(({ contact }) => contact.includes(rig.address(party)));
-    return device !== undefined && device.flow.state !== "open";
+    return device !== undefined && device.flow.state === "lost";
   });
 }
 
