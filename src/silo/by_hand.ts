@@ -8,6 +8,8 @@ import { isVoipToken } from "./push_token.ts";
 import type { Story } from "./story.ts";
 import type { HeldCall, Wakes } from "./wakes.ts";
 
+const BY_HAND = "added by hand";
+
 export class ByHand {
   constructor(
     private readonly fork: Fork,
@@ -27,7 +29,7 @@ export class ByHand {
     const leg = this.legs.ensure(contact);
     if (isServed(leg) || leg.hasDeclined) return false;
     if (leg.wake !== null && leg.wake.isPending) this.wakes.end(leg.wake, "cancelled", "branch added by hand");
-    this.legs.invite(leg, contact, contact.flow, true);
+    this.legs.invite(leg, contact, contact.flow, true, BY_HAND);
     this.call.settle();
     return true;
   }
@@ -42,7 +44,7 @@ export class ByHand {
     const leg = this.legs.ensure(address);
     if (isServed(leg)) return false;
     leg.hasTakenPart = true;
-    this.story.branch(leg, "INVITE (late)", "added by hand");
+    this.story.branch(leg, "INVITE (late)", `${BY_HAND}: ${uri}`);
     leg.branch = this.fork.addBranch({ uri, flow, route: "", token, contactId: uri }, true);
     this.call.settle();
     return true;

@@ -124,8 +124,9 @@ export class Story {
       record.result = "answered";
       record.outcome = `answered by ${this.partyOf(answeredBy, legs)} after ${seconds(elapsedMs)}`;
     } else {
-      record.result = ending.isTimedOut && !ending.isCancelled ? "timeout" : resultOf(status, ending.isCancelled);
-      record.outcome = outcomeWords([...legs.all.values()], record, elapsedMs, ending);
+      const devices = [...legs.all.values()];
+      record.result = resultOf(status, ending, devices);
+      record.outcome = outcomeWords(devices, record, elapsedMs, ending);
     }
     for (const { id, party, branch } of legs.all.values()) {
       if (branch === null || branch.state !== "cancelled" || branch.isCancelSent || branch.isEnded) continue;

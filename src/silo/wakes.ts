@@ -136,6 +136,7 @@ export class Wakes implements WakeOwner {
     if (leg === undefined || wake === null || !wake.isPending) return;
     if (this.contactOf(leg) !== undefined) return;
     this.end(wake, "refused", "device is no longer registered");
+    this.story.note({ event: "wake_end", device: leg.id, note: `${leg.party} is no longer registered` });
     this.call.settle();
   }
 
@@ -170,9 +171,12 @@ export class Wakes implements WakeOwner {
 
   /** A push of another call was refused: whoever shared it has nothing left to wait for. */
   sharedRefused(contact: Contact, reason: string): void {
-    const wake = this.legs.of(contact)?.wake ?? null;
-    if (wake === null || !wake.isPending || !wake.isShared || this.home.shareWake(contact)) return;
+    const leg = this.legs.of(contact);
+    const wake = leg?.wake ?? null;
+    if (leg === undefined || wake === null || !wake.isPending || !wake.isShared) return;
+    if (this.home.shareWake(contact)) return;
     this.end(wake, "refused", reason);
+    this.story.note({ event: "wake_end", device: leg.id, note: `${leg.party}: the earlier push failed, ${reason}` });
     this.call.settle();
   }
 

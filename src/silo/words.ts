@@ -43,9 +43,17 @@ export function ago(ms: number): string {
 }
 
 /** The `result` label for a final status without an answer. */
-export function resultOf(status: number, isCancelled: boolean): CallResult {
+export function resultOf(
+  status: number,
+  { isCancelled, isTimedOut, reason }: Ending,
+  legs: readonly DeviceLeg[],
+): CallResult {
   if (isCancelled) return "cancelled";
+  if (isTimedOut) return "timeout";
+  if (reason !== "") return "cancelled"; // by hand, or at a shutdown: it says nothing about the phones
   if (status === 486 || status >= 600) return "declined";
+  // A phone's own 480 is its user's no (W-05).
+  if (status === 480 && legs.some((leg) => leg.hasDeclined)) return "declined";
   if (status === 404 || status === 480) return "unreachable";
   if (status === 408) return "timeout";
   return "failed";

@@ -102,6 +102,17 @@ test("W-22 how a call ended is said in words", () => {
       w.awake("alice", { decline: { afterMs: 100, status: 486 } });
       w.pbx.call("alice");
     }],
+    ["declined", "declined by alice/1 (480)", (w) => {
+      w.awake("alice", { decline: { afterMs: 100, status: 480 } });
+      w.asleep("alice", { wakeMs: null });
+      w.pbx.call("alice");
+    }],
+    ["cancelled", "Ended by hand (480)", (w) => {
+      w.asleep("alice", { wakeMs: null });
+      w.pbx.call("alice");
+      w.advance(100);
+      w.turn(() => w.openCalls("alice")[0]!.end("Ended by hand"));
+    }],
     ["timeout", "nobody answered within 120.000 s", (w) => {
       w.awake("alice");
       w.pbx.call("alice");
@@ -135,6 +146,29 @@ test("W-22 a refused push, a device without a way to it and an expired wake are 
   expect(text).toContain("wrong project");
   expect(text).toContain("alice/2: no connection and no push token");
   expect(text).toContain("alice/3 did not wake up");
+});
+
+test("W-22 a device that leaves, and an earlier push that fails, are told where they end a wait", () => {
+  const w = new World();
+  w.asleep("alice", { wakeMs: null });
+  w.pbx.call("alice");
+  w.advance(100);
+  w.turn(() => w.core.usrloc.remove(w.core.usrloc.find("alice@pbx.example.org")!.contacts[0]!, "evicted"));
+  w.advance(100);
+  const [record] = w.core.silo.allRecords();
+  expect(record!.timeline.map(({ note }) => note)).toContain("alice/1 is no longer registered");
+  expect(record!.outcome).toBe("nobody could be woken (480): device is no longer registered");
+
+  const other = new World();
+  const b = other.asleep("alice", { wakeMs: null });
+  other.push.fates.set(b.prid, "refuse");
+  other.pbx.call("alice");
+  other.advance(10);
+  other.push.fates.set(b.prid, "limit");
+  const second = other.pbx.call("alice");
+  other.advance(500);
+  const shared = other.core.silo.allRecords().find(({ callId }) => callId === second.callId)!;
+  expect(shared.timeline.map(({ note }) => note)).toContain("alice/1: the earlier push failed, wrong project");
 });
 
 test("W-22 what a phone says after the end is in the record too, also when nobody looked in between", () => {
