@@ -50,7 +50,9 @@ export class AfterEnd {
   deviceRegistered(contact: Contact): void {
     const { delayedCancel } = this.home.settings;
     const leg = this.legs.of(contact);
-    if (leg === undefined || !isOwed(leg)) return;
+    if (leg === undefined) return;
+    this.wakes.deviceCameLate(leg);
+    if (!isOwed(leg)) return;
     if (contact.flow === null || contact.flow.state === "closed") return;
     const isVoip = contact.push !== null && isVoipToken(contact.push);
     if (delayedCancel === "false" || (delayedCancel === "auto" && !isVoip)) return;

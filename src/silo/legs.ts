@@ -97,7 +97,7 @@ export class Legs {
   /** After the end (W-13): INVITE and CANCEL, so that its app can close the call it had to show. */
   inviteAndCancel(leg: DeviceLeg, contact: Contact, flow: Flow): void {
     leg.hasTakenPart = true;
-    this.story.branch(leg, "INVITE (late)", "woke after the end, to hear that it is over");
+    this.story.branch(leg, "INVITE (late)", "to hear that it is over");
     leg.branch = this.fork.addGhost(this.router.targetOf(contact, flow, this.story.record.callId));
     leg.branch.cancel(this.fork.endLines);
   }

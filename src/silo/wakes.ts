@@ -129,6 +129,16 @@ export class Wakes implements WakeOwner {
     return note;
   }
 
+  /** The device registered after the end: said once, as people ask whether it woke at all. */
+  deviceCameLate(leg: DeviceLeg): void {
+    const { wake } = leg;
+    if (wake === null || !leg.hasSleptOn || wake.hasWoken || wake.isTurnedAway) return;
+    wake.hasWoken = true;
+    wake.wakeMs = this.nowMs - wake.sentAtMs;
+    this.home.port.measure("wake_seconds", wake.wakeMs / 1000);
+    this.story.register(leg, `woke after ${seconds(wake.wakeMs)}, when the call was over`);
+  }
+
   /** A contact left usrloc: nobody will register for it, unless the device has another flow (R-15). */
   deviceRemoved(contact: Contact): void {
     const leg = this.legs.of(contact);

@@ -184,6 +184,22 @@ test("W-22 what a phone says after the end is in the record too, also when nobod
   expect(lines(record).at(-1)).toBe("response alice/1→latefork 487");
 });
 
+test("W-22 a device that wakes when the call is over stands in the ladder once, with how long it took", () => {
+  const w = new World();
+  const b = w.asleep("alice", { wakeMs: 8000 });
+  const call = w.pbx.call("alice");
+  w.advance(1000);
+  call.cancel();
+  w.advance(10_000);
+  b.register();
+  w.advance(1000);
+  const [record] = w.core.silo.allRecords();
+  expect(record!.timeline.filter(({ event }) => event === "register").map(({ note }) => note)).toEqual([
+    "woke after 8.086 s, when the call was over",
+  ]);
+  expect(record!.wakes.map(({ state, wakeMs }) => [state, Math.round(wakeMs!)])).toEqual([["cancelled", 8086]]);
+});
+
 test("W-22 a CANCEL stands where it left, before the 487 that answers it", () => {
   const w = new World();
   w.awake("alice");
