@@ -13,6 +13,7 @@ import type { Binding } from "../usrloc/binding.ts";
 import type { Aor, Contact, StoredRemnant } from "../usrloc/model.ts";
 import type { RemovalCause, Usrloc } from "../usrloc/usrloc.ts";
 import { type Applied, type Bindings, NO_ORDER } from "./apply.ts";
+import { type Doubt, Doubts } from "./doubt.ts";
 import type { InFlight } from "./in_flight.ts";
 import {
   type DeviceHintReader,
@@ -39,6 +40,7 @@ export interface UpstreamSide {
 export class MidRegistrar {
   private readonly agent: UpstreamAgent;
   private readonly challenged = new Challenged();
+  private readonly doubts: Doubts;
   readonly keeper: UpstreamKeeper;
   /** AoRs whose sleeping phones the PBX drops sooner than a push can wake them. */
   readonly shortGrants = new Set<Aor>();
@@ -56,6 +58,7 @@ export class MidRegistrar {
     private readonly hints: DeviceHintReader,
   ) {
     this.agent = new UpstreamAgent(this, usrloc, clock);
+    this.doubts = new Doubts(usrloc);
     this.keeper = new UpstreamKeeper(this, usrloc, clock);
   }
 
@@ -94,12 +97,16 @@ export class MidRegistrar {
       return server.respond(503, "PBX not reachable", "Retry-After: 10\r\n");
     }
     const plan = this.planFor(request, upstreamFlow);
-    const adding = new Map<string, number>();
-    plan.ids.forEach((id, i) => {
-      if (plan.asked[i]! > 0) adding.set(id, Math.max(plan.asked[i]!, adding.get(id) ?? 0));
-    });
-    for (const id of adding.keys()) this.agent.hold(request.aorKey, id);
-    const order = this.inFlight.begin(request.aorKey, adding);
+    const asked = askedOf(plan);
+    for (const [id, seconds] of asked) if (seconds > 0) this.agent.hold(request.aorKey, id);
+    const order = this.inFlight.begin(request.aorKey, asked);
+    const doubt = this.doubts.begin(
+      this.usrloc.find(request.aorKey),
+      order,
+      request.isWildcard ? null : asked,
+      this.mode === "aor",
+      this.clock.nowMs,
+    );
     const branch = this.table.newBranch();
     const via = viaValue(upstreamFlow, branch);
     const wire = upstreamRegister(
@@ -121,6 +128,7 @@ export class MidRegistrar {
       order,
       this.clock.nowMs,
       push.offers,
+      doubt,
     );
     this.table.send(wire, "REGISTER", branch, upstreamFlow, relay);
   }
@@ -138,7 +146,7 @@ export class MidRegistrar {
       flow: server.flow,
       known: request.contacts.map((wanted) => this.bindings.known(aor, wanted)),
       asked,
-      upstreamEndsMs: (contact) => this.upstreamEndsMs(contact),
+      upstreamEndsMs: (contact) => Math.min(this.upstreamEndsMs(contact), contact.aor.upstream.provenMs ?? Infinity),
     });
     if (!isAbsorbed) return false;
     const applied = this.bindings.apply(request, asked, server.flow, NO_ORDER);
@@ -247,7 +255,7 @@ export class MidRegistrar {
   /** The PBX accepted: usrloc is written. */
   accept(request: RegisterRequest, grants: Grants, flow: Flow, order: number, arrivedAtMs: number): Applied {
     const applied = this.bindings.apply(request, grants.phone, flow, order);
-    if (this.mode !== "aor") this.noteDeviceGrants(request, grants, arrivedAtMs);
+    if (this.mode !== "aor") this.noteDeviceGrants(request, grants, order, arrivedAtMs);
     if (request.isWildcard || request.contacts.length > 0) {
       const isOurs = this.mode === "aor" || request.isWildcard || grants.upstream === 0 || applied.saved.length > 0;
       if (isOurs) this.writeUpstream(request, grants, order, arrivedAtMs);
@@ -258,11 +266,13 @@ export class MidRegistrar {
   }
 
   /** How long the PBX holds the Contact of each device. */
-  private noteDeviceGrants(request: RegisterRequest, grants: Grants, arrivedAtMs: number): void {
+  private noteDeviceGrants(request: RegisterRequest, grants: Grants, order: number, arrivedAtMs: number): void {
     const aor = this.usrloc.find(request.aorKey);
     request.contacts.forEach((wanted, i) => {
       const binding = this.bindings.known(aor, wanted);
       if (binding === null || grants.each[i]! === 0) return;
+      // what a later one was granted counts.
+      if (this.inFlight.isOvertaken(aor!.key, binding.id, order)) return;
       this.usrloc.setDeviceUpstream(binding, arrivedAtMs + grants.each[i]! * 1000, false);
       this.keeper.granted(binding.aor, binding.id);
     });
@@ -409,7 +419,8 @@ export class MidRegistrar {
   }
 
   /** The REGISTER was answered or failed, and what came of it is written. */
-  over(request: RegisterRequest, order: number): void {
+  over(request: RegisterRequest, order: number, doubt: Doubt | null): void {
+    this.doubts.end(request.aorKey, order, doubt);
     this.answered(request.aorKey, order);
   }
 
@@ -507,6 +518,13 @@ export class MidRegistrar {
     });
     server.respond(status, reason, lines);
   }
+}
+
+/** What each Contact is asked for; one that a phone takes out and adds again is added. */
+function askedOf({ ids, asked }: UpstreamPlan): Map<string, number> {
+  const seconds = new Map<string, number>();
+  ids.forEach((id, i) => seconds.set(id, Math.max(asked[i]!, seconds.get(id) ?? 0)));
+  return seconds;
 }
 
 /** What an admin is told where the PBX grants less than a refresh push needs. */

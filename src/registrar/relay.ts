@@ -18,6 +18,7 @@ import type { Message } from "../sip/message.ts";
 import { withoutTopVia } from "../sip/response.ts";
 import type { ClientFailure, ClientOwner } from "../transaction/client.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
+import type { Doubt } from "./doubt.ts";
 import type { MidRegistrar } from "./mid_registrar.ts";
 import type { PushOffer } from "./push_support.ts";
 import type { RegisterRequest } from "./register.ts";
@@ -60,6 +61,7 @@ export class RegisterRelay implements ClientOwner {
     private readonly arrivedAtMs: number,
     /** What the phone is told if it is granted long enough (P-02). */
     private readonly offers: readonly PushOffer[],
+    private readonly doubt: Doubt | null,
   ) {}
 
   onResponse(response: Message): void {
@@ -78,10 +80,11 @@ export class RegisterRelay implements ClientOwner {
     else {
       const isChallenge = status === 401 || status === 407;
       if (isChallenge) this.registrar.onChallenged(this.request);
+      this.doubt?.lift();
       this.registrar.count(isChallenge ? "challenged" : "rejected", this.request, status);
       this.server.relay(status, edit.build());
     }
-    this.registrar.over(this.request, this.order);
+    this.registrar.over(this.request, this.order, this.doubt);
   }
 
   /** what the PBX says of the password, if there was one. */
@@ -100,14 +103,14 @@ export class RegisterRelay implements ClientOwner {
     // RFC 4320 §4.2: no 408 to a non-INVITE.
     if (failure === "timeout") this.server.respond(504, "PBX did not answer");
     else this.server.respond(503, "PBX not reachable", "Retry-After: 10\r\n");
-    this.registrar.over(this.request, this.order);
+    this.registrar.over(this.request, this.order, this.doubt);
   }
 
   /** The answer has lost the phone's Via: it cannot be relayed, and what cannot be said is not written. */
   private onUnusable(): void {
     this.registrar.count("pbx_unusable", this.request, 502);
     this.server.respond(502, "The PBX answered without our Via");
-    this.registrar.over(this.request, this.order);
+    this.registrar.over(this.request, this.order, this.doubt);
   }
 
   private onAccepted(response: Message, edit: Edit): void {

@@ -74,6 +74,8 @@ export const STEPS: readonly string[] = [
   ALTER TABLE binding ADD COLUMN upstream_dropped INTEGER NOT NULL DEFAULT 0;`,
   // Header lines of the PBX's last 2xx that absorbed REGISTERs are answered with.
   `ALTER TABLE aor ADD COLUMN upstream_lines TEXT NOT NULL DEFAULT '';`,
+  // Beyond this no REGISTER is answered in the PBX's place; 0: as long as it granted.
+  `ALTER TABLE aor ADD COLUMN upstream_proven INTEGER NOT NULL DEFAULT 0;`,
 ];
 
 /** Why this database is not ours to touch, in words; empty if it is, or is new. Reads only. */

@@ -21,8 +21,8 @@ import { RowNumbers } from "./row-numbers.ts";
 
 const PUT_AOR = `INSERT OR REPLACE INTO aor
   (row, key, user, domain, id, upstream_state, upstream_expires_at, upstream_call_id, upstream_cseq,
-   upstream_lines)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+   upstream_lines, upstream_proven)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
 const PUT_CONTACT = `INSERT OR REPLACE INTO contact
   (row, id, aor_key, uri, params, instance, reg_id, q, path, user_agent, kind, pn_provider, pn_param, pn_prid,
    pn_token_state, flow_key, pn_p256dh, pn_auth, pn_by_hand)
@@ -39,6 +39,7 @@ interface AorRow {
   upstream_call_id: string;
   upstream_cseq: number;
   upstream_lines: string;
+  upstream_proven: number;
 }
 
 interface ContactRow {
@@ -231,8 +232,8 @@ export class UsrlocRows implements ChangeLog {
 
   #writeAor(aor: Aor): void {
     const row = this.#aorRows.get(aor.key) ?? this.#aorRows.give(aor.key);
-    const { state, expiresAtMs, callId, cseq, lines } = aor.upstream;
-    this.#putAor.run(row, aor.key, aor.user, aor.domain, aor.id, state, expiresAtMs, callId, cseq, lines);
+    const { state, expiresAtMs, provenMs = 0, callId, cseq, lines } = aor.upstream;
+    this.#putAor.run(row, aor.key, aor.user, aor.domain, aor.id, state, expiresAtMs, callId, cseq, lines, provenMs);
   }
 
   #writeContact(row: number, contact: Contact): void {
@@ -280,6 +281,7 @@ function storedAor(row: AorRow, shared: (text: string) => string): StoredAor {
     upstream: {
       state: shared(row.upstream_state) as Upstream["state"],
       expiresAtMs: row.upstream_expires_at,
+      provenMs: row.upstream_proven === 0 ? undefined : row.upstream_proven,
       callId: row.upstream_call_id,
       cseq: row.upstream_cseq,
       lines: shared(row.upstream_lines),

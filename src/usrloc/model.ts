@@ -76,6 +76,8 @@ export interface Upstream {
   /** `registered`: the PBX holds our Contact until `expiresAtMs`. `removed`: we or a phone ended it. */
   state: "none" | "registered" | "removed";
   expiresAtMs: number;
+  /** A REGISTER that may have cut it short is not answered: beyond this none is answered in the PBX's place. */
+  provenMs?: number | undefined;
   /** Call-ID and CSeq of the last REGISTER that went to the PBX for it. */
   callId: string;
   cseq: number;

@@ -13,6 +13,7 @@ test("R-18 every field of AoRs and contacts is there again, without a commit at 
     upstream: {
       state: "registered",
       expiresAtMs: NOW_MS + 1,
+      provenMs: NOW_MS - 5,
       callId: "up@pbx",
       cseq: 77,
       lines: "Service-Route: <sip:a;lr>\r\n",

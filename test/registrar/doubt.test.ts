@@ -1,0 +1,155 @@
+import { describe, expect, test } from "bun:test";
+import type { Binding } from "../../src/usrloc/binding.ts";
+import { Doubts } from "../../src/registrar/doubt.ts";
+import { PbxModel } from "./pbx_model.ts";
+import { answer, headers, register, registered, type RegisterText, Rig, statusLine, type TestFlow } from "./rig.ts";
+
+const AOR = "alice@example.org";
+const MODES = ["aor", "contact"] as const;
+
+/** What ends or shortens what the PBX holds for a phone that asked for two hours. */
+const LESS: [name: string, text: RegisterText][] = [
+  ["a removal", { expires: 0, cseq: 2 }],
+  ["a wildcard", { expires: 0, cseq: 2, contacts: ["*"] }],
+  ["a shorter expiry", { expires: 60, cseq: 2, lines: ["X: 1"] }],
+];
+
+function world(mode: (typeof MODES)[number], pbx = new PbxModel()): { rig: Rig; phone: TestFlow; pbx: PbxModel } {
+  const rig = new Rig({ pbx: { mode, expires: 600_000 } });
+  const phone = rig.phone("192.0.2.7");
+  rig.receive(phone, register(phone, { expires: 7200 }));
+  rig.fromPbx(pbx.take(rig.one(rig.pbx), rig.clock.nowMs));
+  rig.one(phone);
+  return { rig, phone, pbx };
+}
+
+/** True if a REGISTER is answered here. */
+function isAbsorbed(rig: Rig, phone: TestFlow, cseq: number): boolean {
+  rig.receive(phone, register(phone, { expires: 300, cseq }));
+  return rig.take(rig.pbx).length === 0 && statusLine(rig.one(phone)) === "SIP/2.0 200 OK";
+}
+
+describe("R-05 while the PBX's answer to less is not known, no more is believed of it", () => {
+  for (const mode of MODES) {
+    for (const [name, text] of LESS) {
+      // A shorter expiry would be absorbed, were it not the answer to a challenge.
+      const send = (rig: Rig, phone: TestFlow): string => {
+        if (text.expires !== 0) {
+          rig.receive(phone, register(phone, { expires: 7200, cseq: 2, callId: "other" }));
+          rig.fromPbx(answer(rig.one(rig.pbx), "401 Unauthorized", ['WWW-Authenticate: Digest realm="r", nonce="n"']));
+          rig.one(phone);
+          rig.receive(phone, register(phone, { ...text, callId: "other", cseq: 3 }));
+        } else rig.receive(phone, register(phone, text));
+        return rig.one(rig.pbx);
+      };
+
+      test(`R-05 ${mode}: ${name} that the PBX never answers: the phone's next REGISTER goes there`, () => {
+        const { rig, phone } = world(mode);
+        send(rig, phone);
+        rig.pass(33_000);
+        rig.take(rig.pbx);
+        expect(statusLine(rig.take(phone).at(-1)!)).toStartWith("SIP/2.0 504");
+        expect(rig.core.usrloc.find(AOR)!.contacts).toHaveLength(1);
+        // A shorter grant than was believed in is no reason to ask as long as it lasts.
+        const isStillHeld = text.expires !== 0;
+        expect(isAbsorbed(rig, phone, 10)).toBe(isStillHeld);
+        if (!isStillHeld) return;
+        rig.pass(300_000);
+        expect(isAbsorbed(rig, phone, 11)).toBe(false);
+      });
+
+      test(`R-05 ${mode}: ${name} that the PBX refuses: all is as it was`, () => {
+        const { rig, phone } = world(mode);
+        const before = { ...rig.core.usrloc.find(AOR)!.upstream };
+        const wire = send(rig, phone);
+        expect(headers(wire, "CSeq")[0]).toEndWith("REGISTER");
+        rig.fromPbx(answer(wire, "403 Forbidden"));
+        rig.take(phone);
+        expect(rig.core.usrloc.find(AOR)!.upstream).toEqual(before);
+        rig.pass(400_000);
+        expect(isAbsorbed(rig, phone, 10)).toBe(true);
+      });
+    }
+
+    test(`R-17 ${mode}: of two at the PBX whose answers cross, what the later one was granted counts`, () => {
+      // In mode aor the second one asks for no less than the first one does right now: another device may have sent it.
+      for (const [expires, granted] of [[[7200, 60], mode === "aor" ? 7200 : 600], [[60, 7200], 7200]] as const) {
+        for (const order of [[0, 1], [1, 0]]) {
+          const rig = new Rig({ pbx: { mode, expires: 600_000 } });
+          const pbx = new PbxModel();
+          const phone = rig.phone("192.0.2.7");
+          const answers = expires.map((seconds, i) => {
+            rig.receive(phone, register(phone, { expires: seconds, cseq: i + 1 }));
+            return pbx.take(rig.one(rig.pbx), rig.clock.nowMs);
+          });
+          for (const n of order) rig.fromPbx(answers[n]!);
+          rig.take(phone);
+          const { upstreamEndsMs } = rig.core.upkeepOf(rig.core.usrloc.find(AOR)!.contacts[0]!);
+          expect(upstreamEndsMs - rig.clock.nowMs).toBe(granted * 1000);
+        }
+      }
+    });
+
+    test(`R-17 ${mode}: a removal behind a refresh is in doubt, whatever the refresh was granted, if the PBX is told of it`, () => {
+      const { rig, phone, pbx } = world(mode);
+      rig.receive(
+        phone,
+        register(phone, { expires: 7200, cseq: 2, lines: ["X: 1"], contacts: ["<sip:alice@192.0.2.7:5060>;x=1"] }),
+      );
+      const refreshed = pbx.take(rig.one(rig.pbx), rig.clock.nowMs);
+      rig.receive(phone, register(phone, { expires: 0, cseq: 3 }));
+      const asked = Number(/expires=(\d+)/.exec(headers(rig.one(rig.pbx), "Contact")[0]!)![1]);
+      expect(asked).toBe(mode === "aor" ? 7200 : 0);
+      rig.fromPbx(refreshed);
+      const contact = rig.core.usrloc.find(AOR)!.contacts[0]!;
+      expect(rig.core.upkeepOf(contact).upstreamEndsMs).toBe(rig.clock.nowMs + asked * 1000);
+      expect(contact.aor.upstream.provenMs).toBeUndefined();
+    });
+  }
+
+  test("R-08 the last of an AoR that leaves is in doubt, but not forgotten before the PBX has said so", () => {
+    const { rig, phone } = world("aor");
+    rig.receive(phone, register(phone, { expires: 0, cseq: 2 }));
+    expect(rig.core.usrloc.find(AOR)!.contacts).toHaveLength(1);
+    rig.fromPbx(answer(rig.one(rig.pbx), "500 Error"));
+    rig.one(phone);
+    expect(rig.core.usrloc.find(AOR)!.upstream.state).toBe("registered");
+    registered(rig, phone, { expires: 0, cseq: 3 });
+    expect(rig.core.usrloc.aorCount).toBe(0);
+  });
+
+  test("R-08 what may be there all the same is ended when its device expires", () => {
+    for (const mode of MODES) {
+      const { rig, phone } = world(mode);
+      registered(rig, phone, { expires: 300, cseq: 2, contacts: ["<sip:alice@192.0.2.7:5060>;x=1"] });
+      rig.receive(phone, register(phone, { expires: 0, cseq: 3 }));
+      rig.pass(33_000);
+      rig.sent.length = 0;
+      rig.pass(300_000 - 33_000);
+      expect(headers(rig.take(rig.pbx)[0]!, "Contact")[0]).toEndWith(";expires=0");
+    }
+  });
+
+  test("R-14 a question puts nothing in doubt, nor does who asks for more", () => {
+    for (const mode of MODES) {
+      const { rig, phone } = world(mode);
+      const { changeCount } = rig;
+      rig.receive(phone, register(phone, { contacts: [], cseq: 2 }));
+      rig.receive(phone, register(phone, { expires: 9000, cseq: 3 }));
+      expect(rig.changeCount).toBe(changeCount);
+    }
+  });
+
+  test("R-17 nothing is remembered once all are answered", () => {
+    const rig = new Rig();
+    const doubts = new Doubts(rig.core.usrloc);
+    registered(rig, rig.phone("192.0.2.7"), { expires: 7200 });
+    const aor = rig.core.usrloc.find(AOR)!;
+    const asked = new Map([[aor.id, 60]]);
+    const [first, second] = [1, 2].map((order) => doubts.begin(aor, order, asked, true, rig.clock.nowMs - order));
+    expect([doubts.size, (aor.contacts[0] as Binding).isRegistered]).toEqual([1, true]);
+    doubts.end(AOR, 2, second!);
+    doubts.end(AOR, 1, first!);
+    expect(doubts.size).toBe(0);
+  });
+});
