@@ -96,8 +96,18 @@ export const CLIENT_VERBS: Readonly<Record<string, ClientVerb>> = {
       pcap: TEXT,
     } as const;
     const { values, flags, words } = readVerbArgs(rest, options, [0, 1]);
-    if (flags.follow) throw new VerbError(FAILED, "trace -f is not in this version");
-    if (values.pcap !== undefined) throw new VerbError(FAILED, "trace --pcap is not in this version");
+    if (flags.follow) {
+      throw new VerbError(
+        FAILED,
+        "trace -f is not in this version\nInstead: watch -n1 latefork trace --limit 5, or curl -N .../v1/events for what happens",
+      );
+    }
+    if (values.pcap !== undefined) {
+      throw new VerbError(
+        FAILED,
+        "trace --pcap is not in this version\nInstead: latefork trace > FILE, or tcpdump -w FILE on the box",
+      );
+    }
     const query = queryOf({ aor: words[0], call: values.call, limit: values.limit });
     return await show(client, io, `/v1/trace?${query}`, flags.json);
   },
@@ -191,7 +201,18 @@ async function writeWhole(file: string, bytes: AsyncIterable<Uint8Array>): Promi
     await rename(fresh, file);
   } catch (error) {
     await unlink(fresh).catch(() => {});
-    throw new VerbError(FAILED, `cannot write ${file}: ${(error as Error).message}`);
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new VerbError(FAILED, `cannot write ${file}: ${WRITE_REASONS[code ?? ""] ?? message}`);
   }
   return size;
 }
+
+const WRITE_REASONS: Readonly<Record<string, string>> = {
+  ENOENT: "there is no such folder",
+  ENOTDIR: "there is no such folder",
+  EISDIR: "it is a folder",
+  EACCES: "permission denied",
+  EPERM: "permission denied",
+  EROFS: "the file system is read-only",
+  ENOSPC: "the disk is full",
+};

@@ -16,8 +16,11 @@ export interface VerbHelp {
   words?: readonly string[];
   /** Talks to a running appliance. */
   isClient?: boolean;
+  /** Has no use for a config file, or says itself what it does with one. */
+  hasNoConfig?: boolean;
 }
 
+const CONFIG_OPTION = "-c, --config FILE  default: $LATEFORK_CONFIG, ./latefork.yaml, /etc/latefork.yaml";
 const JSON_OPTION = "--json  print the API's JSON";
 
 /** What this version has. */
@@ -26,7 +29,10 @@ export const VERBS: readonly VerbHelp[] = [
     name: "serve",
     usage: "",
     what: "run the appliance",
-    more: ["Prints what it listens on, then `ready`. SIGHUP reloads, SIGTERM drains."],
+    more: [
+      "Prints what it listens on, then `ready`, then log lines, all on stderr. SIGHUP reloads; SIGTERM drains, a second one",
+      "ends at once. Exit codes: 78 the config cannot be used, 1 a port cannot be opened.",
+    ],
   },
   {
     name: "check",
@@ -47,12 +53,14 @@ export const VERBS: readonly VerbHelp[] = [
     name: "init",
     usage: "",
     what: "write a first latefork.yaml",
+    hasNoConfig: true,
     more: ["Writes to ./latefork.yaml or to -c FILE; never over a file that exists."],
   },
   {
     name: "demo",
     usage: "[--stay]",
     what: "see a sleeping phone woken for a call, with everything on this machine",
+    hasNoConfig: true,
     options: ["--stay  keep it running afterwards"],
   },
   {
@@ -121,7 +129,15 @@ export const VERBS: readonly VerbHelp[] = [
     options: [JSON_OPTION],
     isClient: true,
   },
-  { name: "drain", usage: "", what: "take no new calls, end when the open ones have ended", isClient: true },
+  {
+    name: "drain",
+    usage: "",
+    what: "take no new calls, end when the open ones have ended",
+    more: [
+      "The process then exits, as after SIGTERM, at the latest after 30 s. systemd with Restart=always starts it again.",
+    ],
+    isClient: true,
+  },
   { name: "backup", usage: "FILE", what: "write a consistent copy of the database", isClient: true },
   {
     name: "user",
@@ -131,6 +147,7 @@ export const VERBS: readonly VerbHelp[] = [
   },
   {
     name: "keys",
+    hasNoConfig: true,
     usage: "apns FILE | vapid [FILE] [--json]",
     what: "look at a key for a push service or make it, and say what to put where",
     more: [
@@ -149,19 +166,29 @@ export const VERBS: readonly VerbHelp[] = [
     options: ["--json  as JSON"],
     words: ["show"],
   },
-  { name: "version", usage: "[--json]", what: "print the version", options: ["--json  as JSON"] },
+  { name: "version", usage: "[--json]", what: "print the version", options: ["--json  as JSON"], hasNoConfig: true },
   {
     name: "completion",
+    hasNoConfig: true,
     usage: "[bash]",
     what: "print completion for the shell",
     more: ['eval "$(latefork completion)"'],
     words: ["bash"],
   },
-  { name: "help", usage: "[VERB]", what: "print this, or more about a verb" },
+  { name: "help", usage: "[VERB]", what: "print this, or more about a verb", hasNoConfig: true },
 ];
 
-/** Verbs the product will have and this version does not. */
-export const NOT_BUILT: readonly string[] = ["explain", "service", "restore"];
+/** Verbs the product will have and this version does not, and what does it meanwhile. */
+export const NOT_BUILT: Readonly<Record<string, string>> = {
+  explain: "`latefork locations AOR` says whether a phone can be woken, `latefork calls ID` what became of a call",
+  service: "the README has a unit for systemd, to be copied",
+  restore: "stop latefork, copy the backup to the place of store.path, and remove the -wal file beside it",
+};
+
+/** What is said of a verb in {@link NOT_BUILT}. */
+export function notBuilt(verb: string): string {
+  return `${verb} is not in this version\nInstead: ${NOT_BUILT[verb]}`;
+}
 
 const GLOBAL = `Options of every verb:
   -c, --config FILE    config file (default: $LATEFORK_CONFIG, ./latefork.yaml, /etc/latefork.yaml)
@@ -182,15 +209,27 @@ export function helpText(): string {
   }\n\n${GLOBAL}`;
 }
 
+/** `latefork push test AOR`: how the verb is called; null if there is no such verb. */
+export function verbUsage(name: string): string | null {
+  const verb = VERBS.find((candidate) => candidate.name === name);
+  return verb === undefined ? null : usageOf(verb);
+}
+
+function usageOf({ name, usage }: VerbHelp): string {
+  return usage === "" ? `latefork ${name}` : `latefork ${name} ${usage}`;
+}
+
 /** `latefork help VERB`; null if there is no such verb. */
 export function verbHelpText(name: string): string | null {
   const verb = VERBS.find((candidate) => candidate.name === name);
   if (verb === undefined) return null;
-  const options = verb.isClient
-    ? [...verb.options ?? [], "--control URL, --token-file FILE  where the appliance is"]
-    : verb.options ?? [];
+  const options = [
+    ...verb.options ?? [],
+    ...(verb.hasNoConfig ? [] : [CONFIG_OPTION]),
+    ...(verb.isClient ? ["--control URL, --token-file FILE  where the appliance is (default: from the config)"] : []),
+  ];
   return [
-    `usage: latefork ${[verb.name, verb.usage].filter((part) => part !== "").join(" ")}`,
+    `usage: ${usageOf(verb)}`,
     "",
     verb.what[0]!.toUpperCase() + verb.what.slice(1) + ".",
     ...verb.more ?? [],

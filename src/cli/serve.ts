@@ -57,7 +57,9 @@ export function startTree(appliance: Appliance): string {
   );
   for (const url of appliance.controlUrls) lines.push(`├─ control   ${url}`);
   const { usrloc } = appliance.core;
-  lines.push(`├─ store     ${config.store.path}, ${usrloc.aorCount} AoRs, ${usrloc.contactCount} devices`);
+  const isLost = appliance.readiness().state === "store_failed";
+  const place = isLost ? "in memory, nothing is kept (see warning)" : config.store.path;
+  lines.push(`├─ store     ${place}, ${usrloc.aorCount} AoRs, ${usrloc.contactCount} devices`);
   const backends = appliance.relay.backends();
   lines.push(
     `${appliance.warnings.length > 0 ? "├─" : "└─"} push      ${

@@ -6,7 +6,7 @@ import manifest from "../../package.json" with { type: "json" };
 import { type GlobalOptions, readCommandLine, readVerbArgs } from "./args.ts";
 import type { LiveProbe, Probe } from "./check.ts";
 import { FAILED, OK, USAGE, VerbError } from "./exit.ts";
-import { bashCompletion, helpText, NOT_BUILT, verbHelpText, VERBS } from "./help.ts";
+import { bashCompletion, helpText, NOT_BUILT, notBuilt, verbHelpText, VERBS, verbUsage } from "./help.ts";
 import type { Io } from "./io.ts";
 
 /** What main.ts puts in: each loads its own part when it is called. */
@@ -45,7 +45,7 @@ export async function run(argv: readonly string[], io: Io, programs: Programs): 
       else io.stderr(helpText());
       return line.options.isHelp ? OK : USAGE;
     }
-    if (NOT_BUILT.includes(verb)) throw new VerbError(FAILED, `${verb} is not in this version`);
+    if (Object.hasOwn(NOT_BUILT, verb)) throw new VerbError(FAILED, notBuilt(verb));
     if (line.options.isHelp) return await OWN_VERBS.help!({ rest: [verb], options: line.options, io, programs });
     const own = Object.hasOwn(OWN_VERBS, verb) ? OWN_VERBS[verb] : undefined;
     if (own !== undefined) return await own({ rest: line.rest, options: line.options, io, programs });
@@ -57,7 +57,8 @@ export async function run(argv: readonly string[], io: Io, programs: Programs): 
     }
     io.stderr(`latefork${verb === "" ? "" : ` ${verb}`}: ${error.message.trimEnd()}\n`);
     if (error.exitCode === USAGE) {
-      io.stderr(verbHelpText(verb) === null ? "See: latefork help\n" : `See: latefork help ${verb}\n`);
+      const usage = verbUsage(verb);
+      io.stderr(usage === null ? "See: latefork help\n" : `usage: ${usage}\nSee: latefork help ${verb}\n`);
     }
     return error.exitCode;
   }
@@ -137,6 +138,7 @@ const OWN_VERBS: Readonly<Record<string, (call: Call) => Promise<number> | numbe
     const { words } = readVerbArgs(rest, {}, [0, 1]);
     if (words[0] === undefined) io.stdout(helpText());
     else if (words[0] === "user") io.stdout((await import("./user.ts")).USER_USAGE);
+    else if (Object.hasOwn(NOT_BUILT, words[0])) throw new VerbError(FAILED, notBuilt(words[0]));
     else {
       const text = verbHelpText(words[0]);
       if (text === null) throw await unknownVerb(words[0]);

@@ -78,8 +78,14 @@ function listenHttp(app: ControlApp, { url, host, port }: ControlListen, hasToke
         app.fetch(request, { address: host, isUnix: false, keepOpen: () => server.timeout(request, 0) }),
     });
   } catch (error) {
-    throw new ControlListenError(`Cannot listen on ${url}: ${(error as Error).message}`);
+    throw new ControlListenError(`Cannot listen on ${url}: ${reasonOf(error)}`);
   }
+}
+
+/** Bun asks "Failed to start server. Is port 8060 in use?" where it knows that it is. */
+function reasonOf(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  return code === "EADDRINUSE" ? "the address is in use by another program" : message;
 }
 
 async function listenUnix(app: ControlApp, { url, path }: ControlListen): Promise<Bun.Server<undefined>> {

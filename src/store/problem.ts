@@ -25,7 +25,7 @@ export function describeProblem(action: string, path: string, error: unknown): s
 
 /** The second half of the sentence for a damaged file, with the way out. */
 export function damage(path: string): string {
-  return `the database is damaged; stop latefork, then put a backup in its place with "latefork restore FILE", ` +
+  return `the database is damaged; stop latefork, then put a backup in its place (and remove its -wal file), ` +
     `or move ${path} away to start empty`;
 }
 

@@ -129,6 +129,7 @@ test("S-06 backup writes a whole file for its owner alone, or none", async () =>
   expect(statSync(target).mode & 0o777).toBe(0o600);
   const failed = await ask("backup", join(folder, "missing", "copy.db"));
   expect(failed.code).toBe(1);
+  expect(failed.err).toEndWith("copy.db: there is no such folder\n");
   expect(existsSync(target + ".part")).toBe(false);
 });
 

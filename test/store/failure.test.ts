@@ -73,7 +73,7 @@ describe("opening", () => {
         writeFileSync(path, "this is not a database, whatever its name says".repeat(100));
         return path;
       },
-      says: /^Cannot open .*latefork\.db: the database is damaged; stop latefork, .*restore FILE/,
+      says: /^Cannot open .*latefork\.db: the database is damaged; stop latefork, .*put a backup in its place/,
     },
     {
       name: "pages overwritten with noise",
