@@ -34,8 +34,8 @@ export interface ForkOwner {
   onBranchResponse(branch: Branch, status: number, response: Message | null): void;
   /** The last live branch ended and nothing holds the fork: add another, or let it end. */
   onIdle(): void;
-  /** The caller sent CANCEL. */
-  onCancelled(): void;
+  /** The caller sent CANCEL. `reasonLines`: its Reason header lines, which go along to every branch. */
+  onCancelled(reasonLines: string): void;
   /** The final response went to the caller. */
   onEnded(status: number, answeredBy: Branch | null): void;
   /** A branch that was given up is told now: at once, or when it is first heard of. */
@@ -191,11 +191,16 @@ export class Fork implements ServerOwner, BranchOwner, Due {
 
   onCancel(cancel: Message): void {
     if (this.state !== "open") return;
-    this.owner?.onCancelled();
     // The caller's Reason goes along to every branch (RFC 3326, W-11).
     let lines = "";
     for (const value of cancel.values(REASON)) lines += "Reason: " + value + "\r\n";
+    this.owner?.onCancelled(lines);
     this.close(487, "", lines);
+  }
+
+  /** The best there is goes now: those that said nothing yet are not waited for (W-17). */
+  onLate(): void {
+    this.close(0);
   }
 
   onBranchProvisional(branch: Branch, response: Message): void {
@@ -278,10 +283,11 @@ export class Fork implements ServerOwner, BranchOwner, Due {
       }
     }
     const best = bestOutcome(outcomes);
+    // RFC 4320 §4.2: no 408 to anything but INVITE.
+    const isSilence = best === null || (best.response === null && best.status === 408);
+    if (isSilence && !this.server.isInvite) return this.server.respond(504, "No answer");
     if (best === null) return this.server.respond(480);
     if (best.response === null) {
-      // RFC 4320 §4.2: no 408 to anything but INVITE; nobody would be listening any more.
-      if (best.status === 408 && this.request.method !== "INVITE") return this.server.respond(504, "No answer");
       return this.server.respond(this.localStatus(best.status));
     }
     const edit = withoutTopVia(best.response);

@@ -18,6 +18,7 @@ import { ByHand } from "./by_hand.ts";
 import type { CallHome } from "./call_home.ts";
 import type { DeviceLeg } from "./device_leg.ts";
 import { Legs } from "./legs.ts";
+import { isAnsweredElsewhere } from "./reason.ts";
 import type { CallRecord } from "./record.ts";
 import { MAX_DEVICES, type PushResult } from "./settings.ts";
 import { Story } from "./story.ts";
@@ -40,7 +41,7 @@ export class Call implements ForkOwner, HeldCall, Due {
   private readonly wakes: Wakes;
   private readonly byHand: ByHand;
   private readonly afterEnd: AfterEnd;
-  private readonly ending: Ending = { isCancelled: false, isTimedOut: false, reason: "" };
+  private readonly ending: Ending = { isCancelled: false, isElsewhere: false, isTimedOut: false, reason: "" };
   /** While devices are being asked no failure of one of them may end the call. */
   private isAsking = false;
 
@@ -228,9 +229,10 @@ export class Call implements ForkOwner, HeldCall, Due {
     for (const leg of this.legs.all.values()) if (leg.hasSleptOn) this.fork.silentStatus = 480;
   }
 
-  onCancelled(): void {
+  onCancelled(reasonLines: string): void {
     this.ending.isCancelled = true;
-    this.story.callerCancelled();
+    this.ending.isElsewhere = isAnsweredElsewhere(reasonLines);
+    this.story.callerCancelled(this.ending);
   }
 
   /** `wake.ring_timeout`. */

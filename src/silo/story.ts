@@ -9,7 +9,7 @@ import { detached } from "../sip/scan.ts";
 import type { DeviceLeg } from "./device_leg.ts";
 import type { CallRecord, TimelineEntry } from "./record.ts";
 import type { PushResult } from "./settings.ts";
-import { callerText, type Ending, outcomeWords, resultOf, seconds, whyFailed } from "./words.ts";
+import { callerText, type Ending, outcomeWords, resultOf, seconds, whyCancelled, whyFailed } from "./words.ts";
 
 /** Our own column. */
 const HUB = "latefork";
@@ -68,8 +68,8 @@ export class Story {
   }
 
   /** The caller's CANCEL. */
-  callerCancelled(): void {
-    this.note({ event: "cancel", from: this.callerParty, to: HUB, label: "CANCEL", note: "caller gave up" });
+  callerCancelled(ending: Ending): void {
+    this.note({ event: "cancel", from: this.callerParty, to: HUB, label: "CANCEL", note: whyCancelled(ending) });
   }
 
   /** The CANCEL of a branch leaves. */

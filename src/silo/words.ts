@@ -10,8 +10,10 @@ import type { CallRecord, CallResult } from "./record.ts";
 
 /** Why a call came to its end, where it was not a phone's word that ended it. */
 export interface Ending {
-  /** The caller gave up. */
+  /** The caller's side sent CANCEL. */
   isCancelled: boolean;
+  /** It did so because somebody else answered, as its Reason says. */
+  isElsewhere: boolean;
   /** `wake.ring_timeout` ran out. */
   isTimedOut: boolean;
   /** Somebody's own words for it, or empty. */
@@ -93,16 +95,21 @@ export function whyFailed(status: number): string {
   }
 }
 
+/** What the caller's CANCEL means. */
+export function whyCancelled({ isElsewhere }: Ending): string {
+  return isElsewhere ? "answered elsewhere" : "caller gave up";
+}
+
 /** How a call without an answer ended, with its final status. */
 export function outcomeWords(
   legs: readonly DeviceLeg[],
   { status, result }: CallRecord,
   elapsedMs: number,
-  { isCancelled, reason }: Ending,
+  ending: Ending,
 ): string {
   const after = ` after ${seconds(elapsedMs)}`;
-  if (reason !== "") return `${reason} (${status})`;
-  if (isCancelled) return "caller gave up" + after;
+  if (ending.reason !== "") return `${ending.reason} (${status})`;
+  if (ending.isCancelled) return whyCancelled(ending) + after;
   if (legs.length === 0) return `no device is registered (${status})`;
   const asked = legs.filter((leg) => leg.branch !== null || leg.wake !== null);
   if (asked.length === 0) return `no device could be reached or woken (${status})`;

@@ -88,6 +88,11 @@ test("W-22 how a call ended is said in words", () => {
       w.asleep("alice", { push: null });
       w.pbx.call("alice");
     }],
+    ["cancelled", "answered elsewhere after", (w) => {
+      w.awake("alice");
+      const call = w.pbx.call("alice");
+      w.in(1000, () => call.cancel('Reason: SIP;cause=200;text="Call completed elsewhere"\r\n'));
+    }],
     ["unreachable", "nobody could be woken (480): wrong project", (w) => {
       w.asleep("alice");
       w.push.fate = "refuse";
