@@ -15,6 +15,34 @@ export interface NameAddr {
   readonly tag: string;
 }
 
+/** Where it stands in a longer text; see `SipUri` for why nothing is cut out before it is asked for. */
+class NameAddrAt implements NameAddr {
+  constructor(
+    private readonly source: string,
+    private readonly displayStart: number,
+    private readonly displayEnd: number,
+    readonly uri: Uri,
+    private readonly paramsStart: number,
+    private readonly end: number,
+  ) {}
+
+  get display(): string {
+    return this.source.slice(this.displayStart, this.displayEnd);
+  }
+
+  get uriText(): string {
+    return this.uri.text;
+  }
+
+  get params(): string {
+    return this.source.slice(this.paramsStart, this.end);
+  }
+
+  get tag(): string {
+    return this.paramsStart < this.end ? tagOf(this.source, this.paramsStart, this.end) : "";
+  }
+}
+
 /**
  * Parses one name-addr (no list).
  * @returns null if it is malformed: open quote or bracket, unquoted display name with a comma, no URI
@@ -26,20 +54,21 @@ export function parseNameAddr(value: string): NameAddr | null {
 /** Parses the name-addr that is `[start, end)` of a longer text: a message need not cut a piece out for it. */
 export function parseNameAddrAt(source: string, start: number, end: number): NameAddr | null {
   let at = skipLws(source, start, end);
-  let display = "";
+  const displayStart = at;
+  let displayEnd = at;
   if (at < end && source.charCodeAt(at) === QUOTE) {
     const close = skipQuoted(source, at, end);
     if (close < 0) return null;
-    display = source.slice(at, close);
+    displayEnd = close;
     at = skipLws(source, close, end);
     if (at >= end || source.charCodeAt(at) !== LESS) return null;
   } else if (at < end && source.charCodeAt(at) !== LESS) {
     const less = positionOf(source, LESS, at, end);
     const semicolon = positionOf(source, SEMICOLON, at, end);
     if (less < end && less < semicolon) {
-      display = source.slice(at, trimLwsEnd(source, at, less));
+      displayEnd = trimLwsEnd(source, at, less);
       // A display name that is not quoted is made of tokens; the separators that would break a list are refused.
-      if (/[,"@:<>]/.test(display)) return null;
+      if (/[,"@:<>]/.test(source.slice(at, displayEnd))) return null;
       at = less;
     }
   }
@@ -60,8 +89,7 @@ export function parseNameAddrAt(source: string, start: number, end: number): Nam
   if (paramsStart < end && source.charCodeAt(paramsStart) !== SEMICOLON) return null;
   const uri = parseUriAt(source, uriStart, uriEnd);
   if (uri === null) return null;
-  const params = paramsStart < end ? source.slice(paramsStart, end) : "";
-  return { display, uriText: uri.text, uri, params, tag: params === "" ? "" : tagOf(source, paramsStart, end) };
+  return new NameAddrAt(source, displayStart, displayEnd, uri, Math.min(paramsStart, end), end);
 }
 
 const QUOTE = 34;

@@ -24,6 +24,60 @@ export interface Uri {
   readonly isCanonical: boolean;
 }
 
+/**
+ * A sip or sips URI where it stands in a longer text. Its parts are cut out when they are asked for: of the three URIs
+ * of a REGISTER most parts never are, and each piece is an object of its own.
+ */
+class SipUri implements Uri {
+  constructor(
+    private readonly source: string,
+    private readonly start: number,
+    private readonly end: number,
+    readonly scheme: "sip" | "sips",
+    private readonly userEnd: number,
+    private readonly hostStart: number,
+    private readonly hostEnd: number,
+    readonly port: number,
+    private readonly paramsStart: number,
+    private readonly paramsEnd: number,
+    private readonly isLower: boolean,
+    private readonly hasEscape: boolean,
+  ) {}
+
+  get text(): string {
+    return this.source.slice(this.start, this.end);
+  }
+
+  get user(): string {
+    return this.source.slice(this.start + this.scheme.length + 1, this.userEnd);
+  }
+
+  get password(): string {
+    return this.hasPassword ? this.source.slice(this.userEnd + 1, this.hostStart - 1) : "";
+  }
+
+  get host(): string {
+    const host = this.source.slice(this.hostStart, this.hostEnd);
+    return this.isLower ? host : host.toLowerCase();
+  }
+
+  get params(): string {
+    return this.source.slice(this.paramsStart, this.paramsEnd);
+  }
+
+  get headers(): string {
+    return this.source.slice(this.paramsEnd + 1, this.end);
+  }
+
+  get isCanonical(): boolean {
+    return this.isLower && !this.hasEscape && !this.hasPassword;
+  }
+
+  private get hasPassword(): boolean {
+    return this.userEnd < this.hostStart - 1;
+  }
+}
+
 /** True for the two schemes a SIP proxy routes. */
 export function isSipScheme(uri: Uri): boolean {
   return uri.scheme === "sip" || uri.scheme === "sips";
@@ -72,17 +126,14 @@ export function parseUriAt(source: string, start: number, end: number): Uri | nu
   if (colon <= start || colon === end - 1) return null;
   const scheme = schemeOf(source, start, colon);
   if (scheme === "") return null;
-  const text = source.slice(start, end);
   if (scheme !== "sip" && scheme !== "sips") {
+    const text = source.slice(start, end);
     return { text, scheme, user: "", password: "", host: "", port: 0, params: "", headers: "", isCanonical: false };
   }
-  let user = "";
-  let password = "";
+  let userEnd = colon + 1;
   if (at >= 0) {
-    const hasPassword = userColon >= 0 && userColon < at;
-    user = source.slice(colon + 1, hasPassword ? userColon : at);
-    if (hasPassword) password = source.slice(userColon + 1, at);
-    if (user === "" || (hasEscape && !escapesAreWhole(source, colon + 1, at))) return null;
+    userEnd = userColon >= 0 && userColon < at ? userColon : at;
+    if (userEnd === colon + 1 || (hasEscape && !escapesAreWhole(source, colon + 1, at))) return null;
   }
   const hostStart = at < 0 ? colon + 1 : at + 1;
   const hostEnd = endOfHost(source, hostStart, end);
@@ -101,17 +152,20 @@ export function parseUriAt(source: string, start: number, end: number): Uri | nu
   }
   const paramsEnd = question < 0 ? end : question;
   if ((next < paramsEnd && source.charCodeAt(next) !== 59) || question === end - 1) return null;
-  return {
-    text,
+  return new SipUri(
+    source,
+    start,
+    end,
     scheme,
-    user,
-    password,
-    host: isLower ? source.slice(hostStart, hostEnd) : source.slice(hostStart, hostEnd).toLowerCase(),
+    userEnd,
+    hostStart,
+    hostEnd,
     port,
-    params: next < paramsEnd ? source.slice(next, paramsEnd) : "",
-    headers: question < 0 ? "" : source.slice(question + 1, end),
-    isCanonical: isLower && !hasEscape && password === "",
-  };
+    next,
+    paramsEnd,
+    isLower,
+    hasEscape,
+  );
 }
 
 const PLAIN = 0;

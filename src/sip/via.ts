@@ -9,12 +9,8 @@ export class Via {
   end = 0;
   /** Upper-case: `UDP`, `TCP`, ... */
   transport = "";
-  /** Lower-case host of sent-by; IPv6 references keep their brackets. */
-  host = "";
   /** 0 if absent. */
   port = 0;
-  /** Lower-case; empty if absent. */
-  branch = "";
   /** As claimed by whoever wrote it; `""` present without a value. */
   received: string | undefined = undefined;
   /** `undefined` absent, 0 present without a value. */
@@ -22,11 +18,27 @@ export class Via {
   /** Where the name `rport` ends, and its parameter; 0 if it is absent, or there twice. */
   rportNameEnd = 0;
   rportEnd = 0;
+  /** Where the host of sent-by stands. */
+  hostStart = 0;
+  hostEnd = 0;
   /** Where the value of `branch` stands; equal if absent. */
   branchStart = 0;
   branchEnd = 0;
   /** True if another Via value follows in the same line. */
   isListHead = false;
+  private lowerBranch = "";
+
+  constructor(private readonly raw: string) {}
+
+  /** Lower-case host of sent-by; IPv6 references keep their brackets. */
+  get host(): string {
+    return lowerCaseAt(this.raw, this.hostStart, this.hostEnd);
+  }
+
+  /** Lower-case; empty if absent. Made on first use: an answer without a transaction needs none. */
+  get branch(): string {
+    return this.lowerBranch ||= lowerCaseAt(this.raw, this.branchStart, this.branchEnd);
+  }
 
   /** `host:port` as the transaction key needs it (RFC 3261 §17.2.3). */
   get sentBy(): string {
@@ -36,7 +48,7 @@ export class Via {
 
 /** Parses the first Via value of `[start, lineEnd)`; null if malformed. LWS is tolerated wherever RFC 3261 §25.1 allows it. */
 export function parseVia(raw: string, start: number, lineEnd: number): Via | null {
-  const via = new Via();
+  const via = new Via(raw);
   const elementStop = elementEnd(raw, start, lineEnd);
   if (elementStop < 0) return null;
   via.isListHead = elementStop < lineEnd;
@@ -54,7 +66,6 @@ export function parseVia(raw: string, start: number, lineEnd: number): Via | nul
     const hasValue = valueStart >= 0;
     if (equalsIgnoreCase(raw, nameStart, nameEnd, "branch")) {
       if (!hasValue) return null;
-      via.branch = lowerCaseAt(raw, valueStart, valueEnd);
       via.branchStart = valueStart;
       via.branchEnd = valueEnd;
     } else if (equalsIgnoreCase(raw, nameStart, nameEnd, "rport")) {
@@ -115,7 +126,8 @@ function readSentBy(raw: string, start: number, end: number, via: Via): number {
     }
   }
   if (at === start) return -1;
-  via.host = lowerCaseAt(raw, start, at);
+  via.hostStart = start;
+  via.hostEnd = at;
   at = skipLws(raw, at, end);
   if (raw.charCodeAt(at) === 58 && at < end) {
     at = skipLws(raw, at + 1, end);

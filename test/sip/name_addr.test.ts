@@ -76,7 +76,7 @@ describe("F-02 addresses are read as RFC 3261 §20.10 spells them", () => {
     fc.assert(
       fc.property(any, fc.oneof(any, known), any, (before, text, behind) => {
         const inPlace = parseNameAddrAt(before + text + behind, before.length, before.length + text.length);
-        expect(inPlace).toEqual(parseNameAddr(text));
+        expect(partsOf(inPlace)).toEqual(partsOf(parseNameAddr(text)));
       }),
       { numRuns: 5000 },
     );
@@ -88,3 +88,10 @@ describe("F-02 addresses are read as RFC 3261 §20.10 spells them", () => {
     expect(shown("sip:a@b;tag=1")).toBe("<sip:a@b>");
   });
 });
+
+/** What can be asked of an address, wherever it stands. */
+function partsOf(address: NameAddr | null): object | null {
+  if (address === null) return null;
+  const { display, uriText, uri, params, tag } = address;
+  return { display, uriText, user: uri?.user, host: uri?.host, port: uri?.port, uriParams: uri?.params, params, tag };
+}

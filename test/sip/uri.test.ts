@@ -96,7 +96,7 @@ describe("F-02 a URI is taken apart as RFC 3261 §25.1 builds it", () => {
     fc.assert(
       fc.property(any, fc.oneof(any, known), any, (before, text, behind) => {
         const inPlace = parseUriAt(before + text + behind, before.length, before.length + text.length);
-        expect(inPlace).toEqual(parseUri(text));
+        expect(partsOf(inPlace)).toEqual(partsOf(parseUri(text)));
       }),
       { numRuns: 5000 },
     );
@@ -223,3 +223,10 @@ describe("R-12 equality", () => {
     );
   });
 });
+
+/** What can be asked of a URI, wherever it stands. */
+function partsOf(uri: Uri | null): Uri | null {
+  if (uri === null) return null;
+  const { text, scheme, user, password, host, port, params, headers, isCanonical } = uri;
+  return { text, scheme, user, password, host, port, params, headers, isCanonical };
+}

@@ -98,9 +98,8 @@ describe("F-02 Via is read as RFC 3261 §20.42 spells it", () => {
         const alone = read(text);
         // Positions are those in the whole text; of what is absent there are none.
         const moved = (via: Via, by: number) => ({
-          ...via,
-          start: via.start - by,
-          end: via.end - by,
+          texts: [via.transport, via.host, via.branch, via.received, via.sentBy],
+          numbers: [via.port, via.rport, via.start - by, via.end - by, via.isListHead],
           ...(via.branchEnd > 0 ? { branchStart: via.branchStart - by, branchEnd: via.branchEnd - by } : {}),
           ...(via.rportEnd > 0 ? { rportNameEnd: via.rportNameEnd - by, rportEnd: via.rportEnd - by } : {}),
         });
