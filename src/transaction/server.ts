@@ -13,7 +13,7 @@ import { reasonPhrase } from "../sip/reason.ts";
 import { receivedVia, responseTo } from "../sip/response.ts";
 import type { Due, Lingering } from "./deadline.ts";
 import type { Transactions } from "./table.ts";
-import { T1_MS, T2_MS, TIMEOUT_MS, TRYING_MS } from "./timers.ts";
+import { LATEST_MS, T1_MS, T2_MS, TIMEOUT_MS, TRYING_MS } from "./timers.ts";
 
 export type ServerState = "trying" | "proceeding" | "accepted" | "completed" | "confirmed" | "terminated";
 
@@ -21,6 +21,8 @@ export type ServerState = "trying" | "proceeding" | "accepted" | "completed" | "
 export interface ServerOwner {
   /** The caller cancelled this INVITE (the CANCEL itself is answered already). */
   onCancel(cancel: Message): void;
+  /** What is no INVITE has waited for 28 s: an answer later than this finds nobody. */
+  onLate?(): void;
 }
 
 export class ServerTransaction implements Due, Lingering {
@@ -163,9 +165,13 @@ export class ServerTransaction implements Due, Lingering {
     else this.table.schedule.shortLinger.add(this, this.table.schedule.clock.nowMs);
   }
 
-  /** Timers G and H; without INVITE the time for a 100. */
+  /** Timers G and H; without INVITE the time for a 100, and for the last word. */
   onDue(nowMs: number): void {
-    if (!this.isInvite) return this.respond(100);
+    if (!this.isInvite) {
+      if (this.state !== "trying") return this.owner?.onLate?.();
+      this.respond(100);
+      return this.table.schedule.deadlines.set(this, nowMs + LATEST_MS - TRYING_MS);
+    }
     if (nowMs >= this.timeoutAtMs) return this.terminate();
     this.send(this.lastResponse, false);
     this.intervalMs = Math.min(this.intervalMs * 2, T2_MS);

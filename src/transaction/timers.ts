@@ -11,6 +11,11 @@ export const T4_MS = 5000;
 export const TIMEOUT_MS = 64 * T1_MS;
 /** What Timer E takes to come to T2: the time for the 100 of what is no INVITE (RFC 4320 §4.1). */
 export const TRYING_MS = 7 * T1_MS;
+/**
+ * Until when an answer to what is no INVITE is of use: its sender's Timer F is 64·T1, and began a hop or two before us
+ * (RFC 4320 §4.2, W-17).
+ */
+export const LATEST_MS = 28_000;
 /** Timer C (§16.6 step 11): more than three minutes. */
 export const TIMER_C_MS = 185_000;
 

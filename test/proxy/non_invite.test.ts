@@ -44,6 +44,35 @@ describe("F-01 forks of what is no INVITE", () => {
   });
 });
 
+describe("W-17 the sender hears of it while he listens", () => {
+  for (const [said, told] of [[404, 404], [0, 504]] as const) {
+    test(`W-17 a silent phone, ${said === 0 ? "and no other" : `and one that said ${said}`}: ${told} after 28 s`, () => {
+      const { rig, phones: [silent, other] } = forked();
+      rig.receive(rig.pbx, request("MESSAGE", rig.upstreamUri("alice")));
+      const text = silent!.one();
+      if (said !== 0) rig.receive(other!, answer(other!.one(), said));
+      rig.pass(28_000);
+      expect(rig.pbx.kinds()).toEqual([100]);
+      rig.pass(100);
+      expect(rig.pbx.kinds()).toEqual([told]);
+      // Too late: one final is enough.
+      rig.receive(silent!, answer(text, 200));
+      rig.pass(60_000);
+      expect(rig.pbx.kinds()).toEqual([]);
+      expect([rig.core.table.clientCount, rig.core.table.serverCount]).toEqual([0, 0]);
+    });
+  }
+
+  test("W-17 a 2xx that comes in the last moment is the answer", () => {
+    const { rig, phones: [phone] } = forked();
+    rig.receive(rig.pbx, request("MESSAGE", rig.upstreamUri("alice")));
+    const text = phone!.one();
+    rig.pass(28_050);
+    rig.receive(phone!, answer(text, 202));
+    expect(rig.pbx.kinds()).toEqual([100, 202]);
+  });
+});
+
 describe("W-15 a phone's connection that fails under a request", () => {
   for (const method of ["MESSAGE", "SUBSCRIBE", "INVITE", "BYE", "re-INVITE"]) {
     test(`W-15 ${method}: 480, as a 503 would tell the PBX that we are out of order (RFC 3261 §21.5.4)`, () => {
