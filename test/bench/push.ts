@@ -2,7 +2,7 @@
 import { PushRelay } from "../../src/push/relay.ts";
 import { pushConfig, pushRequest, VirtualWorld } from "../push/virtual_world.ts";
 import type { Figure } from "./figures.ts";
-import type { Came, Provider } from "./push_provider.ts";
+import { startPushService } from "./push_service.ts";
 
 const RATE = 200;
 const PACED = 3000;
@@ -24,12 +24,8 @@ async function pushRound(
   service: string,
   isBare: boolean,
 ): Promise<Round> {
-  const child = Bun.spawn([process.execPath, `${import.meta.dir}/push_provider.ts`, service], {
-    stdin: "pipe",
-    stderr: "inherit",
-  });
-  const lines = child.stdout.getReader();
-  const { config: section, files, phone }: Provider = JSON.parse(await lineOf(lines));
+  const local = await startPushService(service);
+  const { config: section, files, phone } = local.provider;
   const config = Object.assign(pushConfig({}), { [service]: section });
   const relay = new PushRelay(config, { rates: new VirtualWorld().rates, readSecret: (path) => files[path]! });
   const keys = isBare ? undefined : phone.keys;
@@ -60,11 +56,8 @@ async function pushRound(
   const perSecond = FULL / (performance.now() - fullMs) * 1000;
   const cpu = process.cpuUsage(cpuBefore);
 
-  await child.stdin.end();
-  const { arrivals, faults, connections }: Came = JSON.parse(await lineOf(lines));
+  const { arrivals } = await local.end();
   relay.stop();
-  await child.exited;
-  if (faults.length > 0 || connections !== 1) throw new Error(`The service complains: ${connections} ${faults}`);
   // A push without payload says no uuid, but they come in the order they were sent: behind those that warm up.
   const uuids = [...sentAtMs.keys()];
   const timed = isBare
@@ -105,20 +98,4 @@ export async function pushFigures(rounds: number): Promise<Figure[]> {
     );
   }
   return figures;
-}
-
-let rest = "";
-async function lineOf(reader: { read(): Promise<{ done: boolean; value?: Uint8Array }> }): Promise<string> {
-  const decoder = new TextDecoder();
-  for (;;) {
-    const end = rest.indexOf("\n");
-    if (end !== -1) {
-      const line = rest.slice(0, end);
-      rest = rest.slice(end + 1);
-      return line;
-    }
-    const { done, value } = await reader.read();
-    if (done) throw new Error("The service ended");
-    rest += decoder.decode(value, { stream: true });
-  }
 }

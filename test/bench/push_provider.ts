@@ -1,6 +1,6 @@
 /**
  * A local push service in a process of its own, so that the figures are the client's: `apns`, `fcm`, `webpush`, or
- * `webhook`. First line out: how to reach it; at the end of its input: what came, as `[uuid, ms]`, and what no sender
+ * `webhook`. First line out: how to reach it; at the end of its input: what came, as `[uuid, ms, Call-ID]`, and what no sender
  * must do.
  */
 import { makeVapidKeys } from "../../src/config/vapid_keys.ts";
@@ -16,7 +16,7 @@ export interface Provider {
 }
 
 export interface Came {
-  arrivals: [uuid: string, atMs: number][];
+  arrivals: [uuid: string, atMs: number, callId: string][];
   faults: string[];
   connections: number;
 }
@@ -38,7 +38,7 @@ async function serve(service: string): Promise<[Provider, () => Came]> {
       };
       const phone = { provider: "apns", param: `${teamId}.org.example.phone.voip`, prid };
       return [{ config, files: { key: p8, ca }, phone }, () => ({
-        arrivals: server.received.map(({ headers, atMs }) => [headers["apns-id"]!, atMs]),
+        arrivals: server.received.map(({ headers, atMs, payload }) => [headers["apns-id"]!, atMs, payload.call_id]),
         faults: server.faults,
         connections: server.sessions.length,
       })];
@@ -49,7 +49,7 @@ async function serve(service: string): Promise<[Provider, () => Came]> {
       const config = { service_account_file: "account", server: server.url, ca_file: "ca" };
       const phone = { provider: "fcm", param: server.projectId, prid: "token-1" };
       return [{ config, files: { account: server.account(), ca: server.ca }, phone }, () => ({
-        arrivals: server.received.map(({ message, atMs }) => [message.data.uuid, atMs]),
+        arrivals: server.received.map(({ message, atMs }) => [message.data.uuid, atMs, message.data.call_id]),
         faults: server.faults,
         connections: server.sessions.length,
       })];
@@ -61,19 +61,20 @@ async function serve(service: string): Promise<[Provider, () => Came]> {
       const config = { subject: "mailto:a@b", vapid_file: "vapid", ca_file: "ca", allow_hosts: ["127.0.0.1"] };
       const phone = { provider: "webpush", param: "", prid: endpoint, keys };
       return [{ config, files: { vapid: JSON.stringify(vapid), ca: server.ca }, phone }, () => ({
-        arrivals: server.received.map(({ payload, atMs }) => [payload?.uuid ?? "", atMs]),
+        arrivals: server.received.map(({ payload, atMs }) => [payload?.uuid ?? "", atMs, payload?.call_id ?? ""]),
         faults: server.faults,
         connections: server.connections,
       })];
     }
     default: {
-      const arrivals: [string, number][] = [];
+      const arrivals: Came["arrivals"] = [];
       const server = Bun.serve({
         hostname: "127.0.0.1",
         port: 0,
         fetch: async (request) => {
           const atMs = performance.timeOrigin + performance.now();
-          arrivals.push([(await request.json() as { uuid: string }).uuid, atMs]);
+          const { uuid, call_id } = await request.json() as { uuid: string; call_id: string };
+          arrivals.push([uuid, atMs, call_id]);
           return new Response(null, { status: 202 });
         },
       });

@@ -10,6 +10,7 @@ import type { Job, Outcome } from "./load.ts";
 import { cpuSeconds, residentMib } from "./process_cost.ts";
 import { type Figure, tableOf } from "./figures.ts";
 import { pushFigures } from "./push.ts";
+import { pushCallFigures } from "./push_call.ts";
 import { type LateforkOptions, type Server, startKamailio, startLatefork, whyNoKamailio } from "./server.ts";
 
 const parts = { reg, call, late, memory, start, scale, push };
@@ -163,9 +164,9 @@ function startOurs(rest: Omit<LateforkOptions, "binary">): Promise<Server> {
 
 const kamailio = startKamailio;
 
-/** N-06: the relay alone. */
-function push(): Promise<Figure[]> {
-  return pushFigures(rounds);
+/** N-06: the relay alone, and from the INVITE. */
+async function push(): Promise<Figure[]> {
+  return [...await pushFigures(rounds), ...await pushCallFigures(rounds, binary)];
 }
 
 /** Runs the job on every server in turn, `rounds` times, each round in the other order; Kamailio only where there is one. */

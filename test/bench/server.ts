@@ -27,6 +27,8 @@ export interface LateforkOptions {
   /** `memory`, or a database file on the disk of the temporary folder. */
   readonly store: "memory" | "durable";
   readonly isMidRegistrar?: boolean;
+  /** Value of `push:`, and the files it names; calls then wait a second for their phones. */
+  readonly push?: { section: Record<string, unknown>; files: Record<string, string> };
   /** A folder that {@link Server.stop} kept. */
   readonly folder?: string;
 }
@@ -37,6 +39,10 @@ export async function startLatefork(options: LateforkOptions): Promise<Server> {
   const port = await freePort();
   const pbx = options.isMidRegistrar ? await freePort() : 0;
   const config = join(folder, "latefork.yaml");
+  const { push } = options;
+  for (const [name, text] of Object.entries(push?.files ?? {})) {
+    writeFileSync(join(folder, name), text, { mode: 0o600 });
+  }
   writeFileSync(
     config,
     `listen: ["udp://127.0.0.1:${port}"]\n` +
@@ -45,12 +51,18 @@ export async function startLatefork(options: LateforkOptions): Promise<Server> {
         : `pbx: { uri: "sip:127.0.0.1:${pbx};transport=udp", qualify: 0 }\n`) +
       `store: { path: "${options.store === "memory" ? ":memory:" : join(folder, "latefork.db")}" }\n` +
       `control: { listen: ["http://127.0.0.1:0"] }\n` +
+      (push === undefined ? "" : `push: ${yamlOf(push.section)}\nwake: { window: 1s }\n`) +
       `log: { level: warn }\n`,
   );
   const command = options.binary === ""
     ? [process.execPath, join(root, "src/main.ts"), "serve", "-c", config]
     : [options.binary, "serve", "-c", config];
   return await start(command, folder, port, pbx);
+}
+
+/** JSON is YAML, too. A timeout is a number of milliseconds in the relay's config, and has a unit in a file. */
+function yamlOf(section: Record<string, unknown>): string {
+  return JSON.stringify(section, (key, value) => key === "timeout" ? `${value}ms` : value);
 }
 
 /** Why Kamailio cannot be measured here; null: it can. */
