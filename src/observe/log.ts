@@ -31,7 +31,10 @@ export interface LogOutput {
   isTty: boolean;
   /** Takes bytes of UTF-8 text and says how many it took; may throw (EPIPE, EAGAIN). */
   write(bytes: Uint8Array): number;
+  /** The clock of the machine, for the time in a line. */
   nowMs(): number;
+  /** A clock that nobody sets, for everything that lasts; absent: `nowMs` is one. */
+  steadyMs?(): number;
   /** Runs `flush` after so long. */
   later(flush: () => void, delayMs: number): void;
 }
@@ -95,7 +98,7 @@ export class Log {
   change(request: LogChangeRequest): void {
     this.#level = request.level ?? this.#config.level;
     this.#setOverrides([...this.#config.overrides, ...request.overrides ?? []]);
-    this.#changeEndsAtMs = request.forMs > 0 ? this.#output.nowMs() + request.forMs : 0;
+    this.#changeEndsAtMs = request.forMs > 0 ? this.#steadyMs() + request.forMs : 0;
   }
 
   /** What holds now; `expiresInMs` is null unless a change with an end holds. */
@@ -104,7 +107,7 @@ export class Log {
     return {
       level: this.#level,
       overrides: this.#overrides.map(({ text }) => text),
-      expiresInMs: this.#changeEndsAtMs === 0 ? null : this.#changeEndsAtMs - this.#output.nowMs(),
+      expiresInMs: this.#changeEndsAtMs === 0 ? null : this.#changeEndsAtMs - this.#steadyMs(),
     };
   }
 
@@ -122,16 +125,16 @@ export class Log {
   log(level: LogLevel, message: string, fields?: LogFields): void {
     if (this.#changeEndsAtMs !== 0) this.#expireChange();
     if (RANK[level] < RANK[this.#levelFor(fields)]) return;
-    const nowMs = this.#output.nowMs();
+    const nowMs = this.#steadyMs();
     if (nowMs - this.#windowStartMs >= 1000) this.#startWindow(nowMs);
     if (!this.#isAllowed(level, message)) return;
-    this.#append(this.#line(nowMs, level, message, fields));
+    this.#append(this.#line(level, message, fields));
   }
 
   /** Writes what is buffered; the appliance may call it at the end of a turn, else it happens soon by itself. */
   flush(): void {
-    const nowMs = this.#output.nowMs();
     if (this.#suppressed > 0) {
+      const nowMs = this.#steadyMs();
       const leftMs = this.#windowStartMs + 1000 - nowMs;
       if (leftMs <= 0) this.#startWindow(nowMs);
       else this.#schedule(leftMs);
@@ -139,7 +142,7 @@ export class Log {
     if (this.#dropped > 0 && this.#unsent === null) {
       const dropped = this.#dropped;
       this.#dropped = 0;
-      this.#buffer += this.#line(nowMs, "warn", "Log lines dropped, stderr took nothing", { lines: dropped });
+      this.#buffer += this.#line("warn", "Log lines dropped, stderr took nothing", { lines: dropped });
     }
     for (;;) {
       if (this.#unsent === null) {
@@ -161,7 +164,7 @@ export class Log {
   }
 
   #expireChange(): void {
-    if (this.#changeEndsAtMs !== 0 && this.#output.nowMs() >= this.#changeEndsAtMs) this.#endChange();
+    if (this.#changeEndsAtMs !== 0 && this.#steadyMs() >= this.#changeEndsAtMs) this.#endChange();
   }
 
   #endChange(): void {
@@ -215,7 +218,7 @@ export class Log {
       this.#suppressed = 0;
       for (const kind of this.#kinds.values()) {
         if (kind.suppressed === 0) continue;
-        this.#append(this.#line(nowMs, kind.level, `${kind.message}: ${kind.suppressed} more suppressed`));
+        this.#append(this.#line(kind.level, `${kind.message}: ${kind.suppressed} more suppressed`));
       }
     }
     this.#kinds.clear();
@@ -231,7 +234,7 @@ export class Log {
   }
 
   #schedule(delayMs: number): void {
-    const dueMs = this.#output.nowMs() + delayMs;
+    const dueMs = this.#steadyMs() + delayMs;
     if (this.#flushDueMs !== 0 && this.#flushDueMs <= dueMs) return;
     this.#flushDueMs = dueMs;
     this.#output.later(() => {
@@ -240,9 +243,13 @@ export class Log {
     }, delayMs);
   }
 
-  #line(nowMs: number, level: LogLevel, message: string, fields?: LogFields): string {
+  #steadyMs(): number {
+    return this.#output.steadyMs?.() ?? this.#output.nowMs();
+  }
+
+  #line(level: LogLevel, message: string, fields?: LogFields): string {
     const mask = this.#config.privacy === "mask" ? maskPrivate : maskSecrets;
-    const at = new Date(nowMs).toISOString();
+    const at = new Date(this.#output.nowMs()).toISOString();
     const isText = this.#config.format === "text" || (this.#config.format === "auto" && this.#output.isTty);
     if (isText) {
       let line = `${at} ${level.toUpperCase().padEnd(5)} ${printable(mask(message))}`;
@@ -298,6 +305,7 @@ function stderrOutput(): LogOutput {
     isTty: process.stderr.isTTY === true,
     write: (bytes) => writeSync(2, bytes),
     nowMs: () => Date.now(),
+    steadyMs: () => performance.now(),
     later: (flush, delayMs) => void setTimeout(flush, delayMs),
   };
 }

@@ -6,6 +6,8 @@ import { maskPrivate, maskSecrets } from "../../src/observe/privacy.ts";
 class Stream {
   text = "";
   nowMs = Date.UTC(2026, 0, 2, 3, 4, 5, 678);
+  /** What somebody set the clock of the machine ahead by; negative: back. */
+  clockJumpMs = 0;
   isTty = false;
   scheduled: { flush: () => void; delayMs: number }[] = [];
   failure: string | null = null;
@@ -33,7 +35,8 @@ function open(config: Partial<LogConfig> = {}): { log: Log; stream: Stream } {
       return stream.isTty;
     },
     write: (bytes: Uint8Array) => stream.write(bytes),
-    nowMs: () => stream.nowMs,
+    nowMs: () => stream.nowMs + stream.clockJumpMs,
+    steadyMs: () => stream.nowMs,
     later: (flush: () => void, delayMs: number) => stream.later(flush, delayMs),
   };
   return { log: new Log({ level: "info", format: "auto", privacy: "full", overrides: [], ...config }, output), stream };
@@ -251,5 +254,22 @@ test("X-04 masking a hostile text costs no more than reading it", () => {
     const text = piece.repeat(60_000 / piece.length);
     expect(typeof maskPrivate(text)).toBe("string");
     expect(typeof maskSecrets(text)).toBe("string");
+  }
+});
+
+test("O-05 a clock that is set back or ahead silences nothing, and moves the end of no change", () => {
+  for (const clockJumpMs of [-86_400_000, 86_400_000]) {
+    const { log, stream } = open({ format: "text" });
+    for (let i = 0; i < 60; i++) log.log("warn", "Again");
+    log.change({ level: "debug", forMs: 60_000 });
+    stream.clockJumpMs = clockJumpMs;
+    expect([clockJumpMs, log.state().level, log.state().expiresInMs]).toEqual([clockJumpMs, "debug", 60_000]);
+    stream.nowMs += 2000;
+    log.log("warn", "Again");
+    log.flush();
+    expect([clockJumpMs, stream.lines.filter((line) => line.endsWith("Again")).length]).toEqual([clockJumpMs, 51]);
+    expect(stream.lines.at(-1)).toStartWith(new Date(stream.nowMs + clockJumpMs).toISOString());
+    stream.nowMs += 58_000;
+    expect([clockJumpMs, log.state().level]).toEqual([clockJumpMs, "info"]);
   }
 });
