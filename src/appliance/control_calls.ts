@@ -127,7 +127,7 @@ export class ControlCalls extends ControlResource {
     const record = this.record(id);
     const call = this.appliance.core.silo.call(record.id);
     if (call === undefined || !call.isOpen) {
-      throw new ApiError(409, "call_ended", `Call ${id} is over: ${record.outcome}`);
+      throw new ApiError(409, "call_ended", `Call ${id} is over: ${record.outcome || "it is ending"}`);
     }
     return call;
   }

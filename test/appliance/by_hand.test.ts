@@ -7,6 +7,8 @@ import { Log } from "../../src/observe/log.ts";
 const AOR = "alice@example.org";
 const closers: (() => unknown)[] = [];
 let api = "";
+/** Sends an INVITE of the PBX for a user of example.org. */
+let call: (user: string, callId: string) => void;
 
 /** A UDP socket that notes who writes to it. */
 async function party() {
@@ -45,20 +47,23 @@ control: { listen: ["http://127.0.0.1:0"] }
   const push = { provider: "acme", prid: "token" };
   await ask("PUT", `/v1/locations/${AOR}/devices/phone1`, { contact: "sip:alice@127.0.0.1:9", kind: "mobile", push });
   const { port } = appliance.transports.listeners().find(({ transport }) => transport === "udp")!;
-  const invite = [
-    `INVITE sip:${AOR} SIP/2.0`,
-    `Via: SIP/2.0/UDP 127.0.0.1:${pbx.socket.port};branch=z9hG4bK1`,
-    "Max-Forwards: 70",
-    "From: <sip:bob@example.org>;tag=b",
-    `To: <sip:${AOR}>`,
-    "Call-ID: held@pbx",
-    "CSeq: 1 INVITE",
-    `Contact: <sip:127.0.0.1:${pbx.socket.port}>`,
-    "Content-Length: 0",
-    "",
-    "",
-  ].join("\r\n");
-  pbx.socket.send(invite, port, "127.0.0.1");
+  call = (user, callId) => {
+    const invite = [
+      `INVITE sip:${user}@example.org SIP/2.0`,
+      `Via: SIP/2.0/UDP 127.0.0.1:${pbx.socket.port};branch=z9hG4bK${callId}`,
+      "Max-Forwards: 70",
+      "From: <sip:bob@example.org>;tag=b",
+      `To: <sip:${user}@example.org>`,
+      `Call-ID: ${callId}@pbx`,
+      "CSeq: 1 INVITE",
+      `Contact: <sip:127.0.0.1:${pbx.socket.port}>`,
+      "Content-Length: 0",
+      "",
+      "",
+    ].join("\r\n");
+    pbx.socket.send(invite, port, "127.0.0.1");
+  };
+  call("alice", "held");
   expect(await pbx.first).toStartWith("SIP/2.0 100 ");
 });
 
@@ -91,3 +96,32 @@ test.each(["tcp", "TCP"])(
     expect(body.flow).toMatchObject({ transport: "tcp", remote: `127.0.0.1:${desk.port}` });
   },
 );
+
+test("W-18 a device without a connection gets no branch; a branch is taken out once; then the call is ended", async () => {
+  const [{ id }] = (await ask("GET", `/v1/calls?aor=${AOR}&state=open`)).body.items;
+  expect((await ask("POST", `/v1/silo/${AOR}/append`)).body).toEqual({ calls: 1, branches: 0 });
+  const noWay = await ask("POST", `/v1/calls/${id}/branches`, { device: "phone1" });
+  expect([noWay.status, noWay.body.error.code]).toEqual([409, "branch_not_added"]);
+  const branches = await Promise.all([1, 2].map(async () => {
+    const response = await fetch(`${api}/v1/calls/${id}/branches/1`, { method: "DELETE" });
+    return response.status;
+  }));
+  expect(branches).toEqual([204, 404]);
+  expect((await ask("GET", `/v1/calls/${id}`)).body).toMatchObject({ state: "open" });
+  expect((await fetch(`${api}/v1/calls/${id}`, { method: "DELETE" })).status).toBe(204);
+  // Its silent branch keeps it for another 100 ms.
+  const over = await ask("POST", `/v1/calls/${id}/branches`, { device: "phone1" });
+  expect([over.status, over.body.error.code]).toEqual([409, "call_ended"]);
+  expect(over.body.error.message).toMatch(/ is over: (it is ending|Ended by hand)/);
+});
+
+test("W-08 W-22 a call for nobody is found by its AoR, with the reason, and cannot be changed", async () => {
+  call("nobody", "refused");
+  let items: { id: string; outcome: string; result: string }[] = [];
+  while (items.length === 0) items = (await ask("GET", "/v1/calls?aor=nobody@example.org")).body.items;
+  const [{ id, ...found }] = items as [(typeof items)[0]];
+  expect(found).toMatchObject({ result: "refused", outcome: "nobody is registered (480)", state: "ended" });
+  const ladder = await (await fetch(`${api}/v1/calls/${id}/ladder`)).text();
+  expect(ladder).toContain("nobody@example.org   nobody is registered (480)");
+  expect((await ask("DELETE", `/v1/calls/${id}`)).status).toBe(409);
+});
