@@ -45,7 +45,8 @@ export class TcpFlow implements Flow {
   /** How many owners need it to stay though it is silent; see `Transports.pin`. */
   pins = 0;
   stream: ByteStream | null = null;
-  readonly framer: StreamFramer;
+  /** Null once it is closed: others keep the flow, and half a message with it would stay as long. */
+  framer: StreamFramer | null;
   // Messages to write: everything before #head is gone, and headOffset characters of the one at head are.
   readonly queue: string[] = [];
   head = 0;
@@ -147,7 +148,7 @@ export class Connections {
   received(flow: TcpFlow, bytes: Buffer): void {
     if (flow.state !== "open" || flow.endReason !== "") return;
     const context = this.#context;
-    const frames = flow.framer.feed(readLatin1(bytes));
+    const frames = flow.framer!.feed(readLatin1(bytes));
     if (frames.length === 0) return;
     flow.lastHeardMs = context.now();
     for (const frame of frames) {
@@ -182,8 +183,9 @@ export class Connections {
 
   /** Closes a connection from our side. The sink hears of it in this turn, after the call that led here has returned. */
   close(flow: TcpFlow, reason: string): void {
+    const { stream } = flow;
     if (!this.#remove(flow)) return;
-    flow.stream?.terminate();
+    stream?.terminate();
     this.#tellLater(flow, reason);
   }
 
@@ -205,8 +207,9 @@ export class Connections {
       flow.isDirty = false;
       if (flow.state !== "open") continue;
       this.#write(flow);
+      const { stream } = flow;
       if (flow.endReason !== "" && this.#remove(flow)) {
-        flow.stream?.end();
+        stream?.end();
         this.#tellLater(flow, flow.endReason);
       }
     }
@@ -295,6 +298,8 @@ export class Connections {
   #remove(flow: TcpFlow): boolean {
     if (flow.state === "closed") return false;
     flow.state = "closed";
+    flow.framer = null;
+    flow.stream = null;
     flow.queue.length = 0;
     flow.head = 0;
     flow.headOffset = 0;

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { hostPort } from "../../src/transport/address.ts";
+import type { TcpFlow } from "../../src/transport/connections.ts";
 import { ALL_BYTES, request, response, Rig, TcpPeer } from "./rig.ts";
 
 /** A server that is not ours. */
@@ -118,6 +119,16 @@ test("T-02 the peer's close and reset mark the flow closed before the sink hears
     expect(rig.transports.send(flow, response("1"))).toBe(false);
     expect(rig.transports.flowSamples()).toContainEqual([["tcp", "open"], 0]);
   }
+});
+
+test("X-06 a flow that is kept after its end holds neither half a message nor its socket", async () => {
+  using rig = await Rig.start(["tcp://127.0.0.1"]);
+  using peer = await TcpPeer.connect(rig.listener.port);
+  peer.write(request("1") + request("2", "x".repeat(60_000)).slice(0, -1));
+  const flow = (await rig.messages.next()).flow as TcpFlow;
+  peer.end();
+  await rig.closed.next();
+  expect([flow.state, flow.framer, flow.stream]).toEqual(["closed", null, null]);
 });
 
 test("T-02 a refused connection closes its flow, after the call that asked for it", async () => {
