@@ -124,11 +124,11 @@ export class Core implements RouterUser, RegistrarUser {
       port,
       clock,
       refreshSettings(config),
-      (contact) => this.mid?.endsMs(contact) ?? contact.expiresAtMs,
+      (contact) => this.mid?.ledger.endsMs(contact) ?? contact.expiresAtMs,
     );
     this.usrloc.listener = {
       onContactRemoved: (contact, cause, flow) => this.onContactRemoved(contact, cause, flow),
-      onAorLeft: (aor) => this.mid?.onAorLeft(aor),
+      onAorLeft: (aor) => this.mid?.agent.onAorLeft(aor),
       refreshAtMs: (contact) => this.refreshPush.firstMs(contact),
       onRefreshDue: (contact) => this.refreshPush.onDue(contact),
     };
@@ -192,7 +192,7 @@ export class Core implements RouterUser, RegistrarUser {
     remnants: readonly StoredRemnant[] = [],
   ): void {
     this.usrloc.restore(aors, contacts, flowOf);
-    this.mid?.onRemnants(remnants);
+    this.mid?.agent.onRemnants(remnants);
     this.mid?.onRestored();
   }
 
@@ -208,7 +208,7 @@ export class Core implements RouterUser, RegistrarUser {
 
   /** A device was set by hand: the PBX is told of its AoR where that is ours to do. */
   deviceSet(contact: Contact): void {
-    if (this.mid !== null) this.mid.keeper.granted(contact.aor, this.mid.upstreamId(contact));
+    if (this.mid !== null) this.mid.keeper.granted(contact.aor, this.mid.ledger.upstreamId(contact));
   }
 
   /** Keeps the PBX's bindings alive; null in registrar mode. */
@@ -233,7 +233,7 @@ export class Core implements RouterUser, RegistrarUser {
 
   /** AoRs whose sleeping phones the PBX drops sooner than a push can wake them. */
   get shortGrants(): number {
-    return this.mid?.shortGrants.size ?? 0;
+    return this.mid?.ledger.shortGrants.size ?? 0;
   }
 
   /** Id of an AoR, also of one that is not registered yet. */

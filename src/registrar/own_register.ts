@@ -28,7 +28,7 @@ export function ownRegister(registrar: MidRegistrar, owner: ClientOwner, what: O
     "Via: " + viaValue(flow, branch) + "\r\nMax-Forwards: 70\r\n" +
     "From: " + address + ";tag=" + what.tag + "\r\nTo: " + address + "\r\n" +
     "Call-ID: " + what.callId + "\r\nCSeq: " + what.cseq + " REGISTER\r\n" +
-    registrar.upstreamLine(aor.user, what.id, flow, expires) +
+    registrar.planner.line(aor.user, what.id, flow, expires) +
     what.lines + "Expires: " + expires + "\r\nContent-Length: 0\r\n\r\n";
   return registrar.table.send(wire, "REGISTER", branch, flow, owner);
 }

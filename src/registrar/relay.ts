@@ -24,18 +24,7 @@ import type { PushOffer } from "./push_support.ts";
 import type { RegisterRequest } from "./register.ts";
 import { repeatedLines } from "./repeated_lines.ts";
 import { grantOf } from "./upstream_contact.ts";
-
-/** What the REGISTER means upstream. */
-export interface UpstreamPlan {
-  /** Contact header lines; empty: none (fetch), the wildcard as it came. */
-  contactLines: string;
-  /** Id of our Contact for each of the phone's contacts. */
-  ids: string[];
-  /** Seconds the PBX is asked for it; 0: to remove it. */
-  asked: number[];
-  /** What an Expires header has to say, if the phone's own would contradict our Contact: it removes one device of several. */
-  contradicted: number | null;
-}
+import type { UpstreamPlan } from "./upstream_plan.ts";
 
 /** What a 2xx grants, in seconds. */
 export interface Grants {
@@ -122,7 +111,7 @@ export class RegisterRelay implements ClientOwner {
       return this.server.respond(403, "Too many devices");
     }
     const applied = registrar.accept(request, grants, this.flow, order, arrivedAtMs);
-    registrar.noteDropped(response, request.aorKey, this.upstreamFlow);
+    registrar.ledger.noteDropped(response, request.aorKey, this.upstreamFlow);
     this.replaceContacts(edit, response, registrar.replyLines(request, applied.listed, this.offers));
     this.server.relay(response.status, edit.build(), true);
     registrar.resume(applied, arrivedAtMs, grants.upstream);
@@ -143,7 +132,7 @@ export class RegisterRelay implements ClientOwner {
       each[i] = granted;
       upstream = Math.max(upstream, granted);
       if (this.registrar.mode === "mirror") return granted;
-      const asked = this.registrar.asked(wanted);
+      const asked = this.registrar.planner.asked(wanted);
       // where we refresh the PBX's binding ourselves the phone may sleep as long as it asks to.
       return granted > 0 && this.registrar.keeper.isKeeping(request.user, plan.ids[i]!)
         ? asked

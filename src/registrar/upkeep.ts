@@ -44,9 +44,9 @@ export interface Upkeep {
 /** @param mid null: registrar mode */
 export function deviceUpkeep(contact: Contact, mid: MidRegistrar | null, nowMs: number): Upkeep {
   const binding = contact as Binding;
-  const upstreamEndsMs = mid?.upstreamEndsMs(binding) ?? 0;
+  const upstreamEndsMs = mid?.ledger.upstreamEndsMs(binding) ?? 0;
   const user = contact.aor.user;
-  const id = mid?.upstreamId(contact) ?? "";
+  const id = mid?.ledger.upstreamId(contact) ?? "";
   const state = mid?.keeper.stateOf(id) ?? null;
   const isOurs = mid !== null && state !== null && mid.keeper.isKeeping(user, id);
   // The phone's own binding ends first or is all there is: only the phone can renew that.
@@ -120,7 +120,8 @@ export function upstreamStates(
 function upstreamState(aor: Aor, mid: MidRegistrar | null, nowMs: number): UpstreamState {
   const { state, expiresAtMs } = aor.upstream;
   if (
-    mid !== null && aor.contacts.some((contact) => mid.keeper.stateOf(mid.upstreamId(contact))?.state === "failing")
+    mid !== null &&
+    aor.contacts.some((contact) => mid.keeper.stateOf(mid.ledger.upstreamId(contact))?.state === "failing")
   ) {
     return "failing";
   }

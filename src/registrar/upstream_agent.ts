@@ -3,8 +3,8 @@
  * Owns which are under way, held back or undecided, and how many go at once; one on its way is in `removal.ts`.
  */
 import type { Clock } from "../sip/clock.ts";
-import type { Aor } from "../usrloc/model.ts";
-import type { Usrloc } from "../usrloc/usrloc.ts";
+import type { Aor, Contact, StoredRemnant } from "../usrloc/model.ts";
+import type { RemovalCause, Usrloc } from "../usrloc/usrloc.ts";
 import { LogLimit } from "./log_limit.ts";
 import type { MidRegistrar } from "./mid_registrar.ts";
 import { Pace } from "./pace.ts";
@@ -25,6 +25,38 @@ export class UpstreamAgent {
   private readonly complaints = new LogLimit();
 
   constructor(readonly registrar: MidRegistrar, readonly usrloc: Usrloc, readonly clock: Clock) {}
+
+  /** A contact left by itself: the PBX must not go on believing in it (R-08). */
+  onContactRemoved(contact: Contact, cause: RemovalCause): void {
+    const { aor } = contact;
+    // A removal by REGISTER went through the PBX.
+    if (cause === "unregistered") return;
+    if (this.registrar.mode === "aor") {
+      if (aor.contacts.length === 0) this.end(aor, aor.id);
+    } else if (this.registrar.mode === "contact" || cause !== "expired") this.end(aor, contact.id);
+    // In mode mirror the PBX granted the very expiry that has just passed.
+    else if (aor.contacts.length === 0) this.over(aor);
+  }
+
+  /** The last contact ran out while we were away (R-18). */
+  onAorLeft(aor: Aor): void {
+    if (this.registrar.mode === "aor") this.end(aor, aor.id);
+  }
+
+  /** Devices ran out while we were away, whose own Contacts the PBX still holds (R-18). */
+  onRemnants(remnants: readonly StoredRemnant[]): void {
+    if (this.registrar.mode !== "contact") return;
+    for (const { aorKey, id } of remnants) {
+      const aor = this.usrloc.find(aorKey);
+      if (aor !== undefined) this.end(aor, id);
+    }
+  }
+
+  /** The devices a binding was asked for may have left while the PBX was thinking. */
+  endIfDeserted(aorKey: string): void {
+    const aor = this.registrar.mode === "aor" ? this.usrloc.find(aorKey) : undefined;
+    if (aor !== undefined && aor.contacts.length === 0) this.end(aor, aor.id);
+  }
 
   /** Takes our Contact with this id off the PBX. */
   end(aor: Aor, id: string): void {
@@ -55,7 +87,7 @@ export class UpstreamAgent {
     this.undecided.delete(aorKey);
     const aor = this.usrloc.find(aorKey);
     if (aor === undefined) return;
-    for (const id of ids) if (!this.registrar.isWanted(aor, id)) this.end(aor, id);
+    for (const id of ids) if (!this.registrar.ledger.isWanted(aor, id)) this.end(aor, id);
   }
 
   /** True while the PBX holds a Contact of ours for this AoR, as far as we know. */
