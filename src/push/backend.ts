@@ -27,8 +27,6 @@ export interface PushAnswer {
 
 /** What an attempt is told. */
 export interface PushAttempt {
-  /** Now, ms since the epoch. */
-  readonly sentAtMs: number;
   /** What is left of the push's life: what the service may keep it for. */
   readonly leftMs: number;
   /** 1 for the first. From the second on, a fresh connection is better than one that may be dead. */

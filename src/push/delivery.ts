@@ -243,7 +243,6 @@ export class Delivery {
       this.#fill();
     };
     this.backend.attempt(job.request, {
-      sentAtMs: nowMs,
       leftMs: job.endsMs - nowMs,
       attempt: job.attempts,
       signal: flight.abort.signal,
@@ -303,7 +302,9 @@ export class Delivery {
     if (outcome === "refused" || (outcome === "failed" && !job.isCancelled)) this.#lastError = reason;
     const { uuid, provider } = job.request;
     const verdict: PushVerdict = { uuid, provider, outcome, status: job.status, reason, ms, attempts: job.attempts };
-    const said = job.deadSinceMs === undefined ? verdict : { ...verdict, deadSinceMs: job.deadSinceMs };
+    // The service tells it by the world's clock, and it is held against a time of ours.
+    const aheadMs = this.#world.systemNow() - this.#world.now();
+    const said = job.deadSinceMs === undefined ? verdict : { ...verdict, deadSinceMs: job.deadSinceMs - aheadMs };
     // The port's rule: an effect never re-enters, what comes of it is a later input.
     queueMicrotask(() => job.done(said));
     this.#endIfRetired();

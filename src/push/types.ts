@@ -29,7 +29,7 @@ export interface PushVerdict {
   /** First attempt to verdict. */
   readonly ms: number;
   readonly attempts: number;
-  /** Of `dead`, where the service says it: since when, ms since the epoch. A token registered later is not meant (P-04). */
+  /** Of `dead`, where the service says it: since when, ms by the clock of `PushWorld.now`. A token registered later is not meant (P-04). */
   readonly deadSinceMs?: number;
   /** Of `refused`: by our own limit (P-07). The service was not asked, and an earlier push may wake the device. */
   readonly isRateLimited?: boolean;

@@ -81,7 +81,7 @@ export class Webhook implements PushBackend {
   }
 
   attempt(request: PushRequest, attempt: PushAttempt): Promise<void> {
-    const body = webhookBody(request, attempt.sentAtMs, attempt.leftMs);
+    const body = webhookBody(request, this.#world.systemNow(), attempt.leftMs);
     if (body === null) {
       const reason = `token, AoR and Call-ID are too long for a push of ${MAX_BODY_BYTES} bytes`;
       attempt.answer({ kind: "refused", status: 0, reason, retryAfterMs: -1, isOurFault: false });
@@ -152,7 +152,7 @@ export class Webhook implements PushBackend {
     // Any web server says so of a path it does not have.
     if (status === 404) return answer("dead", `the token is dead; if every phone's is, push.${this.name}.url is wrong`);
     if (status === 429 || status >= 500) {
-      return retry(said, status, retryAfterMsOf(response.headers.get("retry-after"), this.#world.now()));
+      return retry(said, status, retryAfterMsOf(response.headers.get("retry-after"), this.#world.systemNow()));
     }
     if (status < 400) {
       return answer("refused", `redirects are not followed, put the final address into push.${this.name}.url`, true);

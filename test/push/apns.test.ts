@@ -405,6 +405,13 @@ test("P-04 apns.dev begins in the sandbox", async () => {
   expect([server.received.length, sandbox.received.length]).toEqual([0, 1]);
 });
 
+test("P-04 since when a token is dead is told by our clock, as its registration is", async () => {
+  const { server, world, send } = await setup();
+  world.systemAheadMs = -60_000;
+  server.orders.push({ status: 410, reason: "Unregistered", timestamp: world.systemNow() - 5000 });
+  expect(await send(VOIP)).toMatchObject({ outcome: "dead", deadSinceMs: world.nowMs - 5000 });
+});
+
 test("P-04 a token neither environment knows is dead", async () => {
   const { server, sandbox, send } = await setup();
   const verdict = await send(VOIP);

@@ -241,6 +241,21 @@ test("P-07 a crowd that was served makes room for the next", async () => {
   expect([...outcomes]).toEqual(["accepted"]);
 });
 
+test("P-03 P-04 what is told to others, or by them, is the system's time, whatever ours began with", async () => {
+  const { world, relay, calls, times } = replying([503, { "retry-after": "Wed, 01 Jul 2026 12:00:10 GMT" }], 200);
+  // A box without a battery: NTP came after the start.
+  world.nowMs = Date.parse("1970-01-01T00:00:07Z");
+  world.systemAheadMs = Date.parse("2026-07-01T12:00:00Z") - world.nowMs;
+  const { verdicts } = sendTo(relay);
+  await world.pass(20_000);
+  expect(verdicts).toMatchObject([{ outcome: "accepted", attempts: 2 }]);
+  expect(calls.map(({ init }) => JSON.parse(init.body).sent_at)).toEqual([
+    "2026-07-01T12:00:00.000Z",
+    "2026-07-01T12:00:10.000Z",
+  ]);
+  expect(times().length).toBe(2);
+});
+
 test("P-03 P-06 a push that lives for a day says so to its service, and is tried for minutes only", async () => {
   const { world, relay, calls, times } = replying(503);
   const { verdicts } = sendTo(relay, { event: "missed", ttlMs: 86_400_000 });

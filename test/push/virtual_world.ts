@@ -27,7 +27,9 @@ export class VirtualWorld implements PushWorld {
   }
 
   now = (): number => this.nowMs;
-  systemNow = (): number => this.nowMs;
+  /** How far the system's clock is ahead of ours, which was read at the start. */
+  systemAheadMs = 0;
+  systemNow = (): number => this.nowMs + this.systemAheadMs;
   /** No jitter: back-off is exactly 250 ms · 2^n. */
   random = (): number => 0;
 
