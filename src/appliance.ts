@@ -272,7 +272,8 @@ export class Appliance {
     for (const problem of problems) this.world.log("warn", problem);
     this.world.log(
       "info",
-      `Config reloaded: ${diff.applied.length} changes, ${diff.restart_required.length} need a restart`,
+      `Config reloaded: ${diff.applied.join(", ") || "nothing to apply"}` +
+        (diff.restart_required.length === 0 ? "" : `; waits for a restart: ${diff.restart_required.join(", ")}`),
     );
     await this.resolve();
     return diff;

@@ -33,11 +33,11 @@ export function callShape(record: CallRecord): Call {
       device,
       party,
       state,
-      push_ms: pushMs,
-      wake_ms: wakeMs,
+      push_ms: pushMs === null ? null : microseconds(pushMs),
+      wake_ms: wakeMs === null ? null : microseconds(wakeMs),
       reason,
     })),
-    timeline: record.timeline.map(({ tMs, ...entry }) => ({ t_ms: tMs, ...entry })),
+    timeline: record.timeline.map(({ tMs, ...entry }) => ({ t_ms: microseconds(tMs), ...entry })),
   };
 }
 
@@ -110,6 +110,11 @@ function refreshShape({ refreshedBy, next, nextMs, why, lastFailure }: Upkeep, n
     why,
     last_failure: lastFailure,
   };
+}
+
+/** Milliseconds with three decimals: the clock has no more, whatever the arithmetic says. */
+function microseconds(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
 }
 
 function secondsLeft(atMs: number, nowMs: number): number {

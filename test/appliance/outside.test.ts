@@ -120,6 +120,22 @@ test("O-02 a config sent to be checked has its files looked for beside the confi
   }]);
 });
 
+test("X-02 a ban holds for the source of an address, however it is spelt, and one that holds for nobody is refused", async () => {
+  const banned = async () => (await ask("GET", "/v1/htables/banned")).body.items.map(({ key }: { key: string }) => key);
+  for (const name of ["2001:DB8:0:7::1", "2001:db8:0:7::2", "2001:db8:0:7::%2F64", "[2001:db8:0:7:0::9]"]) {
+    expect([name, (await ask("PUT", "/v1/htables/banned/" + name, "1")).status]).toEqual([name, 200]);
+    expect([name, await banned()]).toEqual([name, ["2001:db8:0:7::/64"]]);
+    expect((await ask("GET", "/v1/htables/banned/2001:db8:0:7::3")).body.key).toBe("2001:db8:0:7::/64");
+  }
+  expect((await ask("PUT", "/v1/htables/banned/192.0.2.7", "1")).body.key).toBe("192.0.2.7");
+  expect((await ask("DELETE", "/v1/htables/banned/2001:db8:0:7::1")).status).toBe(204);
+  for (const name of ["nobody", "192.0.2.0%2F24", "192.0.2", "2001:db8::%2F48"]) {
+    const { status, body } = await ask("PUT", "/v1/htables/banned/" + name, "1");
+    expect([name, status, body.error.code]).toEqual([name, 400, "invalid_key"]);
+  }
+  expect(await banned()).toEqual(["192.0.2.7"]);
+});
+
 /** A phone over TCP: what it was sent so far, as text. */
 async function phone(port: number) {
   let seen = "";

@@ -21,16 +21,16 @@ test("W-22 a call record in the words of the API", () => {
     endedAtMs: 0,
     parties: ["PBX", "latefork"],
     branches: [{ id: "1", device: "d", party: "alice/1", state: "trying", status: 0, late: false }],
-    wakes: [{ device: "d", party: "alice/1", state: "waiting", pushMs: null, wakeMs: null, reason: "" }],
-    timeline: [{ tMs: 1.5, event: "invite", from: "PBX", to: "latefork", label: "INVITE" }],
+    wakes: [{ device: "d", party: "alice/1", state: "waiting", pushMs: 1.2003, wakeMs: null, reason: "" }],
+    timeline: [{ tMs: 3.77587890625, event: "invite", from: "PBX", to: "latefork", label: "INVITE" }],
   };
   expect(callShape(record)).toMatchObject({
     call_id: "a@b",
     from: '"Jürgen" <sip:j@example.org>',
     started_at: "1970-01-01T00:00:00.000Z",
     ended_at: null,
-    wakes: [{ device: "d", push_ms: null, wake_ms: null }],
-    timeline: [{ t_ms: 1.5, event: "invite", from: "PBX" }],
+    wakes: [{ device: "d", push_ms: 1.2, wake_ms: null }],
+    timeline: [{ t_ms: 3.776, event: "invite", from: "PBX" }],
   });
 });
 
