@@ -149,7 +149,12 @@ export class ControlOperation extends ControlResource {
     const problem = this.appliance.world.backup(path, this.appliance.core.usrloc.all());
     if (problem === "") return { path, dispose };
     dispose();
-    throw new ApiError(500, "backup_failed", problem);
+    throw new ApiError(
+      500,
+      "backup_failed",
+      problem,
+      "The copy is made in the folder for temporary files: TMPDIR names another",
+    );
   }
 
   subscribe(listener: EventListener): () => void {

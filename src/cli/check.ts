@@ -89,9 +89,14 @@ function findingsOf(
     return { part, state, words: own.length === 0 ? words : said, hint: "", ms: null };
   });
   const rest = [...left];
-  const words = rest.length === 0 ? file : `${file}: ${rest.map(({ message }) => message).join("; ")}`;
+  const words = rest.length === 0 ? file : `${file}: ${rest.map(named).join("; ")}`;
   const config: Finding = { part: "config", state: rest.length === 0 ? "ok" : worst(rest), words, hint: "", ms: null };
   return [config, ...findings];
+}
+
+/** The line of the file itself stands for keys of all sections, so each is named. */
+function named({ path, message }: Problem): string {
+  return path === "" ? message : `${path} ${message}`;
 }
 
 /** `push.apns.key_file` is of `push.apns`; `pbx.credentials_file` of that and not of `pbx`. */

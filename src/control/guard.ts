@@ -29,7 +29,12 @@ export function checkOrigin(headers: Headers, entrance: Entrance, hostNames: rea
   // Without CORS a page of another site could not read answers, but it could send a POST.
   const origin = headers.get("origin");
   if (origin !== null && origin !== `http://${host}` && origin !== `https://${host}`) {
-    throw new ApiError(403, "cross_origin", "Pages of other sites may not use the control port");
+    throw new ApiError(
+      403,
+      "cross_origin",
+      "Pages of other sites may not use the control port",
+      "Use curl or the command line",
+    );
   }
 }
 

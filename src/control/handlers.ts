@@ -335,7 +335,8 @@ function logChange(body: Fields): LogChange {
     try {
       change.overrides = overrides.map(parseOverride);
     } catch (error) {
-      throw new ApiError(400, "invalid_value", (error as Error).message);
+      const fields = "Fields are aor, call, device and flow, levels debug, info, warn and error";
+      throw new ApiError(400, "invalid_value", (error as Error).message, fields);
     }
   }
   return change;

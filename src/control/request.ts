@@ -6,7 +6,7 @@ import { ApiError } from "./backend.ts";
  * @throws ApiError 413 `too_large`, 400 `invalid_body` if it is not UTF-8.
  */
 export async function readText(request: Request, maxBytes: number): Promise<string> {
-  const tooLarge = new ApiError(413, "too_large", `The body is larger than ${maxBytes} bytes`);
+  const tooLarge = new ApiError(413, "too_large", `The body is larger than ${maxBytes} bytes`, "Send less");
   if (Number(request.headers.get("content-length") ?? 0) > maxBytes) throw tooLarge;
   if (request.body === null) return "";
   const chunks: Uint8Array[] = [];

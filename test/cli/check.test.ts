@@ -75,7 +75,7 @@ test("O-02 a problem stands in the line of its part, and with its place below", 
   const { code, out, err } = await latefork(["check", "-c", good], { found, parts });
   expect(code).toBe(78);
   expect(out.split("\n").map((line) => line.split(/ {2,}/))).toEqual([
-    ["config", "warning", `${good}: long`],
+    ["config", "warning", `${good}: wake.window long`],
     ["listen", "FAILED", "taken"],
     ["pbx", "ok", "fine"],
     ["pbx.credentials_file", "warning", "line 3"],
