@@ -130,6 +130,7 @@ class Judgement {
 
   atTheEnd(): void {
     for (const { call } of this.chaos.calls) this.#oneFinal(call);
+    this.#laddersAreTrue();
     for (const [name, left] of Object.entries(this.chaos.w.dust())) {
       if (left !== 0) this.wrong(`${left} left in ${name} when the dust has settled`);
     }
@@ -165,6 +166,52 @@ class Judgement {
     const slackMs = 110 + (chaos.isLanLossy ? 8000 : 10);
     if (call.finalAfterMs > chaos.ringTimeoutMs + slackMs && answers === 0) {
       this.wrong(`W-07 call ${callId} ended after ${call.finalAfterMs} ms`);
+    }
+  }
+
+  /** W-22: what left for phones and push services stands in the timelines of its Call-ID, and nothing else does. */
+  #laddersAreTrue(): void {
+    const { w } = this.chaos;
+    const sent = new Map<string, Set<string>>();
+    const did = (what: string, id: string) => {
+      const known = sent.get(what);
+      if (known === undefined) sent.set(what, new Set([id]));
+      else known.add(id);
+    };
+    for (const { isFromCore, text } of w.net.packets) {
+      if (!isFromCore || !/^(?:INVITE|CANCEL) /.test(text)) continue;
+      const { method, callId, via } = parseMessage(text);
+      did(`${method} ${callId}`, via!.branch);
+    }
+    for (const { order } of w.push.orders) {
+      if (order.callId !== "") did(`push ${order.event} ${order.callId}`, order.uuid);
+    }
+    const told = new Map<string, number>();
+    for (const { callId, timeline, outcome } of w.core.silo.allRecords()) {
+      const times = timeline.map(({ tMs }) => tMs);
+      if (times.some((tMs, n) => n > 0 && tMs < times[n - 1]!)) {
+        this.wrong(`W-22 the lines of ${callId} are out of order`);
+      }
+      if (timeline.filter(({ event }) => event === "end").length !== 1 || outcome === "") {
+        this.wrong(`W-22 ${callId} has no end`);
+      }
+      for (const { event, from, label } of timeline) {
+        if (from !== "latefork") continue;
+        // What went to a connection that was just closing was told, and is followed by its failure.
+        const what = event === "branch"
+          ? `INVITE ${callId}`
+          : event === "cancel"
+          ? `CANCEL ${callId}`
+          : `${label} ${callId}`;
+        if (event === "branch" || event === "cancel" || event === "push") told.set(what, (told.get(what) ?? 0) + 1);
+      }
+    }
+    for (const what of new Set([...sent.keys(), ...told.keys()])) {
+      const [left, lines] = [sent.get(what)?.size ?? 0, told.get(what) ?? 0];
+      const isClosing = what.startsWith("INVITE") || w.net.closeGapMs > 0;
+      if (left > lines || (left < lines && !isClosing)) {
+        this.wrong(`W-22 ${what}: left ${left} times, told ${lines} times`);
+      }
     }
   }
 
