@@ -456,6 +456,12 @@ export class Appliance {
       return [[["limit"], refusedTotal], [["source_limit"], refusedPerSource], [["banned"], refusedSources]];
     }, "counter");
     metrics.gauge("banned", "Banned sources", [], () => this.htables.get("banned")?.size ?? 0);
+    metrics.gauge(
+      "push_backends",
+      "Push services by how they do",
+      ["provider", "state"],
+      () => this.relay.backends().map(({ backend, state }) => [[backend.replace(/^webhook\./, ""), state], 1] as const),
+    );
     metrics.gauge("build_info", "Version", ["version", "bun"], () => [[[this.version, Bun.version], 1]]);
     metrics.gauge("transactions", "Transactions in the table", ["side"], () => [
       [["server"], core.table.serverCount],

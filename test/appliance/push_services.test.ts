@@ -403,6 +403,8 @@ test("P-08 push test prints what the service said and what to do about it, for e
     }
   };
   await renewed();
+  const metrics = async (): Promise<string> => await (await fetch(`${appliance.controlUrls[0]}/metrics`)).text();
+  expect(await metrics()).toContain('latefork_push_backends{provider="fcm",state="unused"} 1\n');
   for (const user of Object.keys(phones)) {
     const { code, out } = await push(appliance, user);
     expect([code, out]).toEqual([
@@ -410,6 +412,7 @@ test("P-08 push test prints what the service said and what to do about it, for e
       expect.stringMatching(/^\w+, device \w+: accepted, status 20[01], \d+ ms: 20[01] from https:/),
     ]);
   }
+  expect(await metrics()).toContain('latefork_push_backends{provider="fcm",state="ok"} 1\n');
   // A bare token will do, too.
   expect(await ask(appliance, "POST", "/v1/push", { ...phones.browser, event: "call" })).toMatchObject({
     provider: "webpush",
