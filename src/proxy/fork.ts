@@ -11,6 +11,7 @@ import { REASON } from "../sip/header.ts";
 import { type Message, parseSent } from "../sip/message.ts";
 import { reasonPhrase } from "../sip/reason.ts";
 import { withoutTopVia } from "../sip/response.ts";
+import { detached } from "../sip/scan.ts";
 import { viaValue } from "../sip/via.ts";
 import type { Due } from "../transaction/deadline.ts";
 import type { ServerOwner, ServerTransaction } from "../transaction/server.ts";
@@ -66,6 +67,8 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   owner: ForkOwner | null = null;
   /** The branch whose 2xx went to the caller first. */
   private winner: Branch | null = null;
+  /** Its To tag where one answer is all there may be: behind one branch, too, several phones may answer. */
+  private winnerTag = "";
   private closeStatus = 0;
   private closeReason = "";
   /** Reason lines the branches were cancelled with, for those that come too late (W-13). */
@@ -221,6 +224,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
       this.state = "answered";
       this.endLines = ELSEWHERE;
       this.winner = branch;
+      if (this.options.isSingleAnswer) this.winnerTag = detached(response.to.tag);
       this.table.schedule.deadlines.cancel(this);
       this.pass(response, edit);
       this.owner?.onBranchResponse(branch, response.status, response);
@@ -229,9 +233,8 @@ export class Fork implements ServerOwner, BranchOwner, Due {
       return;
     }
     // RFC 6026 §7.1 and §16.7: retransmissions, and the 2xx of another phone that answered in the same moment.
-    if (
-      this.server.state === "accepted" && !branch.isGhost && (branch === this.winner || !this.options.isSingleAnswer)
-    ) this.pass(response, edit);
+    const isWanted = !this.options.isSingleAnswer || (branch === this.winner && response.to.tag === this.winnerTag);
+    if (this.server.state === "accepted" && !branch.isGhost && isWanted) this.pass(response, edit);
     else this.hangUp(branch, response);
     if (isFirst) this.owner?.onBranchResponse(branch, response.status, response);
   }

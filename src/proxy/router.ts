@@ -106,7 +106,7 @@ export class Router implements TransactionUser {
     const { flow } = transaction;
     let { request } = transaction;
     const isFromPbx = this.location.isFromPbx(flow);
-    const isInDialog = request.to.tag !== "";
+    const isInDialog = request.to.tag !== "" || (isFromPbx && this.hasToken(request));
     if (request.method === "OPTIONS" && !isInDialog && this.location.isForUs(request.uri!, isFromPbx)) {
       // Whoever asks: of a stranger nothing is remembered.
       if (isFromPbx || this.usrloc.isPhoneFlow(flow)) return transaction.respond(200, "", CAPABILITIES);
@@ -318,6 +318,12 @@ export class Router implements TransactionUser {
       request,
       (uri) => isInDialog ? this.own.isUs(uri) || this.isOurToken(uri, request) : this.isOurRoute(uri),
     );
+  }
+
+  /** A dialog with a phone that forgot its To tag (RFC 3261 §12.1.2 has the other side do without). */
+  private hasToken(request: Message): boolean {
+    const routes = request.has(ROUTE) ? this.routesOf(request, true) : null;
+    return routes !== null && this.dialogs.isToken(routes.token, request.callId);
   }
 
   private isOurRoute(uri: Uri): boolean {

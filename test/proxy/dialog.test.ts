@@ -603,6 +603,21 @@ describe("F-03 PBXs with habits", () => {
     expect(methodOf(rig.flow("10.0.0.77", 5060, TCP).one())).toBe("INFO");
   });
 
+  test("F-03 a phone that answers without To tag is in the dialog all the same, by its token; no new call is (F-06)", () => {
+    const { rig, phone } = start(LAYOUTS[0]!);
+    const { pbxSide } = pbxCalls(rig, phone);
+    const side = { ...pbxSide, remote: pbxSide.remote.replace(/;tag=.*/, "") };
+    for (const method of ["INFO", "ACK", "BYE"]) {
+      rig.receive(rig.pbx, inDialog(method, side));
+      expect(methodOf(phone.one())).toBe(method);
+    }
+    rig.receive(rig.pbx, inDialog("INFO", { ...side, callId: "another" }));
+    expect(rig.pbx.kinds()).toEqual([403]);
+    const stranger = rig.flow("203.0.113.66", 5060);
+    rig.receive(stranger, inDialog("INFO", side));
+    expect([stranger.kinds(), phone.kinds()]).toEqual([[403], []]);
+  });
+
   test("F-03 a PBX that writes another address of ours into our Record-Route is understood", () => {
     const { rig, phone } = start(LAYOUTS[0]!);
     const { pbxSide, phoneSide } = pbxCalls(rig, phone);

@@ -98,6 +98,21 @@ describe("F-05 responses on their way back", () => {
     rig.receive(alice, ok);
     expect(rig.untaken).toEqual([]);
   });
+
+  for (const isSingle of [false, true]) {
+    test(`F-05 W-12 several answers behind one branch, single_answer ${isSingle}: told apart by their To tags`, () => {
+      const { rig, alice } = rigWithAlice({ config: (config) => config.wake.single_answer = isSingle });
+      const invite = ringing(rig, alice);
+      for (const tag of ["one", "two", "three", "one"]) {
+        const contact = `<sip:${tag}@192.168.9.9>`;
+        rig.receive(alice, answer(invite, tag === "three" ? 180 : 200, { tag, contact }));
+      }
+      expect(rig.pbx.kinds()).toEqual(isSingle ? [200, 200] : [200, 200, 200]);
+      expect(alice.all().map((text) => text.split(" ", 2))).toEqual(
+        isSingle ? [["ACK", "sip:two@192.168.9.9"], ["BYE", "sip:two@192.168.9.9"]] : [],
+      );
+    });
+  }
 });
 
 describe("F-05 where a response goes (RFC 3261 §18.2.2, RFC 3581)", () => {
