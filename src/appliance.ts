@@ -19,6 +19,7 @@ import { controlApp } from "./control/app.ts";
 import { ApiError, type ApplianceState, type Readiness, type ReloadResult } from "./control/backend.ts";
 import { type ControlServer, listenControl } from "./control/server.ts";
 import { Core, type CoreSecrets } from "./core.ts";
+import { sourceOf } from "./guard/network.ts";
 import { type GuardSettings, SourceGuard } from "./guard/source_guard.ts";
 import { Htables } from "./htable/htables.ts";
 import { Log } from "./observe/log.ts";
@@ -145,6 +146,7 @@ export class Appliance {
       limits: transportLimits(this.config),
       isExempt: (address) => this.world.isExempt(address) || this.isPbxAddress(address),
       isRefused: (address) => this.guard.isRefused(address, this.turn.nowMs),
+      sourceOf,
     });
     this.world = new World({
       transports: this.transports,
@@ -451,10 +453,21 @@ export class Appliance {
       ["state"],
       () => [...core.upstreamStates()].map(([state, count]) => [[state], count] as const),
     );
-    metrics.gauge("connections_refused_total", "Connections refused at once", ["reason"], () => {
-      const { refusedTotal, refusedPerSource, refusedSources } = this.transports.counts;
-      return [[["limit"], refusedTotal], [["source_limit"], refusedPerSource], [["banned"], refusedSources]];
-    }, "counter");
+    metrics.gauge(
+      "connections_refused_total",
+      "Connections refused at once, or closed to make room",
+      ["reason"],
+      () => {
+        const { refusedTotal, refusedPerSource, refusedSources, madeRoom } = this.transports.counts;
+        return [
+          [["limit"], refusedTotal],
+          [["source_limit"], refusedPerSource],
+          [["banned"], refusedSources],
+          [["made_room"], madeRoom],
+        ];
+      },
+      "counter",
+    );
     metrics.gauge("banned", "Banned sources", [], () => this.htables.get("banned")?.size ?? 0);
     metrics.gauge(
       "push_backends",

@@ -819,7 +819,7 @@ export const KEYS: readonly KeyRow[] = [
     min: 1,
     max: 1_000_000,
     applies: "live",
-    doc: "TCP connections.",
+    doc: "TCP connections. One too many closes the one that is no registered phone's and was silent longest.",
   },
   {
     path: "limits.connections_per_source",
@@ -828,7 +828,7 @@ export const KEYS: readonly KeyRow[] = [
     min: 1,
     max: 1_000_000,
     applies: "live",
-    doc: "TCP connections from one address.",
+    doc: "TCP connections from one address (IPv6: /64).",
   },
   {
     path: "limits.requests_per_source",

@@ -26,6 +26,9 @@ export interface ByteStream {
   terminate(): void;
 }
 
+/** About connections that are refused or make room. */
+const LINES_PER_MINUTE = 20;
+
 /** Bytes encoded for one write. */
 const scratch = Buffer.allocUnsafeSlow(64 * 1024);
 
@@ -80,6 +83,8 @@ export class Connections {
   readonly #byRemote = new Map<string, TcpFlow>();
   readonly #perSource = new Map<string, number>();
   #dirty: TcpFlow[] = [];
+  #linesAtMs = -Infinity;
+  #lines = 0;
 
   constructor(context: TransportContext) {
     this.#context = context;
@@ -100,35 +105,33 @@ export class Connections {
     return listener === undefined || flow.listener.address === listener.address ? flow : null;
   }
 
-  /** Takes a connection in; null (and a warning) if a limit of X-01 forbids it. */
+  /**
+   * Takes a connection in; null (and a warning) if a limit of X-01 forbids it. Where there are too many in all, the one
+   * that nobody registered over and that was silent longest makes room: who fills the table keeps nobody else out.
+   */
   admit(listener: Listener, address: string, port: number, isInbound: boolean): TcpFlow | null {
     const { limits, counts } = this.#context;
-    const ofSource = this.#perSource.get(address) ?? 0;
+    const source = this.#context.sourceOf(address);
+    const ofSource = this.#perSource.get(source) ?? 0;
     // Without a line in the log: who bans has told of it, and a scanner comes often.
     if (isInbound && this.#context.isRefused(address)) {
       counts.refusedSources++;
       return null;
     }
-    if (this.#flows.size >= limits.maxConnections) {
-      counts.refusedTotal++;
-      this.#context.log("warn", "Refused a connection: too many connections", {
-        remote: address,
-        limit: limits.maxConnections,
-      });
-      return null;
-    }
     if (isInbound && ofSource >= limits.maxConnectionsPerSource && !this.#context.isExempt(address)) {
       counts.refusedPerSource++;
-      this.#context.log("warn", "Refused a connection: too many from its source", {
-        remote: address,
-        limit: limits.maxConnectionsPerSource,
-      });
+      this.#tell("Refused a connection: too many from its source", source, limits.maxConnectionsPerSource);
+      return null;
+    }
+    if (this.#flows.size >= limits.maxConnections && !this.#makeRoom()) {
+      counts.refusedTotal++;
+      this.#tell("Refused a connection: too many connections", address, limits.maxConnections);
       return null;
     }
     const flow = new TcpFlow(this.#context, listener, address, port, isInbound);
     this.#flows.add(flow);
     this.#byRemote.set(hostPort(address, port), flow);
-    if (isInbound) this.#perSource.set(address, ofSource + 1);
+    if (isInbound) this.#perSource.set(source, ofSource + 1);
     return flow;
   }
 
@@ -229,7 +232,7 @@ export class Connections {
         if (ageMs >= connectTimeoutMs) this.close(flow, "Cannot connect: timed out");
       } else if (flow.isInbound && flow.lastHeardMs === 0 && ageMs >= firstMessageTimeoutMs) {
         this.close(flow, "Nothing was heard since it opened");
-      } else if (flow.pins === 0 && nowMs - Math.max(flow.lastHeardMs, flow.sinceMs) >= idleTimeoutMs) {
+      } else if (flow.pins === 0 && nowMs - usedMs(flow) >= idleTimeoutMs) {
         this.close(flow, "Idle");
       }
     }
@@ -243,6 +246,31 @@ export class Connections {
       this.#remove(flow);
       stream?.end();
     }
+  }
+
+  /** False if all that are there are needed: the PBX's, ours to others, and those of registered phones. */
+  #makeRoom(): boolean {
+    let victim: TcpFlow | null = null;
+    for (const flow of this.#flows) {
+      if (!flow.isInbound || flow.pins > 0) continue;
+      if (victim !== null && usedMs(flow) >= usedMs(victim)) continue;
+      if (!this.#context.isExempt(flow.remoteAddress)) victim = flow;
+    }
+    if (victim === null) return false;
+    this.#context.counts.madeRoom++;
+    this.#tell("Closed a connection: too many connections", victim.remoteAddress, this.#context.limits.maxConnections);
+    this.close(victim, "Made room for another connection");
+    return true;
+  }
+
+  /** Whoever opens connections writes lines of the log with it: so many in a minute, the metrics count them all. */
+  #tell(message: string, remote: string, limit: number): void {
+    const nowMs = this.#context.now();
+    if (nowMs - this.#linesAtMs >= 60_000) {
+      this.#linesAtMs = nowMs;
+      this.#lines = 0;
+    }
+    if (this.#lines++ < LINES_PER_MINUTE) this.#context.log("warn", message, { remote, limit });
   }
 
   #enqueue(flow: TcpFlow, wire: string): boolean {
@@ -308,9 +336,10 @@ export class Connections {
     const remote = hostPort(flow.remoteAddress, flow.remotePort);
     if (this.#byRemote.get(remote) === flow) this.#byRemote.delete(remote);
     if (flow.isInbound) {
-      const left = (this.#perSource.get(flow.remoteAddress) ?? 1) - 1;
-      if (left <= 0) this.#perSource.delete(flow.remoteAddress);
-      else this.#perSource.set(flow.remoteAddress, left);
+      const source = this.#context.sourceOf(flow.remoteAddress);
+      const left = (this.#perSource.get(source) ?? 1) - 1;
+      if (left <= 0) this.#perSource.delete(source);
+      else this.#perSource.set(source, left);
     }
     return true;
   }
@@ -321,6 +350,11 @@ export class Connections {
       this.#context.onInput();
     });
   }
+}
+
+/** When the connection was last of use. */
+function usedMs(flow: TcpFlow): number {
+  return Math.max(flow.lastHeardMs, flow.sinceMs);
 }
 
 /** A call of its own because the compiler takes a state it has seen for a state that stays. */

@@ -24,7 +24,7 @@ export interface TransportLimits {
   readonly maxHeaderBytes: number;
   /** Connections in and out together. */
   readonly maxConnections: number;
-  /** Accepted connections from one address. */
+  /** Accepted connections from one source. */
   readonly maxConnectionsPerSource: number;
   /** What may wait to be written to one connection before it is closed. */
   readonly maxQueuedBytes: number;
@@ -66,6 +66,8 @@ export interface TransportContext {
   isExempt(address: string): boolean;
   /** True for sources that get no connection and no answer to keepalives. */
   isRefused(address: string): boolean;
+  /** The source an address belongs to, for limits per source: of IPv6 a whole network is one. */
+  sourceOf(address: string): string;
 }
 
 /** One sample of a metric: the values of its labels in order, and the number. */
@@ -92,6 +94,8 @@ export class TransportCounts {
   /** Connections refused because there are too many in all, and too many of their source. */
   refusedTotal = 0;
   refusedPerSource = 0;
+  /** Connections closed because another one needed the room. */
+  madeRoom = 0;
   /** Connections of sources that are denied or banned. */
   refusedSources = 0;
   /** Connections closed because their peer did not read. */

@@ -33,14 +33,18 @@ import { UdpFlow, UdpSocket } from "./udp.ts";
 /** One socket to open; `host` is an IP address, the wildcard means every address of its family. */
 export type Listen = Pick<ListenEntry, "scheme" | "host" | "port" | "advertise">;
 
+type NotRequired = "limits" | "counts" | "isExempt" | "isRefused" | "sourceOf";
+
 /** What the appliance gives; see {@link TransportContext} for the functions. */
-export interface TransportsOptions extends Omit<TransportContext, "limits" | "counts" | "isExempt" | "isRefused"> {
+export interface TransportsOptions extends Omit<TransportContext, NotRequired> {
   readonly listen: readonly Listen[];
   /** Advertised where an entry says nothing; "" = the address listened on. */
   readonly advertise: string;
   readonly limits?: Partial<TransportLimits>;
   readonly isExempt?: (address: string) => boolean;
   readonly isRefused?: (address: string) => boolean;
+  /** Absent: each address is a source of its own. */
+  readonly sourceOf?: (address: string) => string;
   /** The addresses a wildcard stands for. */
   readonly addresses?: () => string[];
 }
@@ -93,6 +97,7 @@ export class Transports {
       log: options.log,
       isExempt: options.isExempt ?? (() => false),
       isRefused: options.isRefused ?? (() => false),
+      sourceOf: options.sourceOf ?? ((address) => address),
     };
     this.#connections = new Connections(this.#context);
   }

@@ -269,18 +269,60 @@ test("X-01 connections of one source are limited, a place that falls free is fre
   for (const peer of exempt) peer.reset();
 });
 
-test("X-01 connections are limited in all, in and out together", async () => {
-  using rig = await Rig.start(["tcp://127.0.0.1"], { limits: { maxConnections: 2 } });
+test("X-01 connections are limited in all: of those nobody registered over, the one silent longest makes room", async () => {
+  using rig = await Rig.start(["tcp://127.0.0.1"], {
+    limits: { maxConnections: 4 },
+    isExempt: (address) => address === "127.0.0.3",
+  });
+  const { port } = rig.listener;
   using remote = server();
-  const flow = rig.transports.flowTo("tcp", "127.0.0.1", remote.port)!;
-  using inbound = await TcpPeer.connect(rig.listener.port);
-  inbound.write(request("1"));
-  await rig.messages.next();
-  using refused = await TcpPeer.connect(rig.listener.port);
+  const outbound = rig.transports.flowTo("tcp", "127.0.0.1", remote.port)!;
+  const arrive = async (from: string) => {
+    const peer = await TcpPeer.connect(port, "127.0.0.1", from);
+    peer.write(request("1"));
+    rig.nowMs += 1000;
+    return { peer, flow: (await rig.messages.next()).flow };
+  };
+  const pbx = await arrive("127.0.0.3");
+  const phone = await arrive("127.0.0.2");
+  const stranger = await arrive("127.0.0.2");
+  rig.transports.pin(phone.flow);
+  const next = await arrive("127.0.0.2");
+  expect((await rig.closed.next()).flow).toBe(stranger.flow);
+  await stranger.peer.ended;
+  // A request of ours needs the room as well.
+  using other = server();
+  const second = rig.transports.flowTo("tcp", "127.0.0.1", other.port);
+  expect((await rig.closed.next()).flow).toBe(next.flow);
+  expect([outbound.state, second !== null]).toEqual(["open", true]);
+  expect([pbx.flow.state, phone.flow.state, rig.transports.counts.madeRoom]).toEqual(["open", "open", 2]);
+  using refused = await TcpPeer.connect(port, "127.0.0.1", "127.0.0.4");
   await refused.ended;
-  expect(rig.transports.flowTo("tcp", "127.0.0.2", remote.port)).toBeNull();
+  expect(rig.transports.flowTo("tcp", "127.0.0.4", remote.port)).toBeNull();
   expect(rig.transports.counts.refusedTotal).toBe(2);
-  expect(flow.state).toBe("open");
+  for (const { peer } of [pbx, phone]) peer.reset();
+});
+
+test("X-01 connections of a whole network count as one source's, and whoever opens them fills no log", async () => {
+  using rig = await Rig.start(["tcp://127.0.0.1"], {
+    limits: { maxConnectionsPerSource: 2 },
+    sourceOf: (address) => address.slice(0, address.lastIndexOf(".")),
+  });
+  const { port } = rig.listener;
+  const peers = await Promise.all([1, 2].map((last) => TcpPeer.connect(port, "127.0.0.1", `127.0.7.${last}`)));
+  for (let last = 3; last < 60; last++) {
+    using refused = await TcpPeer.connect(port, "127.0.0.1", `127.0.7.${last}`);
+    await refused.ended;
+  }
+  expect(rig.transports.counts.refusedPerSource).toBe(57);
+  expect(rig.logged.filter((line) => line.includes("too many from its source")).length).toBe(20);
+  rig.nowMs += 60_000;
+  for (const peer of peers) peer.end();
+  await rig.closed.take(2);
+  const again = await Promise.all([1, 2, 3].map((last) => TcpPeer.connect(port, "127.0.0.1", `127.0.7.${last}`)));
+  await Promise.race(again.map((peer) => peer.ended));
+  expect(rig.logged.filter((line) => line.includes("too many from its source")).length).toBe(21);
+  for (const peer of again) peer.reset();
 });
 
 test("X-01 a message larger than the limit ends its connection", async () => {
