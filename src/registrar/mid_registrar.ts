@@ -15,6 +15,7 @@ import type { RemovalCause, Usrloc } from "../usrloc/usrloc.ts";
 import { type Applied, type Bindings, NO_ORDER } from "./apply.ts";
 import { type Doubt, Doubts } from "./doubt.ts";
 import type { InFlight } from "./in_flight.ts";
+import { LogLimit } from "./log_limit.ts";
 import { type DeviceHintReader, isProblem, readRegister, type RegisterRequest } from "./register.ts";
 import { type Grants, RegisterRelay, upstreamRegister } from "./relay.ts";
 import type { RegistrarMode, RegistrarSettings, RegistrarUser } from "./settings.ts";
@@ -31,10 +32,18 @@ export interface UpstreamSide {
   flow(): Flow | null;
 }
 
+/** Results of REGISTERs that the PBX did not decide, in words for the log. */
+const UNANSWERED: Readonly<Record<string, string>> = {
+  pbx_timeout: "The PBX did not answer a REGISTER within 32 s",
+  pbx_unreachable: "A REGISTER could not be sent to the PBX: it is not reachable",
+  pbx_unusable: "The PBX answered a REGISTER without our Via: the phone cannot be told",
+};
+
 export class MidRegistrar {
   /** Takes our Contacts off the PBX. */
   readonly agent: UpstreamAgent;
   private readonly challenged = new Challenged();
+  private readonly complaints = new LogLimit();
   private readonly doubts: Doubts;
   readonly keeper: UpstreamKeeper;
   readonly ledger: UpstreamLedger;
@@ -257,9 +266,12 @@ export class MidRegistrar {
 
   /** R-02: the 2xx does not list our Contact. Coped with, but the admin should know. */
   onContactMissing(request: RegisterRequest): void {
-    this.port.log("warn", "The PBX's 200 to REGISTER does not list our Contact; its Expires header is taken instead", {
-      aor: request.aorKey,
-    });
+    const { level, note } = this.complaints.next("missing", this.clock.nowMs);
+    this.port.log(
+      level,
+      `The PBX's 200 to REGISTER does not list our Contact; its Expires header is taken instead${note}`,
+      { aor: request.aorKey },
+    );
   }
 
   onAuthResult(flow: Flow, isPassed: boolean): void {
@@ -268,11 +280,12 @@ export class MidRegistrar {
 
   count(result: string, request: RegisterRequest, status: number): void {
     this.port.count("registrations_total", result);
-    if (result !== "rejected" && !result.startsWith("pbx_")) return;
-    const words = result === "rejected"
-      ? `The PBX refused a REGISTER with ${status}`
-      : "The PBX did not answer a REGISTER";
-    this.port.log(result === "rejected" ? "info" : "warn", words, { aor: request.aorKey, call: request.callId });
+    const fields = { aor: request.aorKey, call: request.callId };
+    if (result === "rejected") return this.port.log("info", `The PBX refused a REGISTER with ${status}`, fields);
+    if (!result.startsWith("pbx_")) return;
+    // A PBX that is away does not answer thousands.
+    const { level, note } = this.complaints.next(result, this.clock.nowMs);
+    this.port.log(level, (UNANSWERED[result] ?? "The PBX did not answer a REGISTER") + note, fields);
   }
 
   private refuse(server: ServerTransaction, status: number, reason: string, lines = ""): void {

@@ -167,7 +167,8 @@ export class UpstreamLedger {
     if (!isShort) return void this.shortGrants.delete(aor);
     if (this.shortGrants.has(aor)) return;
     this.shortGrants.add(aor);
-    this.registrar.port.log("warn", shortGrantWords(granted, this.registrar.settings.refreshLeadMs), { aor: aor.key });
+    const words = shortGrantWords(granted, this.registrar.settings.refreshLeadMs, this.registrar.mode === "mirror");
+    this.registrar.port.log("warn", words, { aor: aor.key });
   }
 
   /** A device left: what its AoR was told of may be over. */
@@ -177,9 +178,11 @@ export class UpstreamLedger {
   }
 }
 
-/** What an admin is told where the PBX grants less than a refresh push needs. */
-export function shortGrantWords(granted: number, leadMs: number): string {
+/** What an admin is told where the PBX grants less than a refresh push needs. In mode mirror we never refresh. */
+function shortGrantWords(granted: number, leadMs: number, isMirror: boolean): string {
   return `The PBX grants only ${granted} s, a sleeping phone needs more than ${Math.round(leadMs / 1000)} s: ` +
     "raise its maximum registration time (Asterisk: maximum_expiration of the aor, Kamailio: max_expires of registrar, " +
-    "FreeSWITCH: sip-force-expires), or set pbx.credentials_file so that latefork refreshes it";
+    `FreeSWITCH: sip-force-expires), or ${
+      isMirror ? "take pbx.mode aor or contact with" : "set"
+    } pbx.credentials_file so that latefork refreshes it`;
 }

@@ -205,6 +205,27 @@ describe("R-01 the PBX's answer on its way to the phone", () => {
     expect(rig.core.usrloc.aorCount).toBe(0);
   });
 
+  test("R-01 R-02 a PBX that is away, or never lists our Contact, does not fill the log", () => {
+    const rig = new Rig({ maxBindings: 1000 });
+    const phone = rig.phone("192.0.2.7");
+    for (let n = 0; n < 50; n++) {
+      rig.receive(phone, register(phone, { user: `u${n}`, callId: `c${n}` }));
+      rig.fromPbx(answer(rig.one(rig.pbx), "200 OK", ["Expires: 600"]));
+    }
+    const pbx = rig.pbx;
+    rig.pbx = null;
+    pbx!.state = "closed";
+    for (let n = 0; n < 50; n++) rig.receive(phone, register(phone, { user: `v${n}`, callId: `d${n}` }));
+    for (const words of ["does not list our Contact", "could not be sent to the PBX"]) {
+      const levels = rig.logged.filter(({ message }) => message.includes(words)).map(({ level }) => level);
+      expect([levels.length, levels.filter((level) => level === "warn").length]).toEqual([50, 10]);
+    }
+    rig.pass(60_000);
+    rig.logged.length = 0;
+    rig.receive(phone, register(phone, { user: "w", callId: "e" }));
+    expect(rig.logText).toContain("warn A REGISTER could not be sent to the PBX: it is not reachable");
+  });
+
   test("R-01 a PBX that answers twice is heard once", () => {
     const rig = new Rig();
     const phone = rig.phone("192.0.2.7");
