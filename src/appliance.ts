@@ -77,6 +77,7 @@ export class Appliance {
   private files: SecretFiles;
   private readonly nonceKey = crypto.getRandomValues(new Uint8Array(32));
   private readonly installation: string;
+  private stopping: Promise<void> | null = null;
   private drained: (() => void) | null = null;
   private drainUntilMs = Infinity;
 
@@ -225,9 +226,12 @@ export class Appliance {
     });
   }
 
-  /** Closes everything; what is pending is committed first. */
-  async stop(): Promise<void> {
-    if (this.state === "stopped") return;
+  /** Closes everything; what is pending is committed first. Asked for again, it is the same end. */
+  stop(): Promise<void> {
+    return this.stopping ??= this.close();
+  }
+
+  private async close(): Promise<void> {
     this.state = "stopped";
     await this.control?.stop();
     this.relay.stop();
