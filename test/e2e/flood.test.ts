@@ -27,10 +27,13 @@ class Source {
 
   /** True if an OPTIONS is answered, be it with a refusal; false if there is silence. */
   async isHeard(): Promise<boolean> {
-    const before = this.answers.length;
-    this.send(options(this.socket.hostname));
-    for (let i = 0; i < 40 && this.answers.length === before; i++) await Bun.sleep(10);
-    return this.answers.slice(before).some((answer) => answer.startsWith("SIP/2.0 "));
+    const wire = options(this.socket.hostname);
+    const [callId] = /Call-ID: \S+/.exec(wire)!;
+    this.send(wire);
+    // Answers to what was sent before may still be on their way.
+    const isAnswered = () => this.answers.some((answer) => answer.startsWith("SIP/2.0 ") && answer.includes(callId));
+    for (let i = 0; i < 40 && !isAnswered(); i++) await Bun.sleep(10);
+    return isAnswered();
   }
 
   close(): void {
