@@ -14,7 +14,7 @@ test("O-04 whoever asks again for the end waits for it: what was collected is on
   const { config } = loadConfig(`
 listen: ["udp://127.0.0.1:0"]
 control: { listen: ["http://127.0.0.1:0"] }
-store: { path: ${folder}/latefork.db, flush: 1h }
+store: { path: ${folder}/latefork.db, flush: 10s }
 `);
   const output = { isTty: false, write: (bytes: Uint8Array) => bytes.length, nowMs: () => 0, later: () => {} };
   const appliance = new Appliance({ config: config!, configFile: null, log: new Log(config!.log, output) });
