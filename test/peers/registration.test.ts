@@ -214,6 +214,35 @@ for (const mode of ["contact", "mirror"]) {
   );
 }
 
+peerTest(
+  "R-18 R-08 contact: a phone whose registration ends while we are killed is taken off Kamailio once we are back",
+  ["kamailio"],
+  async (rig) => {
+    const credentials = `${rig.folder}/credentials`;
+    await Bun.write(credentials, "alice:secret\n");
+    const kamailio = await rig.kamailio(["alice"], { maxContacts: 4 });
+    const config = rig.config(pbx(rig, "contact", { credentials_file: credentials }));
+    const before = await rig.appliance(config);
+    const [first, second] = [rig.phone("phoneA", { user: "alice" }), rig.phone("phoneB", { user: "alice" })];
+    expect((await first.register(600)).status).toBe(200);
+    const [ofFirst] = await kamailio.contacts();
+    expect((await second.register(10)).status).toBe(200);
+    expect(await kamailio.contacts()).toHaveLength(2);
+    await before.kill();
+    await Bun.sleep(10_500);
+
+    const after = await rig.appliance(config);
+    await eventually("Kamailio holds the first one's alone", 5000, async () => {
+      const contacts = await kamailio.contacts();
+      return contacts.length === 1 && contacts[0]!.uri === ofFirst!.uri;
+    });
+    const { devices } = await after.location(AOR) as unknown as Upkeep;
+    expect(devices.map(({ contact }) => contact)).toEqual([expect.stringContaining(rig.at("phoneA"))]);
+    expect(devices[0]!.upstream_expires_in!).toBeWithin(3570, 3592);
+  },
+  40_000,
+);
+
 interface OddAnswer {
   words: string;
   /** Header lines of the PBX's 200, which grants 120 s. `us`: our address as the PBX was told. */
