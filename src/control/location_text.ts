@@ -35,7 +35,7 @@ const COLUMNS: readonly TableColumn<{ location: Location; device: LocationDevice
   { title: "aor", value: ({ location }) => location.aor },
   { title: "device", value: ({ device }) => device?.id },
   { title: "kind", value: ({ device }) => device?.kind },
-  { title: "expires", value: ({ device }) => device && duration(device.expires_in), align: "right" },
+  { title: "expires", value: ({ device }) => device && expiryText(device), align: "right" },
   { title: "next", value: ({ device }) => device && nextText(device), maxWidth: 60 },
   { title: "at pbx", value: ({ location, device }) => heldText(location, device), align: "right" },
   { title: "renewed by", value: ({ location, device }) => device && renewedText(location, device), maxWidth: 60 },
@@ -55,7 +55,10 @@ function deviceText(device: LocationDevice, isShared: boolean): string {
     [`device ${device.id}`, `${device.kind}${device.user_agent === "" ? "" : `, ${device.user_agent}`}`],
     ["  contact", readable(device.contact)],
     ...device.instance === "" ? [] : [["  instance", readable(device.instance)] as const],
-    ["  here", `${duration(device.expires_in)} left; ${next}${failure}`],
+    [
+      "  here",
+      isStatic(device) ? "set by hand, until it is deleted" : `${duration(device.expires_in)} left; ${next}${failure}`,
+    ],
     ...isShared ? [] : [["  at the pbx", held] as const, ["  renewed by", renewalSentence(refresh)] as const],
     ["  flow", flowText(device)],
     [
@@ -75,8 +78,21 @@ function renewalSentence({ by, next, next_in, why, last_failure }: LocationDevic
   return `${by}${when}: ${next} (${why})${last_failure === "" ? "" : `; ${last_failure}`}`;
 }
 
+/** No phone asks for years: it was set by hand, without an expiry. */
+const STATIC_SECONDS = 5 * 365 * 86_400;
+
+function isStatic({ expires_in }: LocationDevice): boolean {
+  return expires_in > STATIC_SECONDS;
+}
+
+function expiryText(device: LocationDevice): string {
+  return isStatic(device) ? "never" : duration(device.expires_in);
+}
+
 /** The phone's side: `phone within 9m 59s`, `AT RISK push in 15s: 2 refresh pushes were not answered`. */
-function nextText({ phone, at_risk }: LocationDevice): string {
+function nextText(device: LocationDevice): string | null {
+  const { phone, at_risk } = device;
+  if (isStatic(device)) return null;
   const when = phone.by === "push" ? `push in ${duration(phone.next_in)}` : `phone within ${duration(phone.next_in)}`;
   return (at_risk ? "AT RISK " : "") + when + (phone.last_failure === "" ? "" : `: ${phone.last_failure}`);
 }

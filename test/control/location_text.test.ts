@@ -155,3 +155,10 @@ device 9c  desk
   expect(text).toEndWith("the next call may not reach it\n");
   expect(locationText(location(null, device(desk)))).toContain("none, we are the registrar");
 });
+
+test("a device set by hand stays until it is deleted, and nobody refreshes it", () => {
+  const years = 10 * 365 * 86_400;
+  const door = device({ expires_in: years, phone: { by: "phone", next_in: years, last_failure: "" } });
+  expect(row(location(null, door))).toMatchObject({ EXPIRES: "never", NEXT: "-" });
+  expect(locationText(location(null, door))).toContain("set by hand, until it is deleted\n");
+});
