@@ -43,9 +43,9 @@ export class Location {
     }
     if (uri.user === "" || !this.isOurDomain(uri.host)) return null;
     const aor = this.usrloc.find(aorOf(uri));
-    if (aor !== undefined) return { aor, device: null };
     // contact_id: user
-    return this.byId(uri.user) ?? this.byUser(uri, hint);
+    const found = aor !== undefined ? { aor, device: null } : this.byId(uri.user) ?? this.byUser(uri, hint);
+    return id !== undefined && found !== null && isCalledByDevice(found.aor) ? null : found;
   }
 
   /** contact_id: aor, or a PBX that dropped the parameter. */
@@ -112,6 +112,14 @@ export class Location {
     }
     return neighbour;
   }
+}
+
+/**
+ * True where the PBX has a Contact for each device (modes `contact` and `mirror`): an id that is none of theirs is that of
+ * a device that is gone, and a call for it none for the others, which the PBX calls by themselves (W-21).
+ */
+function isCalledByDevice({ contacts }: Aor): boolean {
+  return contacts.some(({ upstreamEndsMs }) => upstreamEndsMs > 0);
 }
 
 /** Where a contact was seen last, also after its connection closed or a restart. */

@@ -259,7 +259,7 @@ export class Router implements TransactionUser {
     const status = !isOurs ? 403 : isKnown ? 480 : 404;
     if (!isOurs) this.table.port.count("rejected_total", "foreign_domain");
     if (request.method === "INVITE" && uri.user !== "") {
-      const why = !isOurs ? `${uri.host} is no domain of ours` : isKnown ? "nobody is registered" : "no such user";
+      const why = !isOurs ? `${uri.host} is no domain of ours` : isKnown ? whyNobody(uri) : "no such user";
       // A PBX calls its user at our address; To has the domain people know.
       const { host } = request.to.uri!;
       const aor = aorOf(
@@ -366,6 +366,11 @@ export class Router implements TransactionUser {
     const host = uri.port === 0 ? head : head.slice(0, head.lastIndexOf(":"));
     return host + withoutParam(withoutParam(uri.params, "maddr"), "transport");
   }
+}
+
+function whyNobody(uri: Uri): string {
+  const isDevice = uri.params !== "" && uriParam(uri, "lf") !== undefined;
+  return isDevice ? "the device that the PBX called is not registered any more" : "nobody is registered";
 }
 
 function withoutCredentials(request: Message): Message {

@@ -37,7 +37,7 @@ export class Wakes implements WakeOwner {
   /** W-03: a live flow may lead to a frozen app; if nothing is heard of it, a push goes too. */
   hedge(leg: DeviceLeg, contact: Contact): void {
     const { hedgeMs } = this.home.settings;
-    if (hedgeMs === 0) return this.start(leg, contact, "hedge");
+    if (hedgeMs === 0) return this.start(leg, contact, "at once, as wake.hedge is 0");
     leg.wake = new Wake(this, this.home.port.token(16), contact.id);
     this.home.table.schedule.deadlines.set(leg.wake, this.nowMs + hedgeMs);
   }

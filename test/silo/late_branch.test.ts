@@ -1,6 +1,7 @@
 /** W-04, W-05, W-21: who joins an open call when a device registers. */
 import { expect, test } from "bun:test";
 import { parseMessage } from "../../src/sip/message.ts";
+import { DOMAIN } from "../sim/pbx.ts";
 import type { Phone } from "../sim/phone.ts";
 import { World } from "../sim/world.ts";
 
@@ -249,6 +250,34 @@ test("W-21 two callers held for one AoR are both resumed by one REGISTER", () =>
   expect(w.pbx.accepted.length).toBe(2);
   expect(calls.map((call) => call.statuses)).toEqual([[100, 180], [100, 180]]);
   expect(b.calls.map((call) => call.invite.callId).sort()).toEqual(calls.map((call) => call.callId).sort());
+});
+
+test.each(["mirror", "contact"] as const)(
+  "W-21 mode %s: a fork leg for a device that is gone rings nobody else",
+  (mode) => {
+    const w = new World({ config: (config) => config.pbx!.mode = mode });
+    const [gone, other] = [w.awake("alice"), w.awake("alice")];
+    const uris = [...w.pbx.contacts.get("alice")!];
+    w.turn(() => w.core.usrloc.remove(w.core.usrloc.find(`alice@${DOMAIN}`)!.contacts[0]!, "evicted"));
+    w.settle();
+    // The PBX missed that it is gone.
+    w.pbx.contacts.set("alice", uris);
+    const calls = w.pbx.callAll("alice");
+    w.advance(200);
+    expect(calls.map(({ status }) => status)).toEqual([480, 0]);
+    expect([gone.calls.length, other.calls.length]).toEqual([0, 1]);
+    expect(w.core.silo.allRecords().map(({ outcome }) => outcome)).toContain(
+      "the device that the PBX called is not registered any more (480)",
+    );
+  },
+);
+
+test("R-07 an id of another installation in mode aor is a call for the user all the same", () => {
+  const w = new World();
+  const a = w.awake("alice");
+  w.pbx.invite(`sip:alice@10.0.0.5:5060;lf=0123456789abcdef01`, "alice");
+  w.advance(200);
+  expect(a.call.state).toBe("ringing");
 });
 
 test("W-21 in mirror mode each fork leg of the PBX reaches its own device only", () => {
