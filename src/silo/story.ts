@@ -24,6 +24,8 @@ interface LegsOfCall {
 
 export class Story {
   readonly record: CallRecord;
+  /** Lines there was no room for. */
+  private left = 0;
 
   constructor(
     id: string,
@@ -54,9 +56,20 @@ export class Story {
 
   /** One line of the timeline, at this moment. */
   note(entry: Omit<TimelineEntry, "tMs">): void {
+    const { timeline } = this.record;
+    // A phone that never stops sending 1xx, or flaps, fills no memory and crowds out nothing else.
+    const isEnd = entry.event === "end";
+    const isRepeated = entry.event === "register" || (entry.event === "response" && entry.status! < 200);
+    if (!isEnd && timeline.length >= (isRepeated ? MAX_TIMELINE / 2 : MAX_TIMELINE)) {
+      this.left++;
+      return;
+    }
+    if (isEnd && this.left > 0) this.append({ event: "skip", note: `${this.left} lines were left out` });
+    this.append(entry);
+  }
+
+  private append(entry: Omit<TimelineEntry, "tMs">): void {
     const { timeline, startedAtMs } = this.record;
-    // A phone that never stops sending 1xx fills no memory.
-    if (timeline.length >= MAX_TIMELINE && entry.event !== "end") return;
     const line = entry as TimelineEntry;
     line.tMs = this.clock.nowMs - startedAtMs;
     timeline.push(line);

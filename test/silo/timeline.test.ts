@@ -340,7 +340,10 @@ test("W-22 a phone that never stops sending 1xx fills no memory", () => {
   }
   const record = w.core.silo.allRecords()[0]!;
   expect(record.timeline.length).toBeLessThan(500);
-  a.call.answer();
+  const late = w.awake("alice", { answerMs: 20 });
   w.advance(100);
-  expect(record.timeline.at(-1)!.event).toBe("end");
+  expect(record.timeline.some(({ to }) => to === "alice/2")).toBe(true);
+  expect(late.call.state).toBe("confirmed");
+  const end = lines(record).indexOf("end");
+  expect(record.timeline[end - 1]!.note).toMatch(/^\d+ lines were left out$/);
 });
