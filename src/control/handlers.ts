@@ -159,7 +159,7 @@ export function handlers(backend: ControlBackend): Record<RouteId, Handler> {
     configCheck: async (c) =>
       jsonAnswer({ problems: await backend.configCheck(await readText(c.req.raw, CONFIG_BYTES)) }),
     reload: async () => jsonAnswer(await backend.reload()),
-    setLog: async (c) => jsonAnswer(await backend.setLog(logChange(await fields(c)))),
+    setLog: async (c) => jsonAnswer(await backend.setLog(logChange(await fields(c), backend))),
     drain: async () => jsonAnswer({ draining: true, ...await backend.drain() }, 202),
     backup: async () => {
       const { path, dispose } = await backend.backup();
@@ -325,7 +325,7 @@ function pushBody(body: Fields, backend: ControlBackend): PushBody {
   return keys === undefined ? token : { ...token, keys };
 }
 
-function logChange(body: Fields): LogChange {
+function logChange(body: Fields, backend: ControlBackend): LogChange {
   const change: LogChange = { for_ms: body.durationMs("for") ?? 0 };
   const level = body.choice("level", ["debug", "info", "warn", "error"]);
   const overrides = body.texts("overrides");
@@ -333,8 +333,14 @@ function logChange(body: Fields): LogChange {
   if (level !== undefined) change.level = level;
   if (overrides !== undefined) {
     try {
-      change.overrides = overrides.map(parseOverride);
+      change.overrides = overrides.map(parseOverride).map((override) => {
+        if (override.field !== "aor") return override;
+        // Lines carry the canonical AoR: a bare user would match none.
+        const value = backend.resolveAor(override.value);
+        return { ...override, value, text: `aor=${value} -> ${override.level}` };
+      });
     } catch (error) {
+      if (error instanceof ApiError) throw error;
       const fields = "Fields are aor, call, device and flow, levels debug, info, warn and error";
       throw new ApiError(400, "invalid_value", (error as Error).message, fields);
     }

@@ -248,7 +248,7 @@ test("bodies reach the backend read and checked", async () => {
   const padded = { p256dh: POINT.toString("base64"), auth: "AAECAwQFBgcICQoLDA0ODw==" };
   await ask("PUT", "/v1/locations/alice/devices/d0", JSON.stringify({ push: { ...webpush, ...padded } }));
   await ask("POST", "/v1/push", JSON.stringify({ ...webpush, ...keys }));
-  await ask("PUT", "/v1/log", '{"level":"warn","overrides":["aor=alice@example.org -> debug"],"for":"10m"}');
+  await ask("PUT", "/v1/log", '{"level":"warn","overrides":["aor=alice -> debug","call=x -> info"],"for":"10m"}');
   await ask("GET", "/v1/calls?state=open&aor=alice");
   expect(backend.asked).toEqual([
     ["push", { aor: "alice@example.org", event: "test" }],
@@ -260,7 +260,10 @@ test("bodies reach the backend read and checked", async () => {
     ["setLog", {
       for_ms: 600_000,
       level: "warn",
-      overrides: [{ text: "aor=alice@example.org -> debug", field: "aor", value: "alice@example.org", level: "debug" }],
+      overrides: [
+        { text: "aor=alice@example.org -> debug", field: "aor", value: "alice@example.org", level: "debug" },
+        { text: "call=x -> info", field: "call", value: "x", level: "info" },
+      ],
     }],
     ["calls", { state: "open", aor: "alice@example.org", limit: 100, after: "" }],
   ]);
