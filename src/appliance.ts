@@ -336,6 +336,7 @@ export class Appliance {
 
   private tick(nowMs: number): void {
     this.transports.tick(nowMs);
+    this.world.tick(nowMs);
     const listeners = this.transports.listeners();
     // A wildcard follows the addresses of the machine.
     if (listeners.length !== this.listenerCount) {

@@ -38,6 +38,8 @@ export interface WorldParts {
 
 /** How long after a failed commit the next one is tried. */
 const COMMIT_RETRY_MS = 1000;
+/** How often is looked whether the database file is still the one that is open. */
+const FILE_CHECK_MS = 5000;
 const ALPHABET = "abcdefghijklmnopqrstuvwxyz012345";
 /** Two characters at once: half the pieces to join. */
 const PAIRS = Array.from({ length: 1024 }, (_, i) => ALPHABET[i >> 5]! + ALPHABET[i & 31]!);
@@ -52,6 +54,8 @@ export class World implements CorePort {
   private randomPool = new Uint8Array(0);
   private randomAt = 0;
   private nextCommitMs = 0;
+  private fileCheckedMs = 0;
+  private isStoreOk = true;
   /** When the REGISTERs came in whose late branches leave at the end of this turn. */
   private lateSinceMs: number[] = [];
 
@@ -78,12 +82,10 @@ export class World implements CorePort {
     // Rows in memory are written only for a backup.
     if (!store.isVolatile && nowMs >= this.nextCommitMs && store.pending > 0) {
       const startedMs = performance.now();
-      const wasOk = store.state === "ok";
       const result = store.commit();
       metrics.measure("store_commit_seconds", (performance.now() - startedMs) / 1000);
       this.nextCommitMs = result.ok ? nowMs + flush : nowMs + COMMIT_RETRY_MS;
-      if (!result.ok && wasOk) this.log("error", `Store failed, going on in memory: ${result.error}`);
-      else if (result.ok && !wasOk) this.log("info", "Store works again");
+      this.tellStore();
     }
     if (this.durableFlows.length === 0) return;
     const flows = this.durableFlows;
@@ -92,6 +94,23 @@ export class World implements CorePort {
     this.durableWires = [];
     for (let i = 0; i < flows.length; i++) this.send(flows[i]!, wires[i]!);
     this.parts.transports.flush();
+  }
+
+  /** Looks after the file of the store; about once a second. */
+  tick(nowMs: number): void {
+    if (nowMs - this.fileCheckedMs < FILE_CHECK_MS) return;
+    this.fileCheckedMs = nowMs;
+    this.parts.store.checkFile();
+    this.tellStore();
+  }
+
+  /** Says once that the store fails, and once that it works again (S-02). */
+  private tellStore(): void {
+    const { state, lastError } = this.parts.store;
+    if ((state === "ok") === this.isStoreOk) return;
+    this.isStoreOk = state === "ok";
+    if (this.isStoreOk) this.log("info", "Store works again");
+    else this.log("error", `Store failed, going on in memory: ${lastError}`);
   }
 
   /**

@@ -8,9 +8,10 @@ import type { HtableListener } from "../htable/htable.ts";
 import type { StoredHtableItem } from "../htable/htables.ts";
 import type { Aor, ChangeLog, Contact, StoredAor, StoredContact, StoredRemnant } from "../usrloc/model.ts";
 import { writeCopy } from "./backup.ts";
+import { FileWatch } from "./file_watch.ts";
 import { HtableRows } from "./htable-rows.ts";
 import { openDatabase, type StoreOptions } from "./open.ts";
-import { damage, describeProblem } from "./problem.ts";
+import { damage, describeProblem, misplaced } from "./problem.ts";
 import { UsrlocRows } from "./usrloc-rows.ts";
 
 export type { StoreOptions };
@@ -20,6 +21,7 @@ export type { StoreOptions };
  * ok      commit fails                    → failed
  * failed  a commit succeeds               → ok
  * ok      load finds the file damaged     → failed, for good: nothing is written any more
+ * ok      checkFile misses the file       → failed, until the file is back; commits go on, for a backup
  * any     close                           → closed
  * ```
  */
@@ -61,6 +63,9 @@ export class SqliteStore implements ChangeLog, HtableListener {
   #state: StoreState = "ok";
   #lastError = "";
   #isDamaged = false;
+  /** Null for a store in memory. */
+  readonly #watch: FileWatch | null;
+  #isMisplaced = false;
   readonly #db: Database;
   readonly #usrloc: UsrlocRows;
   readonly #htables: HtableRows;
@@ -75,6 +80,7 @@ export class SqliteStore implements ChangeLog, HtableListener {
   constructor(db: Database, path: string) {
     this.path = path;
     this.isVolatile = path === ":memory:";
+    this.#watch = this.isVolatile ? null : new FileWatch(path);
     this.#db = db;
     this.#usrloc = new UsrlocRows(db);
     this.#htables = new HtableRows(db);
@@ -88,12 +94,12 @@ export class SqliteStore implements ChangeLog, HtableListener {
   }
 
   get state(): StoreState {
-    return this.#state;
+    return this.#isMisplaced && this.#state === "ok" ? "failed" : this.#state;
   }
 
   /** The last problem in words; empty while `state` is `ok`. */
   get lastError(): string {
-    return this.#lastError;
+    return this.#isMisplaced && this.#state === "ok" ? misplaced(this.path) : this.#lastError;
   }
 
   /** Rows waiting for a commit. */
@@ -162,6 +168,11 @@ export class SqliteStore implements ChangeLog, HtableListener {
     this.#metaChanges.clear();
     this.#recovered();
     return { ok: true, rows, error: "" };
+  }
+
+  /** Looks whether the file is still there (S-02): what is written to one that was removed or replaced is lost at the next start. */
+  checkFile(): void {
+    if (this.#watch !== null && this.#state !== "closed") this.#isMisplaced = !this.#watch.isInPlace();
   }
 
   /**

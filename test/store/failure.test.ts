@@ -8,6 +8,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   statSync,
   writeFileSync,
   writeSync,
@@ -365,4 +366,31 @@ describe("backup", () => {
     expect(() => replaceDatabase(copy, path)).toThrow();
     expect(readFileSync(path).equals(before)).toBe(true);
   });
+});
+
+test("S-02 a database file that is removed or replaced while it is open is missed, a backup holds all, and it may come back", () => {
+  const path = freshPath();
+  const store = open(path);
+  store.contactSaved(contact(aor("user"), "d0"), false);
+  store.commit();
+  const checked = () => {
+    store.checkFile();
+    return [store.state, store.lastError.startsWith(`Cannot keep ${path}: it was removed or replaced`)];
+  };
+  for (const file of [path, `${path}-wal`]) {
+    expect([file, checked()]).toEqual([file, ["ok", false]]);
+    renameSync(file, `${file}.away`);
+    expect([file, checked()]).toEqual([file, ["failed", true]]);
+    writeFileSync(file, "");
+    expect([file, checked()]).toEqual([file, ["failed", true]]);
+    store.contactSaved(contact(aor("later"), `later ${file}`), false);
+    const copy = freshPath();
+    expect([file, store.commit().ok, store.backup(copy), store.state]).toEqual([file, true, "", "failed"]);
+    const saved = open(copy);
+    expect([file, saved.load(0).contacts.some(({ id }) => id === `later ${file}`)]).toEqual([file, true]);
+    saved.close();
+    renameSync(`${file}.away`, file);
+  }
+  expect(checked()).toEqual(["ok", false]);
+  store.close();
 });
