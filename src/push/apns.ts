@@ -28,10 +28,16 @@ interface Learned {
   environment?: Environment;
   /** APNs takes nothing but VoIP pushes for it. */
   isVoipOnly?: boolean;
+  /** One of two tokens of a phone is dead: when that was seen. */
+  deadAtMs?: number;
 }
+
+/** For so long a dead token is not tried again, while its phone has another. */
+const DEAD_MS = 3_600_000;
 
 /** One push on its way, through all the tries of one attempt. */
 interface Try {
+  readonly request: PushRequest;
   readonly notification: ApnsNotification;
   readonly target: ApnsTarget;
   readonly attempt: PushAttempt;
@@ -122,16 +128,45 @@ export class Apns implements PushBackend {
       attempt.answer({ kind: "refused", status: 0, reason, retryAfterMs: -1, isOurFault: false });
       return Promise.resolve();
     };
-    const target = apnsTargetOf(request.provider, request.param, request.prid);
-    if (typeof target === "string") return refuse(target);
-    const notification = apnsNotificationOf(request, target, this.#world.systemNow(), attempt.leftMs);
+    const said = apnsTargetOf(request.provider, request.param, request.prid);
+    if (typeof said === "string") return refuse(said);
+    const target = this.#alive(said);
+    const notification = this.#notificationOf(request, target, attempt, target !== said);
     if (typeof notification === "string") return refuse(notification);
-    const learned = this.#learned.get(notification.token);
-    if (notification.isMisfit && learned?.isVoipOnly) return refuse(VOIP_ONLY);
-    const environment = learned?.environment ?? (target.isSandbox ? "sandbox" : "production");
-    return new Promise((settled) =>
-      this.#post({ notification, target, attempt, settled, environment, first: null, tried: new Set() })
-    );
+    return new Promise((settled) => this.#post(this.#tryOf({ request, notification, target, attempt, settled })));
+  }
+
+  /** @returns in words why there can be none. @param isBereft one of the phone's two tokens is dead */
+  #notificationOf(
+    request: PushRequest,
+    target: ApnsTarget,
+    attempt: PushAttempt,
+    isBereft: boolean,
+  ): ApnsNotification | string {
+    const notification = apnsNotificationOf(request, target, this.#world.systemNow(), attempt.leftMs);
+    if (typeof notification === "string" || !notification.isMisfit) return notification;
+    if (isBereft) return PLAIN_IS_DEAD;
+    return this.#learned.get(notification.token)?.isVoipOnly ? VOIP_ONLY : notification;
+  }
+
+  #tryOf(one: Omit<Try, "environment" | "first" | "tried">): Try {
+    const learned = this.#learned.get(one.notification.token)?.environment;
+    const environment = learned ?? (one.target.isSandbox ? "sandbox" : "production");
+    return { ...one, environment, first: null, tried: new Set() };
+  }
+
+  /** The tokens that may be used: of two, not the one that was found dead. */
+  #alive(target: ApnsTarget): ApnsTarget {
+    const { voipToken, alertToken } = target;
+    if (voipToken === "" || alertToken === "") return target;
+    const isVoipDead = this.#isDead(voipToken);
+    if (isVoipDead === this.#isDead(alertToken)) return target;
+    return isVoipDead ? { ...target, voipToken: "" } : { ...target, alertToken: "" };
+  }
+
+  #isDead(token: string): boolean {
+    const deadAtMs = this.#learned.get(token)?.deadAtMs;
+    return deadAtMs !== undefined && this.#world.now() - deadAtMs < DEAD_MS;
   }
 
   ask(_prids: readonly string[], signal: AbortSignal): Promise<ServiceAnswer[]> {
@@ -183,12 +218,39 @@ export class Apns implements PushBackend {
       done: (answer, reason) => {
         // Nobody listens any more: time was up, and the delivery has given its verdict.
         if (one.attempt.signal.aborted) return one.settled();
-        if (answer !== null && this.#goesOn(answer, one, client, token)) return this.#post(one);
+        if (answer !== null && this.#goesOn(answer, one, client, token)) return this.#postAgain(one);
         const verdict = answer === null ? retry(reason) : this.#verdict(answer, one);
+        if (verdict.kind === "dead" && this.#hasOther(one)) return this.#takeOther(one, verdict);
         one.attempt.answer({ ...this.#withFirst(verdict, one), host: this.#hostOf(environment) });
         one.settled();
       },
     });
+  }
+
+  /** What the first try was told is not the word about the second. */
+  #postAgain(one: Try): void {
+    const host = this.#hostOf(one.environment);
+    one.attempt.draft({ ...this.#withFirst(retry(`${host} did not answer in time`), one), host });
+    this.#post(one);
+  }
+
+  /** A phone with two tokens, of which only this one is known to be dead. */
+  #hasOther({ notification: { token }, target: { voipToken, alertToken } }: Try): boolean {
+    const other = token === voipToken ? alertToken : voipToken;
+    return other !== "" && other !== token && !this.#isDead(other);
+  }
+
+  /** One token of two is dead: the phone is not. A call goes by the other, what that one does not take is refused. */
+  #takeOther(one: Try, verdict: PushAnswer): void {
+    const { request, attempt, settled } = one;
+    this.#learn(one.notification.token, { deadAtMs: this.#world.now() });
+    const target = this.#alive(one.target);
+    const notification = this.#notificationOf(request, target, attempt, true);
+    if (typeof notification !== "string") {
+      return this.#postAgain(this.#tryOf({ request, notification, target, attempt, settled }));
+    }
+    attempt.answer({ ...verdict, kind: "refused", reason: `${verdict.reason}; ${notification}` });
+    settled();
   }
 
   /** Whether the push is worth another try at once, with something changed. */
@@ -201,8 +263,6 @@ export class Apns implements PushBackend {
     if (action === "environment") {
       one.first = this.#answerOf(answer, errorOf(answer), one);
       one.environment = one.environment === "production" ? "sandbox" : "production";
-      const late = retry(`${this.#hostOf(one.environment)} did not answer in time`);
-      one.attempt.draft({ ...this.#withFirst(late, one), host: this.#hostOf(one.environment) });
     }
     one.tried.add(action);
     if (action === "connection") client.renew();
@@ -277,6 +337,7 @@ export class Apns implements PushBackend {
 
 /** It can never be used. */
 const NOWHERE = "neither production nor sandbox knows the token: the app must register the one iOS gave it";
+const PLAIN_IS_DEAD = "the phone's plain token is dead, its VoIP token takes calls alone; the app must register anew";
 const VOIP_ONLY = "the phone registered only a VoIP token, which takes calls alone; an app that registers " +
   "TOKEN:remote&TOKEN:voip can be reached for the rest";
 

@@ -405,6 +405,67 @@ test("P-04 apns.dev begins in the sandbox", async () => {
   expect([server.received.length, sandbox.received.length]).toEqual([0, 1]);
 });
 
+test("P-04 a phone with two tokens, its VoIP token dead: the call goes by the plain one, and the next at once", async () => {
+  const { server, send, world } = await setup();
+  server.unregistered.set("b2", world.nowMs);
+  server.install("a1", "org.example.phone");
+  for (let i = 0; i < 2; i++) expect(await send(BOTH)).toMatchObject({ outcome: "accepted", attempts: 1 });
+  expect(server.received.map(({ token, headers }) => [token, headers["apns-push-type"]])).toEqual([
+    ["b2", "voip"],
+    ["a1", "alert"],
+    ["a1", "alert"],
+  ]);
+  world.nowMs += 3_600_000;
+  await send(BOTH);
+  expect(server.received.slice(3).map(({ token }) => token)).toEqual(["b2", "a1"]);
+  expect(server.faults).toEqual([]);
+});
+
+test("P-04 a phone with two tokens, its plain token dead: calls go on, and what it does not take says so", async () => {
+  const { server, send, world } = await setup();
+  server.unregistered.set("a1", world.nowMs);
+  server.install("b2", "org.example.phone.voip");
+  const refresh = { ...BOTH, event: "refresh" as const, callId: "" };
+  const first = await send(refresh);
+  expect(first).toMatchObject({ outcome: "refused", status: 410 });
+  expect(first.reason).toContain("; the phone's plain token is dead, its VoIP token takes calls alone");
+  expect(await send(refresh)).toMatchObject({ outcome: "refused", status: 0 });
+  expect(await send(BOTH)).toMatchObject({ outcome: "accepted" });
+  expect(server.received.map(({ token }) => token)).toEqual(["a1", "b2"]);
+});
+
+test("P-04 a second try that is not answered is tried again, whatever the first was told", async () => {
+  const orders = [
+    [{ status: 410, reason: "Unregistered" }],
+    [{ status: 403, reason: "ExpiredProviderToken" }],
+    [{ status: 403, reason: "UnrelatedKeyIdInToken" }],
+  ];
+  for (const first of orders) {
+    const { server, send, world } = await setup();
+    server.install("a1", "org.example.phone");
+    server.install("b2", "org.example.phone.voip");
+    server.orders.push(...first, "stall");
+    const verdict = send(BOTH);
+    await server.until(() => server.received.length === 2);
+    for (let second = 0; second < 5; second++) {
+      await world.pass(1000);
+      await world.timerGone(PING_ANSWER_MS);
+    }
+    await world.timerSet(250);
+    await world.pass(250);
+    expect(await verdict).toMatchObject({ outcome: "accepted", attempts: 2 });
+  }
+});
+
+test.each(["410", "400"])("P-04 a phone is dead when both its tokens are (%s)", async (status) => {
+  const { server, sandbox, send, world } = await setup();
+  if (status === "410") { for (const token of ["a1", "b2"]) server.unregistered.set(token, world.nowMs); }
+  for (let i = 0; i < 2; i++) {
+    expect(await send(BOTH)).toMatchObject({ outcome: "dead", status: Number(status) });
+  }
+  expect([...server.received, ...sandbox.received].some(({ token }) => token === "a1")).toBe(true);
+});
+
 test("P-04 since when a token is dead is told by our clock, as its registration is", async () => {
   const { server, world, send } = await setup();
   world.systemAheadMs = -60_000;
