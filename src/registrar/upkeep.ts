@@ -82,7 +82,7 @@ export function deviceUpkeep(contact: Contact, mid: MidRegistrar | null, nowMs: 
   return {
     ...base,
     refreshedBy: "phone",
-    next: "the phone's own REGISTER, or the end",
+    next: "the phone's own REGISTER",
     nextMs: Math.min(contact.expiresAtMs, upstreamEndsMs || Infinity),
     why: whyNotWe(mid, user, state !== null) + whyNoPush(contact),
     isAtRisk: binding.isDropped || isLapsed,
@@ -167,10 +167,11 @@ function silence(binding: Binding): string {
 function whyNotWe(mid: MidRegistrar | null, user: string, wasTried: boolean): string {
   if (mid === null) return "";
   if (mid.mode === "mirror") return "mode mirror leaves it to the phones: ";
-  return wasTried ? "the PBX refuses our own REGISTER: " : `no credentials for ${user} at the PBX: `;
+  return wasTried ? "the PBX refuses our own REGISTER: " : `pbx.credentials_file does not have ${user}: `;
 }
 
 function whyNoPush(contact: Contact): string {
-  if (contact.push === null) return "it has no push token";
-  return contact.push.tokenState === "dead" ? "its push token is dead" : "it is a desk phone";
+  const only = "only its phone can, ";
+  if (contact.push === null) return only + "which has no push token";
+  return only + (contact.push.tokenState === "dead" ? "whose push token is dead" : "which is a desk phone");
 }

@@ -13,7 +13,7 @@ const PHONES = {
   by: "push",
   next: "refresh push",
   next_in: 6,
-  why: "no credentials for bob at the PBX: its phone is woken to refresh by itself",
+  why: "pbx.credentials_file does not have bob: its phone is woken to refresh by itself",
   last_failure: "",
 } as const;
 

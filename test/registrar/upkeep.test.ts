@@ -24,9 +24,23 @@ function states(rig: Rig): Record<string, number> {
 const cases: [name: string, options: RigOptions, contact: string, by: string, next: string, why: string][] = [
   ["credentials", { secrets: CREDENTIALS }, PUSHABLE, "latefork", "our REGISTER", "pbx.credentials_file has alice"],
   ["trust", { pbx: { trusts_us: true } }, PUSHABLE, "latefork", "our REGISTER", "pbx.trusts_us"],
-  ["a token alone", {}, PUSHABLE, "push", "refresh push", "no credentials for alice at the PBX: its phone is woken"],
+  [
+    "a token alone",
+    {},
+    PUSHABLE,
+    "push",
+    "refresh push",
+    "pbx.credentials_file does not have alice: its phone is woken",
+  ],
   ["mirror", { pbx: { mode: "mirror" } }, PUSHABLE, "push", "refresh push", "mode mirror leaves it to the phones"],
-  ["neither", {}, "<sip:alice@192.0.2.7>", "phone", "the phone's own REGISTER", "it has no push token"],
+  [
+    "neither",
+    {},
+    "<sip:alice@192.0.2.7>",
+    "phone",
+    "the phone's own REGISTER",
+    "pbx.credentials_file does not have alice: only its phone can, which has no push token",
+  ],
 ];
 for (const [name, options, contact, by, next, why] of cases) {
   test(`R-09 with ${name} it is told who refreshes, what comes next, when and why`, () => {
