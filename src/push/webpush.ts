@@ -206,6 +206,8 @@ export class WebPush implements PushBackend {
         }
         if (webPushErrorOf(answer.status).action === "smaller" && !one.isBare) {
           one.isBare = true;
+          // What the first try was told is not the word about the second.
+          attempt.draft(retry(`${one.target.origin} did not answer in time`));
           return this.#post(one);
         }
         attempt.answer(this.#answerOf(answer, one, headers.authorization!));

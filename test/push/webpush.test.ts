@@ -278,6 +278,20 @@ test("P-04 413: once more without payload, so that the phone wakes up all the sa
   expect(service.faults).toEqual([]);
 });
 
+test("P-04 413, and no answer to the smaller one: tried again", async () => {
+  const { service, world, sendWithKeys } = await setup();
+  service.orders.push({ status: 413 }, "stall");
+  const verdict = sendWithKeys();
+  await service.until(() => service.received.length === 2);
+  for (let second = 0; second < 5; second++) {
+    await world.pass(1000);
+    await world.timerGone(PING_ANSWER_MS);
+  }
+  await world.timerSet(250);
+  await world.pass(250);
+  expect(await verdict).toMatchObject({ outcome: "accepted", attempts: 2 });
+});
+
 test("P-04 an app that unsubscribed, or subscribed with another key, is told apart", async () => {
   const { service, relay, send, subscription } = await setup();
   const other = service.subscribe(makeVapidKeys().publicKey);
