@@ -4,6 +4,7 @@
  */
 import { stripPushHeaderParams, stripPushParams } from "../push/parameters.ts";
 import { parseUri, uriParam } from "../sip/uri.ts";
+import type { Binding } from "../usrloc/binding.ts";
 import type { Contact } from "../usrloc/model.ts";
 
 /**
@@ -14,14 +15,11 @@ export function contactLines(listed: readonly Contact[], own: readonly Contact[]
   let lines = "";
   for (const contact of listed) {
     const left = Math.max(0, Math.ceil((contact.expiresAtMs - nowMs) / 1000));
-    lines += "Contact: " + (own.includes(contact) ? asSent(contact) : asOthersSeeIt(contact)) + ";expires=" + left +
+    lines += "Contact: " + (own.includes(contact) ? (contact as Binding).text : asOthersSeeIt(contact)) + ";expires=" +
+      left +
       "\r\n";
   }
   return lines;
-}
-
-function asSent(contact: Contact): string {
-  return "<" + contact.uri + ">" + contact.params;
 }
 
 function asOthersSeeIt(contact: Contact): string {

@@ -35,7 +35,8 @@ export function isAbsorbable(request: RegisterRequest, facts: ThrottleFacts): bo
     const granted = facts.asked[i]!;
     if (wanted.expires === 0 || granted === 0 || known === null) return false;
     // A changed Contact is news for the PBX's admin too: another token, another address, another Path.
-    if (known.uri !== wanted.uriText || known.params !== wanted.params || known.path !== request.path) return false;
+    const isSame = wanted.repeats === known || (known.uri === wanted.uriText && known.params === wanted.params);
+    if (!isSame || known.path !== request.path) return false;
     if (!isAuthentic(request, known, facts.flow)) return false;
     if (facts.upstreamEndsMs(known) - facts.nowMs - marginMs(granted) < granted * 1000) return false;
   }

@@ -1,5 +1,6 @@
 /** The in-memory contact: the model's fields, plus its place in the deadline heap. */
 import type { Flow } from "../sip/flow.ts";
+import { detached } from "../sip/scan.ts";
 import type { Aor, Contact, DeviceKind, PushParams } from "./model.ts";
 
 /** Something of usrloc that ends at a time (structurally the transaction layer's `Due`). */
@@ -25,11 +26,10 @@ export type ContactFields = Omit<Contact, "id" | "aor" | "flow" | "storeEntry" |
 
 /** The fields every refresh needs come first: what lies together is fetched together. */
 export class Binding implements Contact, Expiring {
-  /**
-   * The Contact as the phone sent it last, without `expires`, as long as every field a Contact gives came from it alone;
-   * empty: it must be read again. Whoever changes such a field by other means empties it.
-   */
-  sent = "";
+  /** `<uri>params`: a REGISTER is compared with it and answered from it, which finds everything in one place. */
+  text: string;
+  private uriEnd: number;
+  private isRepeatable = false;
   flow: Flow | null = null;
   callId: string;
   cseq: number;
@@ -52,8 +52,6 @@ export class Binding implements Contact, Expiring {
   isRegistered = true;
   /** The push token usrloc's index knows it by; empty: none. */
   indexedToken = "";
-  uri: string;
-  params: string;
   instance: string;
   regId: number;
   q: number;
@@ -72,8 +70,8 @@ export class Binding implements Contact, Expiring {
     fields: ContactFields,
     private readonly owner: ExpiryOwner,
   ) {
-    this.uri = fields.uri;
-    this.params = fields.params;
+    this.text = contactText(fields);
+    this.uriEnd = fields.uri.length + 1;
     this.instance = fields.instance;
     this.regId = fields.regId;
     this.q = fields.q;
@@ -88,6 +86,35 @@ export class Binding implements Contact, Expiring {
     this.lastFlowKey = fields.flowKey;
   }
 
+  get uri(): string {
+    return this.text.slice(1, this.uriEnd);
+  }
+
+  get params(): string {
+    return this.text.slice(this.uriEnd + 1);
+  }
+
+  /** The Contact has another `uri` or other `params` now. */
+  setContact(fields: Pick<Contact, "uri" | "params">): void {
+    this.text = contactText(fields);
+    this.uriEnd = fields.uri.length + 1;
+    this.isRepeatable = false;
+  }
+
+  /**
+   * The Contact as the phone sent it last, without `expires`, as long as every field a Contact gives came from it alone;
+   * empty: it must be read again. Whoever changes such a field by other means empties it.
+   */
+  get sent(): string {
+    return this.isRepeatable ? this.text : "";
+  }
+
+  /** @param text empty, or `uri` and `params` as they are in a message: the other fields are pieces of the same string */
+  set sent(text: string) {
+    this.isRepeatable = text !== "";
+    if (text !== "") this.text = text;
+  }
+
   /** Of the flow it has; only what is stored without one needs a text of its own. */
   get flowKey(): string {
     return this.flow === null ? this.lastFlowKey : this.flow.key;
@@ -96,4 +123,8 @@ export class Binding implements Contact, Expiring {
   onDue(nowMs: number): void {
     this.owner.onExpiryDue(this, nowMs);
   }
+}
+
+function contactText({ uri, params }: Pick<Contact, "uri" | "params">): string {
+  return detached("<" + uri + ">" + params);
 }

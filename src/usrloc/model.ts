@@ -41,9 +41,9 @@ export interface Contact {
   readonly id: string;
   readonly aor: Aor;
   /** The Contact URI as the phone sent it, without angle brackets. */
-  uri: string;
+  readonly uri: string;
   /** Contact header parameters as sent, from the first `;`, without `expires`; empty if none. */
-  params: string;
+  readonly params: string;
   /** `+sip.instance` without quotes and angle brackets; empty if the phone sent none. */
   instance: string;
   /** `reg-id` (RFC 5626); 0 if absent. */

@@ -136,9 +136,8 @@ export class Usrloc implements ExpiryOwner {
       binding.expiresAtMs = fields.expiresAtMs;
       binding.registeredAtMs = fields.registeredAtMs;
       if (!isRefresh) {
-        binding.uri = fields.uri;
+        binding.setContact(fields);
         binding.requestUri = "";
-        binding.params = fields.params;
         binding.wakesItself = null;
         binding.instance = fields.instance;
         binding.regId = fields.regId;

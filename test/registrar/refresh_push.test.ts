@@ -3,6 +3,7 @@ import { isAtRisk } from "../../src/registrar/refresh_push.ts";
 import type { PushResult } from "../../src/silo/settings.ts";
 import type { Binding } from "../../src/usrloc/binding.ts";
 import { accepted, headers, register, registered, type RegisterText, Rig, type RigOptions } from "./rig.ts";
+import { storedContact } from "../usrloc/stored.ts";
 
 const AOR = "alice@example.org";
 const PUSHABLE = "<sip:alice@192.0.2.7:5060;pn-provider=acme;pn-param=p;pn-prid=tok>";
@@ -266,7 +267,7 @@ describe("R-09 refresh pushes", () => {
     const aors = [...rig.core.usrloc.all()];
     again.core.restore(
       aors,
-      aors.flatMap((aor) => aor.contacts.map((contact) => ({ ...contact, aorKey: aor.key }))),
+      aors.flatMap((aor) => aor.contacts.map(storedContact)),
       () => null,
     );
     again.pass(369_000);

@@ -87,7 +87,8 @@ describe("N-01 a Contact that is repeated to the byte is not read again", () => 
   test("W-18 after the control port changed the device it is, as the phone has the last word", () => {
     const change = (rig: Rig) => {
       const known = bindings(rig)[0]!;
-      rig.core.usrloc.save(known.aor, known, known.id, { ...known, flowKey: known.flowKey, kind: "desk" }, known.flow);
+      const { uri, params, flowKey } = known;
+      rig.core.usrloc.save(known.aor, known, known.id, { ...known, uri, params, flowKey, kind: "desk" }, known.flow);
     };
     expect(isRepeated([contact], [contact], change)).toBe(false);
   });

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { digestResponse, type DigestSecret, ha1, parseCredentials } from "../../src/sip/digest.ts";
 import { PbxModel } from "./pbx_model.ts";
 import { accepted, answer, headers, parsed, register, registered, Rig, type RigOptions, type TestFlow } from "./rig.ts";
+import { storedContact } from "../usrloc/stored.ts";
 
 const AOR = "alice@example.org";
 const PUSHABLE = "<sip:alice@192.0.2.7:5060;pn-provider=acme;pn-prid=tok>";
@@ -184,7 +185,7 @@ function contactsAnswered(rig: Rig, ms: number): string[] {
 /** What the store would give back. */
 function stored(rig: Rig) {
   const aors = [...rig.core.usrloc.all()];
-  return [aors, aors.flatMap((aor) => aor.contacts.map((contact) => ({ ...contact, aorKey: aor.key })))] as const;
+  return [aors, aors.flatMap((aor) => aor.contacts.map(storedContact))] as const;
 }
 
 describe("R-09 digest", () => {

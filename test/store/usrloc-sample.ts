@@ -32,7 +32,10 @@ export function aor(user: string, fields: Partial<Aor> = {}): Aor {
   };
 }
 
-export function contact(of: Aor, id: string, fields: Partial<Contact> = {}): Contact {
+/** Data only: tests change what usrloc changes by its own ways. */
+type SampleContact = { -readonly [Field in keyof Contact]: Contact[Field] };
+
+export function contact(of: Aor, id: string, fields: Partial<Contact> = {}): SampleContact {
   return {
     id,
     aor: of,

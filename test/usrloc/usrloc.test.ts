@@ -6,6 +6,7 @@ import type { Binding, ContactFields } from "../../src/usrloc/binding.ts";
 import type { Aor, ChangeLog, Contact, StoredAor, StoredContact } from "../../src/usrloc/model.ts";
 import { type RemovalCause, Usrloc } from "../../src/usrloc/usrloc.ts";
 import { TestFlow } from "../registrar/rig.ts";
+import { storedContact } from "./stored.ts";
 
 /** What a store that hears the change log would hold; it reads the objects at once, as at a commit in the same turn. */
 class LoggedRows implements ChangeLog {
@@ -40,31 +41,6 @@ class LoggedRows implements ChangeLog {
 function lasting(row: string): string {
   const { callId: _1, cseq: _2, expiresAtMs: _3, registeredAtMs: _4, push, ...rest } = JSON.parse(row);
   return JSON.stringify({ ...rest, push: push === null ? null : { ...push, registeredAtMs: 0 } });
-}
-
-function storedContact(contact: Contact): StoredContact {
-  const { id, aor, uri, params, instance, regId, q, callId, cseq, expiresAtMs, registeredAtMs } = contact;
-  const { path, userAgent, kind, push, flowKey, upstreamEndsMs, isDropped } = contact;
-  return {
-    id,
-    aorKey: aor.key,
-    uri,
-    params,
-    instance,
-    regId,
-    q,
-    callId,
-    cseq,
-    expiresAtMs,
-    registeredAtMs,
-    path,
-    userAgent,
-    kind,
-    push: push === null ? null : { ...push },
-    flowKey,
-    upstreamEndsMs,
-    isDropped,
-  };
 }
 
 function storedAor({ key, user, domain, id, upstream }: Aor): StoredAor {
