@@ -17,6 +17,7 @@ import {
   splitHostPort,
 } from "./address.ts";
 import { Connections, TcpFlow } from "./connections.ts";
+import { connectionsFor, descriptorLimit } from "./descriptors.ts";
 import { type AddressedDatagram, openNative } from "./native.ts";
 import {
   DEFAULT_LIMITS,
@@ -47,6 +48,8 @@ export interface TransportsOptions extends Omit<TransportContext, NotRequired> {
   readonly sourceOf?: (address: string) => string;
   /** The addresses a wildcard stands for. */
   readonly addresses?: () => string[];
+  /** File descriptors the process may have; absent: the kernel is asked. */
+  readonly descriptors?: number;
 }
 
 /** A wildcard UDP entry, whose sockets follow the addresses of the machine. */
@@ -71,6 +74,8 @@ const MAX_STRAY_SOCKETS = 64;
 export class Transports {
   readonly counts = new TransportCounts();
   readonly #options: TransportsOptions;
+  /** Beyond it the kernel gives no descriptor, and what waits to be accepted would keep the loop busy in vain. */
+  readonly #mostConnections: number;
   readonly #context: TransportContext;
   readonly #connections: Connections;
   readonly #udp: UdpSocket[] = [];
@@ -90,7 +95,7 @@ export class Transports {
     this.#options = options;
     this.#context = {
       sink: options.sink,
-      limits: { ...DEFAULT_LIMITS, ...options.limits },
+      limits: { ...DEFAULT_LIMITS },
       counts: this.counts,
       now: options.now,
       onInput: options.onInput,
@@ -99,6 +104,8 @@ export class Transports {
       isRefused: options.isRefused ?? (() => false),
       sourceOf: options.sourceOf ?? ((address) => address),
     };
+    this.#mostConnections = connectionsFor(options.descriptors ?? descriptorLimit());
+    this.setLimits(options.limits ?? {});
     this.#connections = new Connections(this.#context);
   }
 
@@ -115,6 +122,13 @@ export class Transports {
       throw error;
     }
     this.#addressesCheckedMs = this.#context.now();
+    const wanted = this.#options.limits?.maxConnections ?? DEFAULT_LIMITS.maxConnections;
+    if (this.#mostConnections < wanted && this.#acceptors.length > 0) {
+      this.#context.log("warn", "Fewer connections than limits.connections says: raise the limit of open files", {
+        connections: this.#mostConnections,
+        wanted,
+      });
+    }
     return this.listeners();
   }
 
@@ -132,9 +146,13 @@ export class Transports {
     return [...this.#listeners];
   }
 
-  /** New limits, from now on; connections that are there stay. */
+  /** New limits, from now on; connections that are there stay. More connections than there are descriptors for is no limit. */
   setLimits(limits: Partial<TransportLimits>): void {
-    Object.assign(this.#context.limits, limits);
+    const maxConnections = Math.min(
+      limits.maxConnections ?? this.#context.limits.maxConnections,
+      this.#mostConnections,
+    );
+    Object.assign(this.#context.limits, limits, { maxConnections });
   }
 
   /** For the start tree (T-05): bytes of datagrams the kernel keeps for each UDP listener; null = could not be asked. */

@@ -303,6 +303,23 @@ test("X-01 connections are limited in all: of those nobody registered over, the 
   for (const { peer } of [pbx, phone]) peer.reset();
 });
 
+test("X-01 there are never more connections than file descriptors for them, whatever the config says", async () => {
+  using rig = await Rig.start(["tcp://127.0.0.1"], { descriptors: 4, limits: { maxConnections: 1000 } });
+  expect(rig.logged).toEqual(["warn Fewer connections than limits.connections says: raise the limit of open files"]);
+  rig.transports.setLimits({ maxConnections: 500 });
+  const peers = [];
+  for (let count = 0; count < 2; count++) {
+    const peer = await TcpPeer.connect(rig.listener.port);
+    peers.push(peer);
+    peer.write(request("1"));
+    rig.transports.pin((await rig.messages.next()).flow);
+  }
+  using refused = await TcpPeer.connect(rig.listener.port);
+  await refused.ended;
+  expect(rig.transports.counts.refusedTotal).toBe(1);
+  for (const peer of peers) peer.reset();
+});
+
 test("X-01 connections of a whole network count as one source's, and whoever opens them fills no log", async () => {
   using rig = await Rig.start(["tcp://127.0.0.1"], {
     limits: { maxConnectionsPerSource: 2 },
