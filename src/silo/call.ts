@@ -323,8 +323,10 @@ export class Call implements ForkOwner, HeldCall, Due {
     return this.nowMs - leg.invitedAtMs >= Math.max(T1_MS, this.owner.settings.hedgeMs);
   }
 
+  /** W-20 */
   private noteNoPlace(device: string): void {
-    this.story.note({ event: "skip", device, note: `more than ${MAX_DEVICES} devices` });
+    this.owner.port.count("rejected_total", "devices_per_call_limit");
+    this.story.note({ event: "skip", device, note: `device ${device} is not asked: ${MAX_DEVICES} are already` });
   }
 
   private get nowMs(): number {

@@ -162,6 +162,9 @@ test("W-20 a call forks to 32 devices at most, and a failed branch frees its pla
   w.advance(100);
   const invited = () => phones.filter((phone) => phone.calls.length > 0).length;
   expect(invited()).toBe(MAX_DEVICES);
+  expect(w.port.counters.get("rejected_total:devices_per_call_limit")).toBe(2);
+  const notes = w.core.silo.allRecords()[0]!.timeline.map(({ note }) => note ?? "");
+  expect(notes.filter((note) => note.endsWith("is not asked: 32 are already")).length).toBe(2);
   const last = phones.at(-1)!;
   last.register();
   w.advance(100);
