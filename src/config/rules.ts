@@ -101,6 +101,19 @@ const RULES: readonly Rule[] = [
     },
   },
   {
+    reads: ["pbx.uri", "pbx"],
+    check({ pbx }, report) {
+      pbx?.uri.slice(1).forEach((_, index) => {
+        report(
+          "warning",
+          `pbx.uri[${index + 1}]`,
+          "is believed as the PBX and not tried when the first fails: failover is not available in this version",
+          "name further addresses of the PBX in pbx.trust",
+        );
+      });
+    },
+  },
+  {
     reads: ["pbx.mode", "pbx.contact_id"],
     check({ pbx }, report) {
       if (pbx === null || pbx.contact_id !== "aor" || pbx.mode === "aor") return;

@@ -324,7 +324,9 @@ export const KEYS: readonly KeyRow[] = [
     takesOne: true,
     isRequired: true,
     applies: "restart",
-    doc: "Where the PBX is, or a list in order of preference.",
+    doc:
+      "Where the PBX is, or a list in order of preference, of which this version tries the first. Names are looked up as A " +
+      "and AAAA, not SRV.",
     example: "sip:192.168.1.10:5060;transport=udp",
   },
   {

@@ -246,7 +246,7 @@ log: { overrides: ["aor=alice@example.org -> debug"] }
 `,
     { folder: "/etc/latefork" },
   );
-  expect(problems).toEqual([]);
+  expect(problems).toMatchObject([{ severity: "warning", path: "pbx.uri[1]" }]);
   expect(config?.domain).toEqual(["pbx.example.org"]);
   expect(config?.listen).toEqual([
     { url: "udp://192.0.2.1", scheme: "udp", host: "192.0.2.1", port: 5060, path: "", advertise: "" },

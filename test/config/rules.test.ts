@@ -89,6 +89,12 @@ const BROKEN: [name: string, text: string, problem: string][] = [
     "error 2:11 devices[0]: says nothing about the phone (set kind or push)",
   ],
   [
+    "F-07 a second address of the PBX",
+    'pbx: { uri: ["sip:10.0.0.1", "sip:10.0.0.2"] }',
+    "warning 1:30 pbx.uri[1]: is believed as the PBX and not tried when the first fails: failover is not available in " +
+    "this version (name further addresses of the PBX in pbx.trust)",
+  ],
+  [
     "an APNs key without its id",
     `${QUIET}push: { apns: { key_file: a.p8, team_id: DEF123GHIJ } }`,
     "error 2:9 push.apns.key_id: is missing (push.apns.key_file needs it; see `latefork keys apns FILE`)",
