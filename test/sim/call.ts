@@ -1,5 +1,6 @@
 /** One INVITE of a scripted caller, from the first packet to the BYE, as RFC 3261 has a UAC do it. */
 import type { Message } from "../../src/sip/message.ts";
+import { Exchange } from "./exchange.ts";
 import type { Link } from "./net.ts";
 import type { Ua } from "./ua.ts";
 import { contactOf, requestText, routeLines } from "./wire.ts";
@@ -37,7 +38,12 @@ export class SimCall {
   isTimedOut = false;
   isCancelled = false;
   isHungUp = false;
+  /** What was asked inside the dialog of the first answer. */
+  readonly exchanges: Exchange[] = [];
+  /** To tags of the answers this side sent BYE for. */
+  readonly hungUp = new Set<string>();
   readonly #cseq = 1;
+  #lastCseq = 1;
   readonly #branch: string;
   readonly #from: string;
   readonly #uri: string;
@@ -77,11 +83,14 @@ export class SimCall {
     return this.finals.filter((final) => final.status < 300);
   }
 
-  /** CANCEL, as soon as RFC 3261 §9.1 allows. `lines`: a Reason for instance. */
-  cancel(lines = ""): void {
+  /**
+   * CANCEL, as soon as RFC 3261 §9.1 allows. `lines`: a Reason for instance.
+   * @param isRude at once, though nobody may have seen the INVITE yet
+   */
+  cancel(lines = "", isRude = false): void {
     if (this.isCancelled || this.status !== 0) return;
     this.isCancelled = true;
-    if (this.statuses.length > 0) this.#sendCancel(lines);
+    if (isRude || this.statuses.length > 0) this.#sendCancel(lines);
     else this.#cancelLines = lines;
   }
 
@@ -90,6 +99,38 @@ export class SimCall {
     if (final === undefined || this.isHungUp) return;
     this.isHungUp = answer === 0;
     this.#bye(final);
+  }
+
+  /**
+   * A request inside the dialog of the first answer, along its route set.
+   * @param cancelMs CANCEL this long after it; null: never
+   */
+  ask(method: string, cancelMs: number | null = null): Exchange | null {
+    const final = this.answers[0];
+    if (final === undefined || this.isHungUp) return null;
+    const { prng } = this.ua.world;
+    const [uri, to, cseq] = [contactOf(final.message), this.#toOf(final), ++this.#lastCseq];
+    const branch = "z9hG4bK" + prng.token(12);
+    const route = routeLines(final.message, true);
+    const contact = `Contact: <sip:${this.sentBy};transport=${this.link.transport}>\r\n`;
+    const exchange = new Exchange(
+      this.ua,
+      this.link,
+      method,
+      this.#text(method, uri, branch, to, cseq, route + contact),
+      ({ status }) => {
+        if (method !== "INVITE" || status >= 300) return;
+        this.ua.sendAck(this.link, this.#text("ACK", uri, "z9hG4bK" + prng.token(12), to, cseq, route));
+      },
+    );
+    this.exchanges.push(exchange);
+    if (cancelMs === null) return exchange;
+    this.ua.world.in(cancelMs, () => {
+      if (!exchange.isCancellable) return;
+      exchange.isCancelled = true;
+      this.ua.transact(this.link, this.#text("CANCEL", uri, branch, to, cseq, route), { onResponse() {} });
+    });
+    return exchange;
   }
 
   #sendCancel(lines: string): void {
@@ -128,7 +169,8 @@ export class SimCall {
   #bye(final: Final): void {
     const branch = "z9hG4bK" + this.ua.world.prng.token(12);
     const lines = routeLines(final.message, true);
-    const text = this.#text("BYE", contactOf(final.message), branch, this.#toOf(final), this.#cseq + 1, lines);
+    this.hungUp.add(final.toTag);
+    const text = this.#text("BYE", contactOf(final.message), branch, this.#toOf(final), ++this.#lastCseq, lines);
     this.ua.transact(this.link, text, { onResponse() {} });
   }
 

@@ -1,6 +1,7 @@
 /** A random schedule out of one seed: a world, phones and callers, and what they do when. Judges nothing. */
 import type { Config } from "../../src/config/schema.ts";
 import type { SimCall } from "./call.ts";
+import type { Exchange } from "./exchange.ts";
 import type { Phone, PhoneOptions } from "./phone.ts";
 import type { Packet } from "./net.ts";
 import { DOMAIN, type PbxOptions } from "./pbx.ts";
@@ -29,6 +30,8 @@ export class Chaos {
   readonly w: World;
   readonly actors: Actor[] = [];
   readonly calls: { call: SimCall; user: string }[] = [];
+  /** What the PBX asked outside of calls. */
+  readonly requests: Exchange[] = [];
   /** Call-IDs somebody changed by hand. */
   readonly handled = new Set<string>();
   readonly isLanLossy: boolean;
@@ -68,6 +71,7 @@ export class Chaos {
     this.#people();
     const deeds = 4 + prng.int(24);
     for (let i = 0; i < deeds; i++) this.#plan();
+    for (let i = prng.int(10); i > 0; i--) this.#planRequest();
     const odds = prng.pick([0, 0.02, 0.1]);
     this.w.net.onPacket = (packet) => {
       if (prng.chance(odds) && this.w.nowMs - START_MS < BUSY_MS) this.#meddle(packet);
@@ -144,6 +148,8 @@ export class Chaos {
         decline: prng.chance(0.3)
           ? { afterMs: prng.pick([10, 300, 2000, 6000]), status: prng.pick([486, 480, 603, 600, 404, 500, 503]) }
           : null,
+        reactMs: prng.pick([0, 0, 50, 600, 5000, 40_000]),
+        stutters: prng.chance(0.2),
         wakeMs: prng.pick([null, 50, 500, 2000, 8000]),
       };
       const user = USERS[prng.chance(0.8) ? 0 : 1]!;
@@ -223,6 +229,31 @@ export class Chaos {
       }] as const
       : ["end by hand", () => this.w.openCalls(actor.phone.user)[0]?.end("by hand")] as const;
     this.#do(name, this.#moment(), deed);
+  }
+
+  /** What is no new call, inside a dialog or not; and INVITEs and CANCELs as they should not be. */
+  #planRequest(): void {
+    const prng = this.#prng;
+    const { user } = prng.pick(this.actors).phone;
+    const index = prng.int(3);
+    const callAt = () => this.calls.at(-1 - index)?.call;
+    const [name, deed] = prng.pick<readonly [string, () => void]>([
+      ["re-INVITE", () => void callAt()?.ask("INVITE")],
+      ["re-INVITE and CANCEL", () => void callAt()?.ask("INVITE", [0, 6, 700][index]!)],
+      ["INFO", () => void callAt()?.ask("INFO")],
+      ["MESSAGE " + user, () => this.#request("MESSAGE", user)],
+      ["SUBSCRIBE " + user, () => this.#request("SUBSCRIBE", user)],
+      ["rude cancel", () => {
+        this.#call(user);
+        this.calls.at(-1)!.call.cancel("", true);
+      }],
+    ]);
+    this.#do(name, this.#moment(), deed);
+  }
+
+  #request(method: string, user: string): void {
+    const { pbx } = this.w;
+    this.requests.push(pbx.request(method, pbx.contacts.get(user)?.[0]?.uri ?? `sip:${user}@10.0.0.5`, user));
   }
 
   #call(user: string): void {

@@ -4,6 +4,7 @@ import type { PushOrder } from "../../src/silo/settings.ts";
 import { parseMessage } from "../../src/sip/message.ts";
 import type { Contact } from "../../src/usrloc/model.ts";
 import { type Actor, Chaos } from "./chaos.ts";
+import { judgeRequests } from "./judge_requests.ts";
 import { DOMAIN } from "./pbx.ts";
 import type { PhoneCall } from "./phone.ts";
 
@@ -75,7 +76,7 @@ class Judgement {
     const contact = w.core.usrloc.contact(device);
     const isRegistered = contact !== undefined && contact.expiresAtMs > w.nowMs && contact.push?.prid === prid;
     if (!isRegistered) this.wrong(`P-02 a push ${event} for ${device}, which is not registered with that token`);
-    if (event === "refresh") return;
+    if (event === "refresh" || event === "message") return; // these are for no call
     if (provider === "apns" && event !== "call") this.wrong(`P-06 a push ${event} for the VoIP token of ${device}`);
     const id = `${callId} ${this.#phones.get(device) ?? device}`;
     // In the other modes the PBX calls each flow of a phone by itself, with one Call-ID.
@@ -130,6 +131,7 @@ class Judgement {
 
   atTheEnd(): void {
     for (const { call } of this.chaos.calls) this.#oneFinal(call);
+    judgeRequests(this.chaos, (text) => this.wrong(text));
     this.#laddersAreTrue();
     for (const [name, left] of Object.entries(this.chaos.w.dust())) {
       if (left !== 0) this.wrong(`${left} left in ${name} when the dust has settled`);
@@ -160,7 +162,7 @@ class Judgement {
       this.wrong(`W-12 call ${callId} got ${answers} answers`);
     }
     const answered = chaos.actors.flatMap(({ phone }) => phone.calls).filter((phoneCall) =>
-      phoneCall.invite.callId === callId && phoneCall.incoming.status === 200
+      phoneCall.invite.callId === callId && (phoneCall.incoming.status === 200 || phoneCall.hasStuttered)
     );
     if (answers > answered.length) this.wrong(`W-12 call ${callId}: ${answers} answers of ${answered.length} phones`);
     const slackMs = 110 + (chaos.isLanLossy ? 8000 : 10);
@@ -180,11 +182,12 @@ class Judgement {
     };
     for (const { isFromCore, text } of w.net.packets) {
       if (!isFromCore || !/^(?:INVITE|CANCEL) /.test(text)) continue;
-      const { method, callId, via } = parseMessage(text);
+      const { method, callId, via, to } = parseMessage(text);
+      if (to.tag !== "") continue; // a re-INVITE is no new branch
       did(`${method} ${callId}`, via!.branch);
     }
     for (const { order } of w.push.orders) {
-      if (order.callId !== "") did(`push ${order.event} ${order.callId}`, order.uuid);
+      if (order.callId !== "" && order.event !== "message") did(`push ${order.event} ${order.callId}`, order.uuid);
     }
     const told = new Map<string, number>();
     for (const { callId, timeline, outcome } of w.core.silo.allRecords()) {

@@ -1,8 +1,10 @@
 /** The scripted PBX: a registrar that grants what it is asked (or something else), with or without a challenge, and a caller. */
 import { digestResponse, ha1, parseCredentials } from "../../src/sip/digest.ts";
 import { SimCall } from "./call.ts";
+import { Exchange } from "./exchange.ts";
 import { type Link, LISTENERS } from "./net.ts";
 import { type Incoming, Ua } from "./ua.ts";
+import { requestText } from "./wire.ts";
 import type { World } from "./world.ts";
 
 export interface PbxOptions {
@@ -49,6 +51,23 @@ export class Caller extends Ua {
     });
     this.calls.push(call);
     return call;
+  }
+
+  /** A request that is no INVITE, to a Request-URI. */
+  request(method: string, uri: string, user: string): Exchange {
+    const { prng } = this.world;
+    const text = requestText({
+      method,
+      uri,
+      link: this.link,
+      sentBy: this.address + ":5060",
+      branch: "z9hG4bK" + prng.token(12),
+      from: `<sip:bob@${DOMAIN}>;tag=${prng.token(8)}`,
+      to: `<sip:${user}@${DOMAIN}>`,
+      callId: prng.token(16) + "@caller",
+      cseq: 1,
+    });
+    return new Exchange(this, this.link, method, text);
   }
 
   protected onRequest(incoming: Incoming): void {

@@ -5,7 +5,7 @@ import type { Message } from "../../src/sip/message.ts";
 import type { Link } from "./net.ts";
 import { DOMAIN, passwordOf } from "./pbx.ts";
 import { type Incoming, Ua } from "./ua.ts";
-import { contactOf, requestText, routeLines } from "./wire.ts";
+import { contactOf, requestText, responseText, routeLines } from "./wire.ts";
 import type { World } from "./world.ts";
 
 /** What it does with an INVITE. Times in ms from the INVITE's arrival; null: never. */
@@ -15,6 +15,10 @@ export interface Habits {
   ringMs: number | null;
   answerMs: number | null;
   decline: { afterMs: number; status: number } | null;
+  /** What is no new call (a re-INVITE, INFO, MESSAGE) is answered after this. Default 0. */
+  reactMs: number;
+  /** Says more than there is to say: 180 behind its final response, and another final. */
+  stutters: boolean;
   /** Cold start: awake after a push this late; null: sleeps on. */
   wakeMs: number | null;
 }
@@ -42,6 +46,8 @@ export class PhoneCall {
   bye: Message | null = null;
   acks = 0;
   byes = 0;
+  /** True once it said more than its final response. */
+  hasStuttered = false;
 
   constructor(readonly phone: Phone, readonly incoming: Incoming) {
     this.atMs = phone.world.nowMs;
@@ -105,6 +111,8 @@ export class Phone extends Ua {
   /** Default Contact user; a phone keeps it. */
   readonly contactUser: string;
   onRegistered: () => void = () => {};
+  /** CANCELs of what it never got, or of what is no INVITE. */
+  strayCancels = 0;
   #cseq = 0;
   readonly #callId: string;
   readonly #secret: DigestSecret;
@@ -126,6 +134,8 @@ export class Phone extends Ua {
       ringMs: options.ringMs === undefined ? 20 : options.ringMs,
       answerMs: options.answerMs ?? null,
       decline: options.decline ?? null,
+      reactMs: options.reactMs ?? 0,
+      stutters: options.stutters ?? false,
       wakeMs: options.wakeMs === undefined ? 1000 : options.wakeMs,
     };
     if (this.prid !== "") world.push.subscribe(this.prid, this);
@@ -265,7 +275,7 @@ export class Phone extends Ua {
 
   onPush(order: PushOrder): void {
     this.pushes.push(order);
-    if (order.event !== "call" || !this.isAsleep || this.habits.wakeMs === null) return;
+    if ((order.event !== "call" && order.event !== "message") || !this.isAsleep || this.habits.wakeMs === null) return;
     this.world.in(this.habits.wakeMs, () => {
       if (this.isAsleep) this.wake();
     });
@@ -277,9 +287,11 @@ export class Phone extends Ua {
       case "INVITE":
         return this.#onInvite(incoming);
       case "CANCEL": {
-        const call = this.calls.find((call) => call.invite.via!.branch === request.via!.branch);
-        incoming.respond(call === undefined ? 481 : 200);
-        if (call === undefined) return;
+        const cancelled = this.incoming.get(request.via!.branch + "INVITE");
+        incoming.respond(cancelled === undefined ? 481 : 200);
+        if (cancelled === undefined) return void this.strayCancels++;
+        const call = this.calls.find((call) => call.incoming === cancelled);
+        if (call === undefined) return cancelled.respond(487);
         call.cancel = request;
         if (!call.isPending) return;
         call.state = "cancelled";
@@ -296,11 +308,27 @@ export class Phone extends Ua {
         return;
       }
       default:
-        incoming.respond(200);
+        this.#react(incoming);
     }
   }
 
+  /** To what is no new call. */
+  #react(incoming: Incoming): void {
+    const { request } = incoming;
+    const { tag } = request.to;
+    const call = this.calls.find((call) => call.incoming.toTag === tag);
+    const isOver = tag !== "" && (call === undefined || call.state === "ended");
+    const { reactMs } = this.habits;
+    if (this.habits.tries) incoming.respond(100);
+    const answer = () => {
+      if (!this.isAsleep) incoming.respond(isOver ? 481 : 200, isOver ? "" : this.contactLine(incoming.link));
+    };
+    if (reactMs === 0) answer();
+    else this.world.in(reactMs, answer);
+  }
+
   #onInvite(incoming: Incoming): void {
+    if (incoming.request.to.tag !== "") return this.#react(incoming);
     const call = new PhoneCall(this, incoming);
     this.calls.push(call);
     const { tries, ringMs, answerMs, decline } = this.habits;
@@ -310,6 +338,17 @@ export class Phone extends Ua {
     else if (ringMs !== null) world.in(ringMs, () => call.ring());
     if (answerMs !== null) world.in(answerMs, () => call.answer());
     if (decline !== null) world.in(decline.afterMs, () => call.decline(decline.status));
+    if (this.habits.stutters) { for (const ms of [100, 1000, 3000]) world.in(ms, () => this.#stutter(call)); }
+  }
+
+  #stutter(call: PhoneCall): void {
+    const { incoming } = call;
+    if (this.isAsleep || incoming.status < 200) return;
+    call.hasStuttered = true;
+    for (const status of [180, incoming.status === 200 ? 486 : 200]) {
+      const text = responseText(incoming.request, status, incoming.toTag, this.contactLine(incoming.link));
+      this.transmit(incoming.link, text);
+    }
   }
 
   protected override onAck(ack: Message): void {

@@ -33,7 +33,8 @@ export class Incoming {
   endMs = 0;
   readonly toTag: string;
   constructor(readonly ua: Ua, readonly link: Link, readonly request: Message) {
-    this.toTag = ua.world.prng.token(8);
+    // Inside a dialog it has one.
+    this.toTag = request.to.tag === "" ? ua.world.prng.token(8) : request.to.tag;
   }
 
   /** Answers; an INVITE's final is repeated until the ACK comes. */
