@@ -50,7 +50,9 @@ export function readCommandLine(argv: readonly string[]): CommandLine {
     const key = WITH_VALUE.get(equals < 0 ? arg : arg.slice(0, equals));
     if (key !== undefined) {
       const value = equals < 0 ? argv[++i] : arg.slice(equals + 1);
-      if (value === undefined || value === "") throw new VerbError(USAGE, `${arg} needs a value`);
+      // A value that looks like an option is the next one: the own was forgotten. `--config=-x` means it.
+      const isForgotten = equals < 0 && value?.startsWith("-");
+      if (value === undefined || value === "" || isForgotten) throw new VerbError(USAGE, `${arg} needs a value`);
       options[key] = value;
     } else if (arg === "-h" || arg === "--help") options.isHelp = true;
     else if (verb === "" && (arg === "--version" || arg === "-V")) options.isVersion = true;

@@ -124,11 +124,15 @@ export const CLIENT_VERBS: Readonly<Record<string, ClientVerb>> = {
   },
 
   drain: async (client, rest, io) => {
-    readVerbArgs(rest, {}, [0, 0]);
-    const { calls_open: open } = await client.json<{ calls_open: number }>("POST", "/v1/drain");
-    io.stdout(
-      open === 0 ? "draining, no calls are open\n" : `draining, ${open} ${open === 1 ? "call is" : "calls are"} open\n`,
-    );
+    const { flags } = readVerbArgs(rest, JSON_FLAG, [0, 0]);
+    const answer = await client.json<{ calls_open: number }>("POST", "/v1/drain");
+    const { calls_open: open } = answer;
+    if (flags.json) io.stdout(JSON.stringify(answer) + "\n");
+    else {io.stdout(
+        open === 0
+          ? "draining, no calls are open\n"
+          : `draining, ${open} ${open === 1 ? "call is" : "calls are"} open\n`,
+      );}
     return OK;
   },
 

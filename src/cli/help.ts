@@ -131,11 +131,12 @@ export const VERBS: readonly VerbHelp[] = [
   },
   {
     name: "drain",
-    usage: "",
+    usage: "[--json]",
     what: "take no new calls, end when the open ones have ended",
     more: [
       "The process then exits, as after SIGTERM, at the latest after 30 s. systemd with Restart=always starts it again.",
     ],
+    options: [JSON_OPTION],
     isClient: true,
   },
   { name: "backup", usage: "FILE", what: "write a consistent copy of the database", isClient: true },

@@ -206,6 +206,7 @@ function readOptions(args: readonly string[], usersFile: string): UserOptions | 
   const [verb = "", ...names] = parsed.positionals;
   const { file = usersFile, json = false } = parsed.values;
   const passwordFile = parsed.values["password-file"];
+  if (verb === "") return "expected add, rm or ls";
   if (verb !== "add" && verb !== "rm" && verb !== "ls") return `unknown verb "${verb}": expected add, rm or ls`;
   if (names.length !== (verb === "ls" ? 0 : 1)) return verb === "ls" ? "ls takes no name" : `${verb} takes one name`;
   if (passwordFile !== undefined && verb !== "add") return "--password-file is for add";

@@ -117,6 +117,7 @@ test("O-03 reload tells what took effect, and exits 78 with the problems if the 
 
 test("O-04 drain tells how many calls are open", async () => {
   expect((await ask("drain")).out).toBe("draining, 1 call is open\n");
+  expect(JSON.parse((await ask("drain", "--json")).out)).toEqual({ draining: true, calls_open: 1 });
 });
 
 test("S-06 backup writes a whole file for its owner alone, or none", async () => {

@@ -190,7 +190,7 @@ describe("R-16 user ls", () => {
 
 describe("user with wrong arguments is answered 64 with the usage", () => {
   const cases: [string, string[], RegExp][] = [
-    ["nothing", [], /unknown verb ""/],
+    ["nothing", [], /user: expected add, rm or ls/],
     ["an unknown verb", ["del", "a@b"], /unknown verb "del"/],
     ["an unknown option", ["ls", "--verbose"], /verbose/],
     ["no name", ["add"], /add takes one name/],

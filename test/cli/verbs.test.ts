@@ -49,6 +49,7 @@ test("what cannot be read is a usage error that says what was meant", async () =
     [["--verbose", "status"], "latefork: unknown option --verbose"],
     [["status", "--control"], "--control needs a value"],
     [["status", "--control="], "--control= needs a value"],
+    [["status", "-c", "--json"], "-c needs a value"],
     [["serve", "now"], 'latefork serve: unexpected argument "now"\nusage: latefork serve\nSee: latefork help serve\n'],
     [["demo", "--fast"], "latefork demo: Unknown option '--fast'"],
     [["config"], "latefork config: an argument is missing\nusage: latefork config show\n"],
