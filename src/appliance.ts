@@ -9,6 +9,7 @@ import { needsResolving, resolvePbx } from "./appliance/pbx_names.ts";
 import { mergeLive } from "./appliance/reload.ts";
 import { guardSettings } from "./appliance/guard_settings.ts";
 import { flowSamples } from "./appliance/flow_samples.ts";
+import { PushLog } from "./appliance/push_log.ts";
 import { Turn } from "./appliance/turn.ts";
 import { World } from "./appliance/world.ts";
 import { checkFiles, loadConfigFile, readToken } from "./config/files.ts";
@@ -106,6 +107,7 @@ export class Appliance {
       { count: (counter, label) => this.metrics.count(counter, label), log: (...line) => this.world.log(...line) },
       this.guardSettings(),
     );
+    const pushLog = new PushLog();
     this.relay = new PushRelay(this.config.push, {
       rates: this.htables.ensure("push_limits", { ttl: 60_000, max: MAX_RATED_DEVICES, persist: false }),
       now: () => this.startedAtMs + performance.now() - this.startedMonotonicMs,
@@ -126,8 +128,8 @@ export class Appliance {
           reason,
           ms,
         });
-        if (outcome !== "refused" && outcome !== "failed") return;
-        this.world.log("warn", `Push ${outcome}: ${reason}`, { aor, device });
+        const level = pushLog.levelOf(verdict, request);
+        if (level !== null) this.world.log(level, `Push ${outcome}: ${reason}`, { aor, device });
       },
     });
     this.transports = new Transports({
