@@ -112,7 +112,8 @@ export class Appliance {
       rates: this.htables.ensure("push_limits", { ttl: 60_000, max: MAX_RATED_DEVICES, persist: false }),
       now: () => this.startedAtMs + performance.now() - this.startedMonotonicMs,
     }, {
-      verdict: (verdict, { aor, device, event, callId }, backend) => {
+      verdict: (verdict, request, backend) => {
+        const { aor, device, event, callId } = request;
         const { outcome, reason, ms, provider, status } = verdict;
         this.metrics.count("push_total", `${backend.replace(/^webhook\./, "")}|${outcome}`);
         this.metrics.measure("push_seconds", ms / 1000);
