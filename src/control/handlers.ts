@@ -18,7 +18,7 @@ import type { PushKeys } from "../usrloc/model.ts";
 
 /** What the server tells about the connection of a request. */
 export interface ControlEnv extends Entrance {
-  /** Turns the idle timeout of this request off. */
+  /** Turns the idle timeout of this request off: its answer waits for others (push services, names), or for its reader. */
   keepOpen(): void;
 }
 
@@ -109,7 +109,10 @@ export function handlers(backend: ControlBackend): Record<RouteId, Handler> {
     },
 
     pushBackends: async (c) => listAnswer(c, await backend.pushBackends(), text.pushBackendsText),
-    push: async (c) => jsonAnswer(await backend.push(pushBody(await fields(c), backend))),
+    push: async (c) => {
+      c.env.keepOpen();
+      return jsonAnswer(await backend.push(pushBody(await fields(c), backend)));
+    },
     pushRecent: async (c) => listAnswer(c, await backend.pushRecent(), text.pushRecentText),
 
     explain: () => {
@@ -158,10 +161,14 @@ export function handlers(backend: ControlBackend): Record<RouteId, Handler> {
     },
     configCheck: async (c) =>
       jsonAnswer({ problems: await backend.configCheck(await readText(c.req.raw, CONFIG_BYTES)) }),
-    reload: async () => jsonAnswer(await backend.reload()),
+    reload: async (c) => {
+      c.env.keepOpen();
+      return jsonAnswer(await backend.reload());
+    },
     setLog: async (c) => jsonAnswer(await backend.setLog(logChange(await fields(c), backend))),
     drain: async () => jsonAnswer({ draining: true, ...await backend.drain() }, 202),
-    backup: async () => {
+    backup: async (c) => {
+      c.env.keepOpen();
       const { path, dispose } = await backend.backup();
       return new Response(fileStream(path, dispose), {
         headers: {

@@ -435,6 +435,18 @@ test("X-04 a configured token is asked for everywhere but for life and readiness
   expect(await refused.text()).not.toContain("s3cret");
 });
 
+test("what waits for push services, names or a slow reader has no idle timeout", async () => {
+  let kept = 0;
+  const { backend, ask } = open({ entrance: { keepOpen: () => kept++ } });
+  backend.backupPath = join(folder, "kept.db");
+  writeFileSync(backend.backupPath, "rows");
+  for (const [path, body] of [["/v1/push", '{"aor":"alice"}'], ["/v1/reload", ""], ["/v1/backup", ""]] as const) {
+    kept = 0;
+    await (await ask("POST", path, body)).arrayBuffer();
+    expect([path, kept]).toEqual([path, 1]);
+  }
+});
+
 test("events turn the idle timeout off, and have a bound of followers", async () => {
   let kept = 0;
   const { backend, ask } = open({ entrance: { keepOpen: () => kept++ } });
