@@ -95,6 +95,30 @@ test("W-18 P-06 a device that is taken out while it is woken is waited for no lo
   expect(record!.wakes.map(({ state, reason }) => [state, reason])).toEqual([["cancelled", "removed by hand"]]);
 });
 
+test("W-18 P-06 one with a VoIP token is not told: iOS would show the call once more", () => {
+  const w = new World();
+  const push = { provider: "apns", param: "T.org.example.voip" };
+  const a = w.awake("alice", { transport: "udp", wakeMs: null, push });
+  a.sleep();
+  w.advance(100_000);
+  w.pbx.call("alice");
+  w.advance(1000);
+  w.turn(() => w.openCalls("alice")[0]!.removeBranch(1));
+  w.advance(1000);
+  expect(w.push.orders.map(({ order }) => order.event)).toEqual(["call"]);
+});
+
+test("W-18 W-05 a device that declined gets no branch by hand", () => {
+  const w = new World();
+  w.awake("alice", { decline: { afterMs: 20, status: 486 } });
+  w.awake("alice");
+  w.pbx.call("alice");
+  w.advance(100);
+  const aor = w.core.usrloc.find(ALICE)!;
+  expect(w.turn(() => w.openCalls("alice")[0]!.appendDevice(aor.contacts[0]!))).toBe(false);
+  expect(w.turn(() => w.core.silo.appendAll(aor))).toEqual({ calls: 1, branches: 0 });
+});
+
 test("W-18 a call is ended by hand: its phones stop ringing, its wakes end", () => {
   const w = new World();
   const a = w.awake("alice");

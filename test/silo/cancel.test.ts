@@ -287,8 +287,40 @@ test.each(["refuse", "dead"] as const)(
     b.wake();
     w.advance(3000);
     expect(b.calls.length).toBe(0);
+    expect(w.core.silo.allRecords()[0]!.timeline.filter(({ event }) => event === "register")).toEqual([]);
   },
 );
+
+test("W-13 a device that got the INVITE over the flow of its REGISTER, and said nothing to it, gets no other", () => {
+  const w = new World();
+  const push = { provider: "apns", param: "T.org.example.voip" };
+  const b = w.asleep("alice", { push, ringMs: null });
+  const call = w.pbx.call("alice");
+  w.advance(2000);
+  call.cancel();
+  w.advance(1000);
+  b.register();
+  w.advance(1000);
+  expect(b.calls.length).toBe(1);
+});
+
+test("W-13 a device whose connection is gone before the PBX accepts its REGISTER hears of the call when it comes again", () => {
+  const w = new World({ pbx: { answerMs: 200 } });
+  const push = { provider: "apns", param: "T.org.example.voip" };
+  const b = w.asleep("alice", { push, wakeMs: null });
+  const call = w.pbx.call("alice");
+  w.advance(1000);
+  call.cancel();
+  w.advance(1000);
+  b.wake();
+  w.advance(100);
+  w.net.close(b.link!);
+  w.advance(1000);
+  expect(b.calls.length).toBe(0);
+  b.register();
+  w.advance(1000);
+  expect(b.calls.map(({ state }) => state)).toEqual(["cancelled"]);
+});
 
 test("W-13 a push that failed may have arrived all the same: its phone is told that the call is over", () => {
   const w = new World();

@@ -192,7 +192,7 @@ test("W-07 a call ends at once when the last device has decided", () => {
 
 test("W-07 a device that declines over a flow we were not sure of is waited for no longer", () => {
   const w = new World();
-  w.awake("alice", { transport: "udp", decline: { afterMs: 300, status: 486 } });
+  w.awake("alice", { transport: "udp", ringMs: null, decline: { afterMs: 300, status: 486 } });
   w.advance(100_000);
   w.push.fate = "lost";
   const call = w.pbx.call("alice");

@@ -177,6 +177,34 @@ test("W-05 a dead connection falls back to push, and the device is tried again w
   expect(call.statuses).toEqual([100, 180]);
 });
 
+test("W-06 it has no longer than the call", () => {
+  const w = new World({ config: (config) => config.wake.ring_timeout = 20_000 });
+  const b = w.asleep("alice");
+  w.pbx.call("alice");
+  w.advance(3000);
+  b.sleep();
+  w.advance(1000);
+  const notes = w.core.silo.allRecords()[0]!.timeline.map(({ note }) => note);
+  expect(notes).toContain("alice/1 has 16.995 s to come back");
+});
+
+test("W-05 W-14 what is said over a branch that was replaced ends no call", () => {
+  const w = new World();
+  const a = w.awake("alice", { ringMs: null, push: null });
+  const call = w.pbx.call("alice");
+  w.advance(100);
+  a.connect();
+  a.register();
+  w.advance(100);
+  expect(a.calls.length).toBe(2);
+  a.calls[0]!.decline(600);
+  w.advance(500);
+  expect(call.status).toBe(0);
+  a.calls[1]!.answer();
+  w.advance(100);
+  expect(call.status).toBe(200);
+});
+
 test("W-06 a woken phone whose connection breaks while it rings has the rest of its window to come back", () => {
   const w = new World();
   const b = w.asleep("alice");
