@@ -391,10 +391,22 @@ export class Appliance {
       this.log.log("error", loaded.problem);
     }
     this.htables.restore(loaded.htableItems, this.turn.nowMs);
-    this.core.restore(loaded.aors, loaded.contacts, (key) => this.transports.flowFromKey(key), loaded.remnants);
+    const flowOf = (key: string) => this.transports.flowFromKey(key);
+    this.core.restore(loaded.aors, loaded.contacts, flowOf, loaded.remnants, this.isOtherPbx());
     this.store.commit();
     // The rows are no longer needed, and a small box wants the memory back.
     if (loaded.contacts.length > 1000) Bun.gc(true);
+  }
+
+  /** Notes which PBX we register at, and how. @returns true if it was another one, or other Contacts, when we ran last */
+  private isOtherPbx(): boolean {
+    const { pbx } = this.config;
+    const now = pbx === null ? "none" : `${pbx.mode} ${pbx.contact_id} ${pbx.uri.map(({ uri }) => uri).join(" ")}`;
+    const before = this.store.meta("pbx");
+    this.store.setMeta("pbx", now);
+    if (before === undefined || before === now) return false;
+    this.log.log("info", "The PBX, or what it is told, is not that of last time: every registration goes to it anew");
+    return true;
   }
 
   private async openControl(): Promise<ControlServer> {

@@ -78,6 +78,8 @@ export class Core implements RouterUser, RegistrarUser {
   private readonly trustOf = new Map<string, boolean>();
   /** Hears of scanners and failed logins; null where nobody is banned. */
   guard: SourceGuard | null = null;
+  /** What was stored tells of another PBX than ours. */
+  private isOtherPbx = false;
   /** When draining, new calls are refused (O-04). */
   isDraining = false;
 
@@ -107,7 +109,7 @@ export class Core implements RouterUser, RegistrarUser {
     this.bindings = new Bindings(this.usrloc, clock, registrarSettings(config, secrets));
     if (this.pbx !== null) {
       this.mid = new MidRegistrar(port, clock, this.table, this.usrloc, this.bindings, this.pbx, this, hints);
-      this.qualify!.onBack = () => this.mid!.keeper.pbxAnswered();
+      this.qualify!.onBack = () => this.mid!.onPbxBack();
     } else {
       this.local = new LocalRegistrar(
         port,
@@ -128,7 +130,8 @@ export class Core implements RouterUser, RegistrarUser {
     );
     this.usrloc.listener = {
       onContactRemoved: (contact, cause, flow) => this.onContactRemoved(contact, cause, flow),
-      onAorLeft: (aor) => this.mid?.agent.onAorLeft(aor),
+      // Another PBX has nothing to be ended.
+      onAorLeft: (aor) => this.isOtherPbx ? undefined : this.mid?.agent.onAorLeft(aor),
       refreshAtMs: (contact) => this.refreshPush.firstMs(contact),
       onRefreshDue: (contact) => this.refreshPush.onDue(contact),
     };
@@ -190,9 +193,18 @@ export class Core implements RouterUser, RegistrarUser {
     contacts: readonly StoredContact[],
     flowOf: (key: string) => Flow | null,
     remnants: readonly StoredRemnant[] = [],
+    isOtherPbx = false,
   ): void {
+    this.isOtherPbx = isOtherPbx;
     this.usrloc.restore(aors, contacts, flowOf);
+    if (isOtherPbx) return this.forgetPbx();
     this.mid?.agent.onRemnants(remnants);
+    this.mid?.onRestored();
+  }
+
+  /** What was stored tells of another PBX, or of other Contacts than this one gets: every registration goes to it anew. */
+  private forgetPbx(): void {
+    this.mid?.ledger.forgetAll();
     this.mid?.onRestored();
   }
 

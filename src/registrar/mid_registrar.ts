@@ -195,6 +195,12 @@ export class MidRegistrar {
     this.agent.answered(aorKey);
   }
 
+  /** The PBX answers again after it did not: perhaps it was started anew. */
+  onPbxBack(): void {
+    this.ledger.onPbxBack();
+    this.keeper.renewAll();
+  }
+
   /** What was stored is there again: our own refreshes begin where they were. */
   onRestored(): void {
     const contacts: { aor: Aor; id: string }[] = [];

@@ -56,6 +56,13 @@ export class UpstreamKeeper {
     this.unreachable.clear();
   }
 
+  /** The PBX was away, and may have lost what it held: all of it is renewed soon, not at once. */
+  renewAll(): void {
+    const spreadMs = this.spreadMs(this.keeps.size);
+    this.unreachable.clear();
+    for (const keep of this.keeps.values()) keep.hurry(spreadMs);
+  }
+
   stateOf(id: string): KeeperState | null {
     return this.keeps.get(id)?.state() ?? null;
   }

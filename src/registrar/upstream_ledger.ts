@@ -6,7 +6,7 @@ import type { Clock } from "../sip/clock.ts";
 import type { Flow } from "../sip/flow.ts";
 import type { Message } from "../sip/message.ts";
 import type { Binding } from "../usrloc/binding.ts";
-import type { Aor, Contact } from "../usrloc/model.ts";
+import type { Aor, Contact, Upstream } from "../usrloc/model.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import type { Bindings } from "./apply.ts";
 import type { MidRegistrar } from "./mid_registrar.ts";
@@ -20,6 +20,8 @@ export class UpstreamLedger {
   readonly shortGrants = new Set<Aor>();
   /** AoRs of which the PBX dropped a Contact, and which it was told of. */
   private readonly dropping = new Set<Aor>();
+  /** What the PBX granted since it was away; null: it was not. */
+  private fresh: WeakSet<Upstream | Contact> | null = null;
 
   constructor(
     private readonly registrar: MidRegistrar,
@@ -35,9 +37,25 @@ export class UpstreamLedger {
     return upstream.state === "registered" ? upstream.expiresAtMs : 0;
   }
 
+  /** The PBX was away, and may have lost what it held: nobody is answered in its place before it has granted anew. */
+  onPbxBack(): void {
+    this.fresh = new WeakSet();
+  }
+
+  /** It is another PBX than before, or it is told other Contacts: nothing is known of what it holds. */
+  forgetAll(): void {
+    for (const aor of [...this.usrloc.all()]) {
+      for (const contact of aor.contacts) this.usrloc.setDeviceUpstream(contact as Binding, 0, false);
+      if (aor.upstream.state === "none") continue;
+      this.usrloc.setUpstream(aor, { ...aor.upstream, state: "none", expiresAtMs: 0, provenMs: undefined, lines: "" });
+    }
+  }
+
   /** As far as the PBX's answers prove it: what a REGISTER may be answered on. */
   provenEndsMs(contact: Binding): number {
-    return Math.min(this.upstreamEndsMs(contact), contact.aor.upstream.provenMs ?? Infinity);
+    const { upstream } = contact.aor;
+    if (this.fresh !== null && !this.fresh.has(this.registrar.mode === "aor" ? upstream : contact)) return 0;
+    return Math.min(this.upstreamEndsMs(contact), upstream.provenMs ?? Infinity);
   }
 
   /** True if there is a device the PBX must hold this Contact for. */
@@ -54,6 +72,7 @@ export class UpstreamLedger {
       // what a later one was granted counts.
       if (this.registrar.inFlight.isOvertaken(aor!.key, binding.id, order)) return;
       this.usrloc.setDeviceUpstream(binding, arrivedAtMs + grants.each[i]! * 1000, false);
+      this.fresh?.add(binding);
       this.registrar.keeper.granted(binding.aor, binding.id);
     });
   }
@@ -113,10 +132,14 @@ export class UpstreamLedger {
   ): void {
     const expiresAtMs = sentAtMs + granted * 1000;
     const device = this.registrar.mode === "aor" ? null : this.usrloc.contact(id) ?? null;
-    if (device !== null) this.usrloc.setDeviceUpstream(device, expiresAtMs, false);
+    if (device !== null) {
+      this.usrloc.setDeviceUpstream(device, expiresAtMs, false);
+      this.fresh?.add(device);
+    }
     if (this.registrar.mode === "aor" && !this.registrar.inFlight.takesUpstream(aor.key, order)) return;
     const longest = this.registrar.mode === "aor" ? expiresAtMs : Math.max(expiresAtMs, aor.upstream.expiresAtMs);
     this.usrloc.setUpstream(aor, { state: "registered", expiresAtMs: longest, callId, cseq, lines });
+    this.fresh?.add(aor.upstream);
   }
 
   /** When what a phone depends on ends: with our own refreshes its binding here, else the earlier of both. */
@@ -150,6 +173,7 @@ export class UpstreamLedger {
     }
     const isSooner = isOneForAll && aor.upstream.state === "registered" && expiresAtMs < aor.upstream.expiresAtMs;
     this.usrloc.setUpstream(aor, { state: "registered", expiresAtMs, callId, cseq, lines });
+    this.fresh?.add(aor.upstream);
     if (isOneForAll) this.registrar.keeper.granted(aor, aor.id);
     // The PBX took back what it granted before: the other devices are to refresh earlier than they thought.
     if (isSooner) { for (const contact of aor.contacts) this.usrloc.reschedule(contact); }

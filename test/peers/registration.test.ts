@@ -243,6 +243,30 @@ peerTest(
   40_000,
 );
 
+peerTest(
+  "R-18 R-05 started anew in another mode, the next refresh goes to Kamailio, which knows only the old Contact",
+  ["kamailio"],
+  async (rig) => {
+    const kamailio = await rig.kamailio(["alice"], { maxContacts: 4 });
+    const before = await rig.appliance(rig.config(pbx(rig, "contact")));
+    const phone = rig.phone("phoneA", { user: "alice" });
+    expect((await phone.register(60)).status).toBe(200);
+    const [old] = await kamailio.contacts();
+    await before.kill();
+
+    const after = await rig.appliance(rig.config(pbx(rig, "aor")));
+    await after.program.waitFor(/not that of last time/, 3000);
+    expect((await after.location(AOR))!).toMatchObject({ upstream: { state: "none" } });
+    expect((await phone.register(60)).status).toBe(200);
+    expect((await after.location(AOR))!).toMatchObject({ upstream: { state: "registered" } });
+    const uris = (await kamailio.contacts()).map(({ uri }) => uri);
+    expect(uris).toHaveLength(2);
+    expect(uris).toContain(old!.uri);
+    expect((await phone.register(60)).status).toBe(200);
+    expect(await kamailio.acceptedRegisters()).toBe(2);
+  },
+);
+
 interface OddAnswer {
   words: string;
   /** Header lines of the PBX's 200, which grants 120 s. `us`: our address as the PBX was told. */

@@ -130,6 +130,58 @@ describe("R-05 while the PBX's answer to less is not known, no more is believed 
     }
   });
 
+  test("R-05 R-09 a PBX that was away may have lost all: nobody is answered in its place before it has granted anew", () => {
+    for (const mode of MODES) {
+      const rig = new Rig({ pbx: { mode, trusts_us: true, expires: 3_600_000, qualify: 30_000 } });
+      const pbx = new PbxModel();
+      const phones = [rig.phone("192.0.2.7"), rig.phone("192.0.2.8")];
+      /** Everything the PBX gets is answered, if it is there. */
+      const settle = (isThere: boolean): number => {
+        let registers = 0;
+        for (const wire of rig.take(rig.pbx)) {
+          if (wire.startsWith("REGISTER")) registers++;
+          if (isThere) {
+            rig.fromPbx(wire.startsWith("REGISTER") ? pbx.take(wire, rig.clock.nowMs) : answer(wire, "200 OK"));
+          }
+        }
+        return registers;
+      };
+      const ask = (phone: TestFlow, cseq: number): number => {
+        rig.receive(
+          phone,
+          register(phone, { expires: 600, cseq, callId: phone.key, user: phone === phones[0] ? "alice" : "bob" }),
+        );
+        return settle(true);
+      };
+      for (const phone of phones) expect(ask(phone, 1)).toBe(1);
+      for (const phone of phones) expect(ask(phone, 2)).toBe(0);
+      rig.pass(0);
+      settle(true);
+      for (let ms = 0; ms < 70_000; ms += 1000) {
+        rig.pass(1000);
+        settle(false);
+      }
+      for (const phone of phones) rig.take(phone);
+      expect(rig.logText).toContain("The PBX does not answer");
+      pbx.bindings.clear();
+      for (let ms = 0; !rig.logText.includes("answers again"); ms += 100) {
+        rig.pass(100);
+        settle(true);
+      }
+      // The one asks by itself, the other one's binding is renewed by us.
+      expect(ask(phones[0]!, 3)).toBe(1);
+      expect(ask(phones[0]!, 4)).toBe(0);
+      let renewed = 0;
+      for (let ms = 0; ms < 6000; ms += 100) {
+        rig.pass(100);
+        renewed += settle(true);
+      }
+      expect(renewed).toBe(1);
+      expect(ask(phones[1]!, 3)).toBe(0);
+      for (const key of [AOR, "bob@example.org"]) expect(pbx.live(key, rig.clock.nowMs)).toHaveLength(1);
+    }
+  });
+
   test("R-14 a question puts nothing in doubt, nor does who asks for more", () => {
     for (const mode of MODES) {
       const { rig, phone } = world(mode);

@@ -42,13 +42,13 @@ class Box {
     this.start(START_MS);
   }
 
-  start(nowMs: number): void {
+  start(nowMs: number, isOtherPbx = false): void {
     const { store, problem } = openStore({ path: this.path, sync: "full" });
     if (store === null) throw new Error(problem);
     this.store = store;
     this.rig = new Rig({ ...this.options, changes: store, nowMs });
     const { aors, contacts, remnants } = store.load(nowMs);
-    this.rig.core.restore(aors, contacts, (key) => this.flowFromKey(key), remnants);
+    this.rig.core.restore(aors, contacts, (key) => this.flowFromKey(key), remnants, isOtherPbx);
     this.commit();
   }
 
@@ -58,10 +58,10 @@ class Box {
   }
 
   /** Stops (or is killed right behind a commit), and starts `afterMs` later. */
-  restart(afterMs = 0): Rig {
+  restart(afterMs = 0, isOtherPbx = false): Rig {
     this.commit();
     this.store.close();
-    this.start(this.rig.clock.nowMs + afterMs);
+    this.start(this.rig.clock.nowMs + afterMs, isOtherPbx);
     return this.rig;
   }
 
@@ -290,6 +290,29 @@ describe("R-18 after a restart", () => {
     }
     expect([...rig.core.usrloc.all()]).toEqual([]);
     for (let n = 0; n < 300; n++) expect(pbx.live(`u${n}@example.org`, rig.clock.nowMs)).toEqual([]);
+  });
+
+  test("R-18 R-05 another PBX than before knows nobody: phones keep their registration, and each goes there anew", () => {
+    for (const mode of ["aor", "contact"] as const) {
+      const box = new Box({ pbx: { mode, trusts_us: true } });
+      registered(box.rig, box.rig.phone("192.0.2.7"), { expires: 600 });
+      registered(box.rig, box.rig.phone("192.0.2.8"), { user: "bob", expires: 600 });
+      const gone = box.rig.phone("192.0.2.9");
+      registered(box.rig, gone, { user: "gone", expires: 60 });
+      let rig = box.restart(100_000, true);
+      expect([...rig.core.usrloc.all()].map(({ user, upstream }) => [user, upstream.state])).toEqual([
+        ["alice", "none"],
+        ["bob", "none"],
+      ]);
+      expect(rig.sent).toEqual([]);
+      rig = box.restart(1000);
+      const phone = rig.phone("192.0.2.7");
+      rig.receive(phone, register(phone, { expires: 60, cseq: 2 }));
+      rig.fromPbx(accepted(rig.one(rig.pbx)));
+      // Nobody asked for bob: we do.
+      rig.pass(12_000);
+      expect(headers(rig.take(rig.pbx)[0]!, "To")[0]).toContain("bob@");
+    }
   });
 
   test("R-18 nobody is left behind: an AoR whose device and binding ran out is gone from memory and disk", () => {
