@@ -237,6 +237,7 @@ function orderOf(request: Message, device: Contact, uuid: string, ttlMs: number)
   return {
     uuid,
     event: "message",
+    method: request.method,
     provider,
     param,
     prid,

@@ -90,6 +90,7 @@ describe("P-02 a request inside a dialog wakes its phone", () => {
       expect(rig.pushes).toHaveLength(1);
       expect(rig.pushes[0]).toMatchObject({
         event: "message",
+        method,
         provider: "acme",
         param: "app",
         prid: "tok-1",
