@@ -3,6 +3,7 @@
  *
  *   hedged ─hedge time, branch failed→ waiting        hedged ─1xx, end of call→ (gone)
  *   waiting ─REGISTER→ registered   ─dead, refused→ refused   ─window→ expired   ─end of call→ cancelled
+ *   expired ─REGISTER, while the call goes on→ registered
  *   registered ─its connection failed, within the window→ waiting
  */
 import type { Due } from "../transaction/deadline.ts";

@@ -116,15 +116,9 @@ export class Wakes implements WakeOwner {
   deviceRegistered(leg: DeviceLeg): string {
     this.dropHedge(leg);
     const wake = leg.wake;
-    if (wake === null || !wake.isPending) return "";
-    if (wake.hasWoken) {
-      this.end(wake, "registered", "came back");
-      return "came back";
-    }
-    wake.hasWoken = true;
-    wake.wakeMs = this.nowMs - wake.sentAtMs;
-    const note = `woke after ${seconds(wake.wakeMs)}`;
-    this.home.port.measure("wake_seconds", wake.wakeMs / 1000);
+    if (wake === null || (!wake.isPending && wake.state !== "expired")) return "";
+    const isLate = wake.state === "expired";
+    const note = wake.hasWoken ? "came back" : this.noteWoken(wake) + (isLate ? ", later than wake.window" : "");
     this.end(wake, "registered", note);
     return note;
   }
@@ -133,10 +127,15 @@ export class Wakes implements WakeOwner {
   deviceCameLate(leg: DeviceLeg): void {
     const { wake } = leg;
     if (wake === null || !leg.hasSleptOn || wake.hasWoken || wake.isTurnedAway) return;
+    this.story.register(leg, `${this.noteWoken(wake)}, when the call was over`);
+  }
+
+  /** @returns how long it took, in words */
+  private noteWoken(wake: Wake): string {
     wake.hasWoken = true;
     wake.wakeMs = this.nowMs - wake.sentAtMs;
     this.home.port.measure("wake_seconds", wake.wakeMs / 1000);
-    this.story.register(leg, `woke after ${seconds(wake.wakeMs)}, when the call was over`);
+    return `woke after ${seconds(wake.wakeMs)}`;
   }
 
   /** A contact left usrloc: nobody will register for it, unless the device has another flow (R-15). */

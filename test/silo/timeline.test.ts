@@ -205,6 +205,19 @@ test("W-22 a device that wakes when the call is over stands in the ladder once, 
   expect(record!.wakes.map(({ state, wakeMs }) => [state, Math.round(wakeMs!)])).toEqual([["cancelled", 8086]]);
 });
 
+test("W-22 a device that wakes after its window, into a call that goes on, is told to have come late", () => {
+  const w = new World();
+  w.awake("alice");
+  const b = w.asleep("alice", { wakeMs: 40_000 });
+  w.pbx.call("alice");
+  w.advance(41_000);
+  expect(b.call.state).toBe("ringing");
+  const [record] = w.core.silo.allRecords();
+  const woke = "woke after 40.086 s, later than wake.window";
+  expect(record!.timeline.find(({ event }) => event === "register")!.note).toBe(woke);
+  expect(record!.wakes.map(({ state, reason }) => [state, reason])).toEqual([["registered", woke]]);
+});
+
 test("W-22 a CANCEL stands where it left, before the 487 that answers it", () => {
   const w = new World();
   w.awake("alice");
