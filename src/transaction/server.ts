@@ -144,6 +144,7 @@ export class ServerTransaction implements Due, Lingering {
   onTaken(): void {
     if (this.state !== "trying") return;
     const { deadlines, clock } = this.table.schedule;
+    this.timeoutAtMs = clock.nowMs + LATEST_MS;
     deadlines.set(this, clock.nowMs + TRYING_MS);
   }
 
@@ -168,9 +169,10 @@ export class ServerTransaction implements Due, Lingering {
   /** Timers G and H; without INVITE the time for a 100, and for the last word. */
   onDue(nowMs: number): void {
     if (!this.isInvite) {
-      if (this.state !== "trying") return this.owner?.onLate?.();
-      this.respond(100);
-      return this.table.schedule.deadlines.set(this, nowMs + LATEST_MS - TRYING_MS);
+      if (nowMs >= this.timeoutAtMs) return this.owner?.onLate?.();
+      this.table.schedule.deadlines.set(this, this.timeoutAtMs);
+      // For this alone nobody is dialled whose connection is gone.
+      return this.flow.state === "closed" ? undefined : this.respond(100);
     }
     if (nowMs >= this.timeoutAtMs) return this.terminate();
     this.send(this.lastResponse, false);

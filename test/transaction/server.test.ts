@@ -156,6 +156,14 @@ describe("F-05 server timers", () => {
       expect(rig.take()).toEqual(["200"]);
     });
 
+    test(`F-01 ${transport}: an answer that is late is asked for after 28 s`, () => {
+      const { rig, transaction } = reach("trying", transport);
+      const late: number[] = [];
+      transaction.owner = { onCancel() {}, onLate: () => late.push(rig.nowMs) };
+      rig.runTo(60_000);
+      expect([late, rig.schedule.deadlines.size]).toEqual([[28_000], 0]);
+    });
+
     test(`F-01 ${transport}: no 100 goes behind an answer, nor is anything left of its timer`, () => {
       for (const answer of ["respond", "respondOnce"] as const) {
         const { rig, transaction } = reach("trying", transport);
@@ -167,6 +175,17 @@ describe("F-05 server timers", () => {
       }
     });
   }
+
+  test("F-01 nobody whose connection is gone is dialled for a 100", () => {
+    const { rig, flow, transaction } = reach("trying", "tcp");
+    flow.state = "closed";
+    rig.runTo(10_000);
+    expect([rig.asked, rig.take()]).toEqual([[], []]);
+    rig.reachable = rig.flow("tcp", 5071);
+    transaction.respond(200);
+    expect(rig.take()).toEqual(["200"]);
+    rig.settle();
+  });
 
   test("an ACK stops G and H at once", () => {
     const { rig, flow, transaction } = reach("completed");
