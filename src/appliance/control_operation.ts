@@ -58,7 +58,8 @@ export class ControlOperation extends ControlResource {
     let atRisk = 0;
     for (const aor of core.usrloc.all()) {
       for (const contact of aor.contacts) {
-        if (contact.push !== null && contact.push.tokenState !== "dead") pushDevices++;
+        const { push } = contact;
+        if (push !== null && push.tokenState !== "dead" && appliance.relay.serves(push.provider)) pushDevices++;
         if (core.upkeepOf(contact).isAtRisk) atRisk++;
       }
     }

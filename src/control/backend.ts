@@ -95,7 +95,7 @@ export interface Status {
   counts: {
     aors: number;
     devices: number;
-    /** Devices that can be woken. */
+    /** Devices that can be woken: a token that is not dead, and a backend that takes it. */
     push_devices: number;
     /** Devices the next call may not reach. */
     at_risk: number;

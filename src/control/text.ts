@@ -12,7 +12,7 @@ export function callsText(calls: readonly Call[]): string {
     { title: "aor", value: (call) => call.aor, maxWidth: 36 },
     { title: "branches", value: (call) => call.branches.length, align: "right" },
     { title: "late", value: (call) => call.branches.filter(({ late }) => late).length, align: "right" },
-    { title: "outcome", value: (call) => call.outcome },
+    { title: "outcome", value: (call) => call.outcome, maxWidth: ADVICE },
   ], "no calls");
 }
 
@@ -120,8 +120,11 @@ export function statusText(status: Status): string {
         : `${pbx.uri} ${pbx.state} (mode ${pbx.mode})${pbx.rtt_ms === null ? "" : `, ${pbx.rtt_ms} ms`}` +
           (pbx.reason === "" ? "" : `: ${pbx.reason}`),
     ],
-    ["registered", `${counts.devices} devices of ${counts.aors} AoRs, ${counts.push_devices} can be woken`],
-    ["at the pbx", upkeepText(counts)],
+    [
+      "registered",
+      `${many(counts.devices, "device")} of ${many(counts.aors, "AoR")}, ${counts.push_devices} can be woken`,
+    ],
+    ...pbx === null ? [] : [["at the pbx", upkeepText(counts)] as const],
     ["calls", `${counts.calls_open} open, ${counts.calls_held} held for a phone that is being woken`],
     ["flows", String(counts.flows)],
     ["banned", String(counts.banned)],
@@ -129,18 +132,23 @@ export function statusText(status: Status): string {
   const problems = renderTable(status.problems, [
     { title: "at", value: ({ at }) => at },
     { title: "level", value: ({ level }) => level },
-    { title: "problem", value: ({ message }) => message, maxWidth: 120 },
+    { title: "problem", value: ({ message }) => message, maxWidth: ADVICE },
   ], "no problems");
   return `${lines}\n${pushBackendsText(status.push)}\n${problems}`;
 }
 
 function upkeepText({ at_risk, upstream_failing, short_grants }: Status["counts"]): string {
   const parts = [
-    at_risk === 0 ? "" : `${at_risk} devices AT RISK (latefork locations)`,
-    upstream_failing === 0 ? "" : `${upstream_failing} bindings cannot be renewed`,
-    short_grants === 0 ? "" : `${short_grants} AoRs are granted less than a push needs`,
+    at_risk === 0 ? "" : `${many(at_risk, "device")} AT RISK (latefork locations)`,
+    upstream_failing === 0 ? "" : `${many(upstream_failing, "binding")} cannot be renewed`,
+    short_grants === 0 ? "" : `${many(short_grants, "AoR")} granted less than a push needs`,
   ].filter((part) => part !== "");
   return parts.length === 0 ? "all bindings in order" : parts.join(", ");
+}
+
+/** `1 device`, `2 devices`. */
+function many(count: number, thing: string): string {
+  return `${count} ${thing}${count === 1 ? "" : "s"}`;
 }
 
 /** @param base URL the client used. */

@@ -93,6 +93,20 @@ test("a device that cannot be made or pushed is refused for what is wrong with i
   }
 });
 
+test("a phone counts as one that can be woken if a backend takes its token", async () => {
+  const woken = async () => (await ask("GET", "/v1/status")).body.counts.push_devices;
+  const put = (id: string, provider: string) =>
+    ask("PUT", `/v1/locations/${id}/devices/${id}`, {
+      contact: "sip:127.0.0.1:9",
+      push: { provider, prid: "token" + id },
+    });
+  const before = await woken();
+  await put("frank", "nobody-serves-this");
+  expect(await woken()).toBe(before);
+  await put("grace", "acme");
+  expect(await woken()).toBe(before + 1);
+});
+
 test("O-03 a reload that names a file which is not there changes nothing", async () => {
   writeFileSync(
     file,
