@@ -139,7 +139,10 @@ export class Core implements RouterUser, RegistrarUser {
 
   /** The listeners, with their real ports, once they are open. */
   setListeners(listeners: readonly Listener[]): void {
-    for (const listener of listeners) this.own.add(listener);
+    for (const listener of listeners) {
+      const { transport, address, port } = listener;
+      if (this.own.listenerAt(transport, address, port) === undefined) this.own.add(listener);
+    }
   }
 
   setPbxAddresses(addresses: readonly PbxAddress[]): void {

@@ -126,6 +126,17 @@ export class Native {
     }
   }
 
+  /** False only if the kernel says that the machine has no such address. */
+  canBind(address: string): boolean {
+    const isIpv6 = address.includes(":");
+    const fd = this.#libc.socket(isIpv6 ? AF_INET6 : AF_INET, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0);
+    if (fd < 0) return true;
+    const length = this.#writeSockaddr(address, 0);
+    const isBound = length > 0 && this.#libc.bind(fd, ptr(this.#sockaddr), length) === 0;
+    this.#libc.close(fd);
+    return isBound;
+  }
+
   /**
    * A UDP socket on the wildcard address, beside the sockets that are bound to single addresses of the same port (those
    * need SO_REUSEADDR for the moment). Datagrams reach it only if no other socket is bound to their destination.

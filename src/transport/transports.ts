@@ -48,6 +48,8 @@ export interface TransportsOptions extends Omit<TransportContext, NotRequired> {
   readonly sourceOf?: (address: string) => string;
   /** The addresses a wildcard stands for. */
   readonly addresses?: () => string[];
+  /** Whether the machine has an address, however it came to it; absent: the kernel is asked. */
+  readonly isLocalAddress?: (address: string) => boolean;
   /** File descriptors the process may have; absent: the kernel is asked. */
   readonly descriptors?: number;
 }
@@ -63,6 +65,8 @@ interface WildcardUdp {
 
 /** How often the machine is asked for new addresses, and how long the kernel's choice of a source is remembered. */
 const ADDRESSES_CHECK_MS = 10_000;
+/** How long the sockets of an address that the machine no longer has are kept: it often comes back. */
+const GONE_ADDRESS_MS = 600_000;
 /** A bound on what is remembered of it. */
 const MAX_ROUTES = 10_000;
 /** Datagrams to addresses without a socket are looked for at flushes, not more often than this. */
@@ -82,7 +86,9 @@ export class Transports {
   readonly #udpByAddress = new Map<string, UdpSocket>();
   readonly #acceptors: TcpAcceptor[] = [];
   readonly #wildcards: WildcardUdp[] = [];
-  readonly #listeners: Listener[] = [];
+  #listeners: Listener[] = [];
+  /** Since when an address of a wildcard is missing, ms; an absent one is there. */
+  readonly #goneSinceMs = new Map<string, number>();
   /** `transport host:port` of every listener and advertised name; port 0 where a URI may leave it out. */
   readonly #local = new Set<string>();
   readonly #routes = new Map<string, Listener | null>();
@@ -189,6 +195,7 @@ export class Transports {
     if (nowMs - this.#addressesCheckedMs < ADDRESSES_CHECK_MS) return;
     this.#addressesCheckedMs = nowMs;
     this.#routes.clear();
+    this.#letGo(nowMs);
     for (const wildcard of this.#wildcards) {
       const fresh = this.#addressesOf(wildcard.listen.host).filter((address) =>
         !this.#udpByAddress.has(hostPort(address, wildcard.port))
@@ -389,6 +396,43 @@ export class Transports {
     this.#local.add(`any ${host}:${port}`);
   }
 
+  /**
+   * Closes what a wildcard opened for addresses that are long gone. Providers, containers and RFC 8981 give new ones every
+   * day: in a year they would be hundreds of sockets. Phones that registered there keep theirs until they are gone too.
+   */
+  #letGo(nowMs: number): void {
+    const isLocal = this.#options.isLocalAddress ?? isLocalAddress;
+    for (const { listen, port } of this.#wildcards) {
+      for (const socket of [...this.#udp]) {
+        const { listener } = socket;
+        if (listener.port !== port || isIpv6(listener.address) !== isIpv6(listen.host)) continue;
+        if (isLocal(listener.address)) {
+          this.#goneSinceMs.delete(listener.address);
+          continue;
+        }
+        const sinceMs = this.#goneSinceMs.get(listener.address) ?? nowMs;
+        this.#goneSinceMs.set(listener.address, sinceMs);
+        if (nowMs - sinceMs < GONE_ADDRESS_MS || socket.isNeeded) continue;
+        this.#goneSinceMs.delete(listener.address);
+        this.#closeUdp(socket);
+      }
+    }
+  }
+
+  #closeUdp(socket: UdpSocket): void {
+    const { address, port } = socket.listener;
+    socket.close();
+    this.#udp.splice(this.#udp.indexOf(socket), 1);
+    this.#udpByAddress.delete(hostPort(address, port));
+    const left = this.#listeners.filter((listener) => listener !== socket.listener);
+    this.#listeners = [];
+    this.#local.clear();
+    for (const listener of left) this.#addListener(listener);
+    this.#context.log("info", "Closed the listener of an address that the machine no longer has", {
+      listener: `udp ${hostPort(address, port)}`,
+    });
+  }
+
   /** The listener to reach a remote address from, remembered for a while. */
   #route(transport: Transport, remote: string): Listener | null {
     const key = `${transport} ${remote}`;
@@ -454,6 +498,12 @@ export class Transports {
     wildcard.isFollowing = false;
     if (!this.#isStopped) this.#openStray(wildcard.stray);
   }
+}
+
+/** True without the C library to ask the kernel with: nothing is closed then. */
+function isLocalAddress(address: string): boolean {
+  const native = openNative();
+  return native === null || native.canBind(address);
 }
 
 function urlOf(listen: Listen, port: number): string {

@@ -165,6 +165,11 @@ export class UdpSocket {
     return this.#flows.size;
   }
 
+  /** True if a flow of it is pinned: a phone registered over it. */
+  get isNeeded(): boolean {
+    return this.#pinnedFlows > 0;
+  }
+
   /** The flow of a remote address (canonical) and port, made if there is none. */
   flow(remoteAddress: string, remotePort: number): UdpFlow {
     const key = tableKey(remoteAddress, remotePort);

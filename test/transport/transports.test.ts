@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { openNative } from "../../src/transport/native.ts";
 import { request, response, Rig, TcpPeer, udpPeer } from "./rig.ts";
 
 test("T-01 behind a wildcard the reply leaves from the address the request came to", async () => {
@@ -46,6 +47,62 @@ test("T-01 a wildcard follows the addresses of the machine", async () => {
   rig.transports.tick(rig.nowMs + 10_000);
   await new Promise((resolve) => setImmediate(resolve));
   expect(rig.transports.listenerFor("udp", "127.0.0.90", rig.listener.port)).not.toBeNull();
+});
+
+test("T-01 a wildcard lets go of an address that the machine lost long ago, unless phones registered there", async () => {
+  const addresses = ["127.0.0.1", "127.0.0.91", "127.0.0.92"];
+  const lost = new Set<string>();
+  using rig = await Rig.start(["udp://0.0.0.0"], {
+    addresses: () => addresses,
+    isLocalAddress: (address) => !lost.has(address),
+  });
+  const { port } = rig.listener;
+  const listened = () => rig.transports.listeners().map(({ address }) => address);
+  const pass = (ms: number) => {
+    for (const endMs = rig.nowMs + ms; rig.nowMs < endMs;) rig.transports.tick(rig.nowMs += 10_000);
+  };
+  const phone = rig.transports.flowTo("udp", "127.0.0.1", 9, rig.transports.listeners()[2])!;
+  const stranger = rig.transports.flowTo("udp", "127.0.0.1", 9, rig.transports.listeners()[1])!;
+  rig.transports.pin(phone);
+  addresses.length = 1;
+  lost.add("127.0.0.91").add("127.0.0.92");
+  pass(300_000);
+  lost.delete("127.0.0.91");
+  pass(300_000);
+  lost.add("127.0.0.91");
+  pass(600_000);
+  expect([listened(), rig.send(stranger, request("1"))]).toEqual([["127.0.0.1", "127.0.0.91", "127.0.0.92"], true]);
+  pass(20_000);
+  expect([listened(), rig.send(stranger, request("1")), phone.state]).toEqual([
+    ["127.0.0.1", "127.0.0.92"],
+    false,
+    "open",
+  ]);
+  expect([rig.transports.isLocal("127.0.0.91", port), rig.transports.isLocal("127.0.0.92", port)]).toEqual([
+    false,
+    true,
+  ]);
+  rig.transports.unpin(phone);
+  pass(20_000);
+  expect(listened()).toEqual(["127.0.0.1"]);
+  // It came back.
+  addresses.push("127.0.0.91");
+  lost.clear();
+  pass(10_000);
+  await new Promise((resolve) => setImmediate(resolve));
+  using peer = await udpPeer();
+  peer.send(request("1"), port, "127.0.0.91");
+  expect((await rig.messages.next()).flow.listener.address).toBe("127.0.0.91");
+});
+
+test("T-01 the kernel is asked whether an address is local", () => {
+  const native = openNative()!;
+  for (const address of ["127.0.0.1", "127.9.9.9", "::1"]) {
+    expect([address, native.canBind(address)]).toEqual([address, true]);
+  }
+  for (const address of ["192.0.2.1", "2001:db8::1"]) {
+    expect([address, native.canBind(address)]).toEqual([address, false]);
+  }
 });
 
 test("T-01 IPv6 behind a wildcard, beside IPv4 on the same port", async () => {
