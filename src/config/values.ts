@@ -141,6 +141,10 @@ export function parseLogOverride(text: string): Parsed<LogOverride> {
     const hint = didYouMean(levelText, LOG_LEVELS, oneOf(LOG_LEVELS));
     return bad(`unknown level ${quoted(levelText)}`, hint, at, levelText.length);
   }
+  // Lines carry the whole AoR: a user alone would match none of them.
+  if (field === "aor" && !value.includes("@")) {
+    return bad(`${quoted(value)} is no AoR`, example, text.indexOf(value, equals), value.length);
+  }
   return ok({ text, field, value, level });
 }
 

@@ -80,6 +80,7 @@ test.each([
   ["aor=a@b", "is not an override"],
   ["aor -> debug", "is not an override"],
   ["aor= -> debug", "is not an override"],
+  ["aor=alice -> debug", '"alice" is no AoR'],
   ["usr=a -> debug", 'unknown field "usr"'],
   ["aor=a -> debgu", 'unknown level "debgu"'],
 ])("O-02 log override %p is refused", (text, message) => {
