@@ -231,7 +231,7 @@ describe("R-18 killed at any moment", () => {
             story.store.close();
             rmSync(join(folder, `${files}.db`), { force: true });
           }),
-          { numRuns: 200 },
+          { numRuns: 120 },
         );
         expect(kills).toBeGreaterThan(50);
         expect(absorbed > 0).toBe(mode !== "mirror");
