@@ -11,7 +11,7 @@ import type { Port } from "../sip/port.ts";
 import { receivedVia, responseTo } from "../sip/response.ts";
 import { statelessTag } from "../sip/hash.ts";
 import { reasonPhrase } from "../sip/reason.ts";
-import { canonicalUser, uriParam } from "../sip/uri.ts";
+import { aorOf, canonicalUser, uriParam } from "../sip/uri.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import { type Applied, type Bindings, NO_ORDER } from "./apply.ts";
@@ -124,7 +124,7 @@ export class LocalRegistrar {
     if (verdict.reason !== "missing") {
       if (!verdict.stale) this.user.onAuthResult(server.flow, false);
       this.port.count("rejected_total", "auth_" + verdict.reason);
-      this.port.log("info", `Digest refused: ${verdict.reason}`, { aor: identity.text, flow: server.flow.key });
+      this.port.log("info", `Digest refused: ${verdict.reason}`, { aor: aorOf(identity), flow: server.flow.key });
     }
     // Nothing is known of who asks: no state is kept for him.
     server.respondOnce(
@@ -211,7 +211,7 @@ export class LocalRegistrar {
   private refused(status: number, reason: string, message: Message, flow: Flow, lines = ""): Answer {
     this.port.count("registrations_total", "refused");
     this.port.log("info", `REGISTER refused: ${status} ${reason}`.trimEnd(), {
-      aor: message.to.uriText,
+      aor: message.to.uri === null ? message.to.uriText : aorOf(message.to.uri),
       flow: flow.key,
     });
     return { status, reason, lines, applied: null };

@@ -7,6 +7,7 @@ import type { Flow } from "../sip/flow.ts";
 import type { Message } from "../sip/message.ts";
 import type { Port } from "../sip/port.ts";
 import { viaValue } from "../sip/via.ts";
+import { aorOf } from "../sip/uri.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Transactions } from "../transaction/table.ts";
 import type { Binding } from "../usrloc/binding.ts";
@@ -297,7 +298,7 @@ export class MidRegistrar {
   private refuse(server: ServerTransaction, status: number, reason: string, lines = ""): void {
     this.port.count("registrations_total", "refused");
     this.port.log("info", `REGISTER refused: ${status} ${reason}`.trimEnd(), {
-      aor: server.request.to.uriText,
+      aor: server.request.to.uri === null ? server.request.to.uriText : aorOf(server.request.to.uri),
       flow: server.flow.key,
     });
     server.respond(status, reason, lines);

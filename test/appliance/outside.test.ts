@@ -12,6 +12,7 @@ const file = join(folder, "latefork.yaml");
 const pusher = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("ok") });
 let appliance: Appliance;
 let api = "";
+let logged = "";
 
 function yaml(parts: Record<string, string> = {}): string {
   const all: Record<string, string> = {
@@ -37,7 +38,12 @@ async function ask(method: string, path: string, body?: unknown) {
 beforeAll(async () => {
   writeFileSync(file, yaml());
   const { config } = loadConfigFile(file);
-  const output = { isTty: false, write: (bytes: Uint8Array) => bytes.length, nowMs: () => 0, later: () => {} };
+  const output = {
+    isTty: false,
+    write: (bytes: Uint8Array) => (logged += new TextDecoder().decode(bytes), bytes.length),
+    nowMs: () => 0,
+    later: () => {},
+  };
   appliance = new Appliance({ config: config!, configFile: file, log: new Log(config!.log, output) });
   await appliance.start();
   api = appliance.controlUrls[0]!;
@@ -247,4 +253,17 @@ test("W-04 a late branch is seen from outside: flow, events, metrics", async () 
   await events.cancel();
   second.socket.end();
   bob.close();
+});
+
+test("O-05 a line about a refused REGISTER names the AoR as all lines do, so that an override finds it", async () => {
+  const refused = await phone(appliance.transports.listeners().find(({ transport }) => transport === "tcp")!.port);
+  refused.socket.write(request("REGISTER", "%68enry", "sip:example.org", "TCP 192.0.2.1", [
+    "Contact: <sip:henry@192.0.2.1>",
+    "Expires: 1",
+  ]));
+  await refused.hears("SIP/2.0 423 ");
+  refused.socket.end();
+  appliance.log.flush();
+  const line = logged.split("\n").find((text) => text.includes("REGISTER refused: 423"))!;
+  expect(JSON.parse(line).aor).toBe("henry@example.org");
 });
