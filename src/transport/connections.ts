@@ -26,6 +26,8 @@ export interface ByteStream {
   terminate(): void;
 }
 
+/** With more waiting to be written no ping is answered: of two bytes each the queue would take half a million. */
+const MAX_QUEUED_FOR_PONG = 4096;
 /** About connections that are refused or make room. */
 const LINES_PER_MINUTE = 20;
 
@@ -163,7 +165,8 @@ export class Connections {
           break;
         case "ping":
           context.counts.tcp.keepalivesIn++;
-          this.#enqueue(flow, "\r\n");
+          // Whoever has so much to read needs no pong to know that we live, and pings cost a peer nothing.
+          if (flow.queuedBytes < MAX_QUEUED_FOR_PONG) this.#enqueue(flow, "\r\n");
           break;
         case "malformed":
           context.counts.tcp.malformedIn++;

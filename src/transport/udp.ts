@@ -193,7 +193,7 @@ export class UdpSocket {
   /** Queues one message for the next flush; false if it cannot be sent over UDP or the socket is closed. */
   send(flow: UdpFlow, wire: string): boolean {
     if (!this.#isOpen || wire.length === 0 || wire.length > MAX_DATAGRAM_BYTES) return false;
-    if (wire.length > PATH_MTU_BYTES && !flow.hasWarnedOfMtu) {
+    if (wire.length > PATH_MTU_BYTES && !flow.hasWarnedOfMtu && this.#isKnown(flow)) {
       flow.hasWarnedOfMtu = true;
       this.#context.log("warn", "Message is larger than the path MTU may be, sent over UDP as is", {
         flow: flow.key,
@@ -380,6 +380,11 @@ export class UdpSocket {
     this.#queuedBytes -= this.#wires[this.#head]!.length;
     this.#wires[this.#head] = "";
     this.#head++;
+  }
+
+  /** The flow of a registered phone or the PBX. A stranger is sent what it sent itself: no reason for a line in the log. */
+  #isKnown(flow: UdpFlow): boolean {
+    return flow.pins > 0 || this.#context.isExempt(flow.remoteAddress);
   }
 
   #drop(error: unknown): void {

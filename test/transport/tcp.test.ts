@@ -86,6 +86,20 @@ test("T-02 a ping is answered, moves lastHeardMs and reaches nobody", async () =
   expect(rig.transports.messageSamples()).toContainEqual([["in", "tcp", "keepalive"], 1]);
 });
 
+test("T-04 who sends pings and reads nothing fills no queue with pongs", async () => {
+  using rig = await Rig.start(["tcp://127.0.0.1"]);
+  using peer = await TcpPeer.connect(rig.listener.port);
+  peer.write(request("1"));
+  const flow = (await rig.messages.next()).flow as TcpFlow;
+  peer.stopReading();
+  // More than the kernel takes of what nobody reads.
+  while (flow.queuedBytes < 100_000) rig.send(flow, response("1", "b".repeat(60_000)));
+  const waiting = flow.queue.length;
+  peer.write("\r\n\r\n".repeat(1000) + request("2"));
+  await rig.messages.next();
+  expect(flow.queue.length).toBe(waiting);
+});
+
 test("T-02 a stream that is not SIP is reported, answered and closed, and disturbs no other", async () => {
   using rig = await Rig.start(["tcp://127.0.0.1"]);
   using good = await TcpPeer.connect(rig.listener.port);

@@ -98,11 +98,15 @@ test("T-04 what waits to be sent over UDP is bounded, the oldest goes", async ()
   expect(rig.transports.counts.udpDropped).toBe(2);
 });
 
-test("T-08 a message over the path MTU is sent as is with one warning for its peer", async () => {
+test("T-08 a message over the path MTU is sent as is, with one warning for its peer unless it is a stranger", async () => {
   using rig = await Rig.start(["udp://127.0.0.1"]);
   using peer = await udpPeer();
   const flow = rig.transports.flowTo("udp", "127.0.0.1", peer.port)!;
   const wire = request("1", "b".repeat(20_000));
+  rig.send(flow, wire);
+  expect((await peer.inbox.next()).text).toBe(wire);
+  expect(rig.logged.filter((line) => line.includes("path MTU")).length).toBe(0);
+  rig.transports.pin(flow);
   for (const _ of [1, 2]) {
     rig.send(flow, wire);
     expect((await peer.inbox.next()).text).toBe(wire);
