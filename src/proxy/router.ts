@@ -259,7 +259,7 @@ export class Router implements TransactionUser {
     const status = !isOurs ? 403 : isKnown ? 480 : 404;
     if (!isOurs) this.table.port.count("rejected_total", "foreign_domain");
     if (request.method === "INVITE" && uri.user !== "") {
-      const why = !isOurs ? `${uri.host} is no domain of ours` : isKnown ? whyNobody(uri) : "no such user";
+      const why = !isOurs ? `${detached(uri.host)} is no domain of ours` : isKnown ? whyNobody(uri) : "no such user";
       // A PBX calls its user at our address; To has the domain people know.
       const { host } = request.to.uri!;
       const aor = aorOf(
