@@ -275,7 +275,10 @@ export class Call implements ForkOwner, HeldCall, Due {
   /** The flow was dead: the device is asked over its next one; without another, it is woken now. */
   private askElsewhere(leg: DeviceLeg, failed: Branch): void {
     const { usrloc } = this.owner;
-    const contact = usrloc.contact(failed.target.contactId) ?? usrloc.contact(leg.id);
+    const others = leg.instance === "" ? undefined : usrloc.find(this.aor.key)?.contacts;
+    // The contact it was asked by may have been removed meanwhile; the phone may have another.
+    const contact = usrloc.contact(failed.target.contactId) ?? usrloc.contact(leg.id) ??
+      others?.find(({ instance }) => instance === leg.instance);
     if (contact === undefined) return;
     const next = this.onlyDevice === null ? nextFlow(contact, this.fork.branches, this.owner.reach) : null;
     if (next !== null) this.ask(next);

@@ -132,6 +132,19 @@ describe("R-15 a call to a phone with several flows", () => {
     expect(w.pbx.calls[0]!.status).toBe(486);
   });
 
+  test("R-15 the next one is asked also if the contact of the first was removed meanwhile", () => {
+    const w = new World();
+    const [one, two] = flows(w, { ringMs: null });
+    w.pbx.call("alice");
+    w.advance(100);
+    const contacts = w.core.usrloc.find("alice@pbx.example.org")!.contacts;
+    w.turn(() => w.core.usrloc.remove(contacts[1]!, "evicted"));
+    two.sleep();
+    w.advance(100);
+    expect(invites(w, [one, two])).toEqual([1, 1]);
+    expect(w.pbx.calls[0]!.status).toBe(0);
+  });
+
   test("R-15 what the phone itself says is final: no other flow is tried", () => {
     for (const status of [486, 404, 500]) {
       const w = new World();
