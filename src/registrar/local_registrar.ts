@@ -17,7 +17,13 @@ import type { Usrloc } from "../usrloc/usrloc.ts";
 import { type Applied, type Bindings, NO_ORDER } from "./apply.ts";
 import { grantedCaps } from "./push_support.ts";
 import type { Authenticator } from "./authenticator.ts";
-import { type DeviceHintReader, isProblem, readRegister, type RegisterRequest } from "./register.ts";
+import {
+  type DeviceHintReader,
+  isProblem,
+  readRegister,
+  type RegisterRequest,
+  type WantedContact,
+} from "./register.ts";
 import { contactLines } from "./reply_contacts.ts";
 import type { RegistrarUser } from "./settings.ts";
 import type { UserDirectory } from "./users.ts";
@@ -184,7 +190,10 @@ export class LocalRegistrar {
 
   private hasOlderCseq(request: RegisterRequest): boolean {
     const aor = this.usrloc.find(request.aorKey);
-    return request.contacts.some((wanted) => this.bindings.isOlder(this.bindings.known(aor, wanted), request));
+    for (const wanted of request.contacts) {
+      if (this.bindings.isOlder(this.bindings.known(aor, wanted), request)) return true;
+    }
+    return false;
   }
 
   private replyLines(request: RegisterRequest, applied: Applied): string {
@@ -218,9 +227,13 @@ export class LocalRegistrar {
   }
 }
 
+function isFlowBinding({ regId, expires }: WantedContact): boolean {
+  return regId > 0 && expires !== 0;
+}
+
 /** RFC 5626 §6: what its rules make of this REGISTER. A phone that is connected to us itself is never turned away. */
 function outboundOf(message: Message, request: RegisterRequest): "applied" | "not asked for" | "first hop lacks it" {
-  if (!request.contacts.some(({ regId, expires }) => regId > 0 && expires !== 0)) return "not asked for";
+  if (!request.contacts.some(isFlowBinding)) return "not asked for";
   if (!(message.list(SUPPORTED) ?? []).some((tag) => tag.toLowerCase() === "outbound")) return "not asked for";
   if ((message.list(VIA) ?? []).length < 2) return "applied";
   // The last Path is that of the first hop.

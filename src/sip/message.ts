@@ -60,7 +60,6 @@ export class Message {
   private present = 0;
   private fromHeader: NameAddr | null = null;
   private toHeader: NameAddr | null = null;
-  private callIdText = "";
   private hasFolds = false;
 
   constructor(raw: string) {
@@ -160,8 +159,10 @@ export class Message {
     return undefined;
   }
 
+  /** Empty if there is none. */
   get callId(): string {
-    return this.callIdText;
+    const n = this.find(CALL_ID);
+    return n < 0 ? "" : this.raw.slice(this.valueStart(n), this.valueEnd(n));
   }
 
   /** From; only to be asked of a message without a problem. */
@@ -264,7 +265,6 @@ export class Message {
           if (this.via === null) text ||= `Malformed Via "${excerpt(raw, start, end)}"`;
           break;
         case CALL_ID:
-          if (!(seen & (1 << CALL_ID))) this.callIdText = raw.slice(start, end);
           if (start === end) text ||= "Call-ID is empty";
           else if (hasLws(raw, start, end)) text ||= `Malformed Call-ID "${excerpt(raw, start, end)}"`;
           break;

@@ -73,6 +73,11 @@ class SipUri implements Uri {
     return this.isLower && !this.hasEscape && !this.hasPassword;
   }
 
+  /** `user@host`; the host alone if there is no user. To be asked for only if it is canonical as it stands. */
+  get userAtHost(): string {
+    return this.source.slice(this.start + this.scheme.length + 1, this.hostEnd);
+  }
+
   private get hasPassword(): boolean {
     return this.userEnd < this.hostStart - 1;
   }
@@ -208,11 +213,11 @@ export function canonicalUser(user: string): string {
 }
 
 /** Canonical `user@domain` of a sip or sips URI; the host alone if it has no user. */
-export function aorOf(uri: Uri, domain = uri.host): string {
-  if (uri.user === "") return domain;
-  if (domain !== uri.host || !uri.isCanonical) return canonicalUser(uri.user) + "@" + domain;
-  const start = uri.scheme.length + 1;
-  return uri.text.slice(start, start + uri.user.length + 1 + domain.length);
+export function aorOf(uri: Uri, domain?: string): string {
+  // One piece of the text and nothing else: every REGISTER and every call asks for it.
+  if (domain === undefined && uri instanceof SipUri && uri.isCanonical) return uri.userAtHost;
+  const host = domain ?? uri.host;
+  return uri.user === "" ? host : canonicalUser(uri.user) + "@" + host;
 }
 
 // Parameters that make two URIs differ when only one has them (RFC 3261 §19.1.4).
