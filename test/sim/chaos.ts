@@ -72,6 +72,7 @@ export class Chaos {
     const deeds = 4 + prng.int(24);
     for (let i = 0; i < deeds; i++) this.#plan();
     for (let i = prng.int(10); i > 0; i--) this.#planRequest();
+    if (prng.chance(0.1)) this.#do("PBX restarts", this.#moment(), () => this.w.pbx.restart());
     const odds = prng.pick([0, 0.02, 0.1]);
     this.w.net.onPacket = (packet) => {
       if (prng.chance(odds) && this.w.nowMs - START_MS < BUSY_MS) this.#meddle(packet);
@@ -236,7 +237,10 @@ export class Chaos {
     const prng = this.#prng;
     const { user } = prng.pick(this.actors).phone;
     const index = prng.int(3);
-    const callAt = () => this.calls.at(-1 - index)?.call;
+    const callAt = () => {
+      const call = this.calls.at(-1 - index)?.call;
+      return call !== undefined && call.startedAtMs > this.w.pbx.startedAtMs ? call : undefined;
+    };
     const [name, deed] = prng.pick<readonly [string, () => void]>([
       ["re-INVITE", () => void callAt()?.ask("INVITE")],
       ["re-INVITE and CANCEL", () => void callAt()?.ask("INVITE", [0, 6, 700][index]!)],

@@ -4,7 +4,7 @@ import type { PushOrder } from "../../src/silo/settings.ts";
 import { parseMessage } from "../../src/sip/message.ts";
 import type { Contact } from "../../src/usrloc/model.ts";
 import { type Actor, Chaos } from "./chaos.ts";
-import { judgeRequests } from "./judge_requests.ts";
+import { isForgotten, judgeRequests } from "./judge_requests.ts";
 import { DOMAIN } from "./pbx.ts";
 import type { PhoneCall } from "./phone.ts";
 
@@ -130,7 +130,7 @@ class Judgement {
   }
 
   atTheEnd(): void {
-    for (const { call } of this.chaos.calls) this.#oneFinal(call);
+    for (const { call } of this.chaos.calls) if (!isForgotten(this.chaos, call)) this.#oneFinal(call);
     judgeRequests(this.chaos, (text) => this.wrong(text));
     this.#laddersAreTrue();
     for (const [name, left] of Object.entries(this.chaos.w.dust())) {
@@ -234,6 +234,8 @@ class Judgement {
     if (actor.lastDownMs >= call.atMs || actor.phone.isAsleep || call.incoming.link !== actor.phone.link) return;
     const { link } = call.incoming;
     if (link.state === "closed" || link.isClosedByPeer) return;
+    const { callId } = call.invite;
+    if (chaos.calls.some((other) => other.call.callId === callId && isForgotten(chaos, other.call))) return;
     // Whoever is evicted in a call is not found any more by what belongs to its dialog.
     if (chaos.w.port.changes.some((change) => change.what === "removed" && change.atMs >= call.atMs - 1000)) return;
     // Where its 180 was lost, nobody knows that it rings.

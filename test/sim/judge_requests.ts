@@ -17,13 +17,18 @@ export function judgeRequests(chaos: Chaos, wrong: (text: string) => void): void
   hungUpByItsCaller(chaos, wrong);
 }
 
+/** True if the PBX that asked has restarted since then: it waits for nothing, and acknowledges nothing. */
+export function isForgotten({ w }: Chaos, { startedAtMs }: { readonly startedAtMs: number }): boolean {
+  return startedAtMs <= w.pbx.startedAtMs;
+}
+
 /** F-04, F-05: one final response, in time. */
 function answeredOnce(chaos: Chaos, exchange: Exchange, wrong: (text: string) => void): void {
   const { method, finals, statuses, startedAtMs, finalAtMs } = exchange;
   const what = `${method} at ${(startedAtMs - START_MS) / 1000}`;
   inOrder(exchange.link.isReliable, statuses, what, wrong);
   if (finals.length > 1) wrong(`F-05 ${what} got the finals ${finals.join(", ")}`);
-  if (chaos.isLanLossy) return;
+  if (chaos.isLanLossy || isForgotten(chaos, exchange)) return;
   if (finals.length === 0) return wrong(`F-05 ${what} never got a final response`);
   if (method !== "INVITE" && finalAtMs - startedAtMs > LATEST_MS + 10) {
     wrong(`W-17 ${what} was answered after ${finalAtMs - startedAtMs} ms`);

@@ -37,7 +37,10 @@ export class Caller extends Ua {
   /** The way to latefork. */
   get link(): Link {
     if (this.transport === "udp") return this.world.net.udp(this, this.address, 5060);
-    return this.world.net.flowTo("tcp", this.address, 5060)!;
+    const { net } = this.world;
+    const link = net.flowTo("tcp", this.address, 5060)!;
+    // What this side has closed it does not use, also before latefork hears of it.
+    return link.isClosedByPeer ? net.connect(this, this.address, 5060) : link;
   }
 
   /** An INVITE to a Request-URI. */
@@ -94,12 +97,23 @@ export class SimPbx extends Caller {
   readonly accepted: { atMs: number; user: string; callId: string; cseq: number }[] = [];
   /** Answers every REGISTER with this; 0: as it should. */
   refusesWith = 0;
+  /** When it was last (re)started; what began before is not known to it. */
+  startedAtMs = 0;
   /** Does not answer REGISTERs at all. */
   isMute = false;
   readonly #nonces = new Set<string>();
 
   constructor(world: World, readonly options: PbxOptions = {}) {
     super(world, "pbx", PBX_ADDRESS, options.transport ?? "udp");
+  }
+
+  /** Up again, and nothing of before is known: calls, contacts, its connection. */
+  restart(): void {
+    this.startedAtMs = this.world.nowMs;
+    this.forgetAll();
+    this.contacts.clear();
+    this.#nonces.clear();
+    if (this.transport === "tcp") this.world.net.close(this.link);
   }
 
   /** Calls a user at every contact it has; in mode `aor` that is one. */

@@ -90,6 +90,13 @@ export abstract class Ua implements Host {
     }
   }
 
+  /** A restart: it knows of no transaction any more. */
+  protected forgetAll(): void {
+    for (const [key, out] of this.outgoing) this.forget(key, out);
+    for (const incoming of this.incoming.values()) incoming.acked();
+    this.incoming.clear();
+  }
+
   transmit(link: Link, text: string): void {
     if (!this.isAsleep && !link.isClosedByPeer && link.state !== "closed") this.world.net.toCore(link, text);
   }
