@@ -226,7 +226,7 @@ export class Call implements ForkOwner, HeldCall, Due {
 
   onIdle(): void {
     // Every device has decided and no wake is pending: the fork ends now, not at some later timer (W-07).
-    for (const leg of this.legs.all.values()) if (leg.hasSleptOn) this.fork.silentStatus = 480;
+    this.judgeSilence();
   }
 
   onCancelled(reasonLines: string): void {
@@ -237,6 +237,7 @@ export class Call implements ForkOwner, HeldCall, Due {
 
   /** `wake.ring_timeout`. */
   onDue(): void {
+    this.judgeSilence();
     this.ending.isTimedOut = true;
     this.ending.reason = `nobody answered within ${seconds(this.owner.settings.ringTimeoutMs)}`;
     this.fork.close(0);
@@ -313,6 +314,11 @@ export class Call implements ForkOwner, HeldCall, Due {
   private isPassedOn(branch: Branch, status: number): boolean {
     return status > 100 && status < 300 && !branch.isGhost && !branch.isHungUp &&
       (this.fork.state === "open" || this.fork.state === "answered");
+  }
+
+  /** W-08: our own 408 is 480 where a phone slept on. */
+  private judgeSilence(): void {
+    for (const leg of this.legs.all.values()) if (leg.hasSleptOn) this.fork.silentStatus = 480;
   }
 
   private hold(): void {

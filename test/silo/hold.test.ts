@@ -237,6 +237,16 @@ test.each(
   expect(w.core.silo.allRecords()[0]!.outcome).toStartWith("nobody woke up (480)");
 });
 
+test("W-08 it is 480 at wake.ring_timeout, too, whatever a silent desk phone came to before", () => {
+  const w = new World({ config: (config) => config.wake.window = config.wake.ring_timeout = 40_000 });
+  w.awake("alice", { ringMs: null, push: null });
+  w.asleep("alice", { wakeMs: null });
+  w.awake("alice");
+  const call = w.pbx.call("alice");
+  w.advance(41_000);
+  expect(call.status).toBe(480);
+});
+
 test("W-08 W-15 a desk phone that says nothing is 408: nobody tried to wake it", () => {
   const w = new World();
   w.awake("alice", { ringMs: null, push: null });
