@@ -160,7 +160,7 @@ export class Core implements RouterUser, RegistrarUser {
     this.silo.settings = siloSettings(config);
     this.bindings.settings = registrarSettings(config, secrets);
     this.refreshPush.settings = refreshSettings(config);
-    this.mid?.onRestored();
+    this.mid?.keeper.restored();
     this.local?.setUsers(secrets.users, () => authenticator(config, secrets));
   }
 
@@ -202,13 +202,13 @@ export class Core implements RouterUser, RegistrarUser {
     this.usrloc.restore(aors, contacts, flowOf);
     if (isOtherPbx) return this.forgetPbx();
     this.mid?.agent.onRemnants(remnants);
-    this.mid?.onRestored();
+    this.mid?.keeper.restored();
   }
 
   /** What was stored tells of another PBX, or of other Contacts than this one gets: every registration goes to it anew. */
   private forgetPbx(): void {
     this.mid?.ledger.forgetAll();
-    this.mid?.onRestored();
+    this.mid?.keeper.restored();
   }
 
   /** How many AoRs there are in each state of their binding at the PBX (the metric `upstream_bindings`). */

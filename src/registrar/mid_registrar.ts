@@ -11,7 +11,7 @@ import { aorOf } from "../sip/uri.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Transactions } from "../transaction/table.ts";
 import type { Binding } from "../usrloc/binding.ts";
-import type { Aor, Contact } from "../usrloc/model.ts";
+import type { Contact } from "../usrloc/model.ts";
 import type { RemovalCause, Usrloc } from "../usrloc/usrloc.ts";
 import { type Applied, type Bindings, NO_ORDER } from "./apply.ts";
 import { type Doubt, Doubts } from "./doubt.ts";
@@ -200,16 +200,6 @@ export class MidRegistrar {
   onPbxBack(): void {
     this.ledger.onPbxBack();
     this.keeper.renewAll();
-  }
-
-  /** What was stored is there again: our own refreshes begin where they were. */
-  onRestored(): void {
-    const contacts: { aor: Aor; id: string }[] = [];
-    for (const aor of this.usrloc.all()) {
-      if (this.mode !== "aor") { for (const { id } of aor.contacts) contacts.push({ aor, id }); }
-      else if (aor.contacts.length > 0) contacts.push({ aor, id: aor.id });
-    }
-    this.keeper.restored(contacts);
   }
 
   /** The PBX accepted what we cannot keep: it is taken off the PBX again where it is not another device's too. */

@@ -35,10 +35,17 @@ export class UpstreamKeeper {
     if (this.canKeep(aor.user)) this.keepOf(aor, id).rest();
   }
 
-  /** These Contacts were found at start. Those that lapsed meanwhile come at once, so their number is known first. */
-  restored(contacts: Iterable<{ aor: Aor; id: string }>): void {
+  /**
+   * What was stored is there again: our refreshes begin where they were (R-18). Bindings that lapsed meanwhile come at
+   * once, so their number is known first.
+   */
+  restored(): void {
     const keeps: Keep[] = [];
-    for (const { aor, id } of contacts) if (this.canKeep(aor.user)) keeps.push(this.keepOf(aor, id));
+    for (const aor of this.usrloc.all()) {
+      if (aor.contacts.length === 0 || !this.canKeep(aor.user)) continue;
+      if (this.registrar.mode === "aor") keeps.push(this.keepOf(aor, aor.id));
+      else for (const { id } of aor.contacts) keeps.push(this.keepOf(aor, id));
+    }
     for (const keep of keeps) keep.rest();
   }
 
