@@ -119,5 +119,7 @@ export function outcomeWords(
   if (asked.every((leg) => leg.hasSleptOn)) return `nobody woke up (${status})` + after;
   const decliners = legs.filter((leg) => leg.branch?.state === "declined").map((leg) => leg.party);
   if (result === "declined" && decliners.length > 0) return `declined by ${decliners.join(", ")} (${status})` + after;
-  return `not answered (${status})` + after;
+  const said = legs.filter(({ branch }) => branch?.state === "failed" && branch.final !== null)
+    .map(({ party, branch }) => `${party} said ${branch!.status}`);
+  return `not answered (${status})` + after + (said.length === 0 ? "" : ": " + said.join(", "));
 }

@@ -88,6 +88,10 @@ test("W-22 how a call ended is said in words", () => {
       w.asleep("alice", { push: null });
       w.pbx.call("alice");
     }],
+    ["failed", "not answered (500) after 0.110 s: alice/1 said 503", (w) => {
+      w.awake("alice", { decline: { afterMs: 100, status: 503 } });
+      w.pbx.call("alice");
+    }],
     ["cancelled", "answered elsewhere after", (w) => {
       w.awake("alice");
       const call = w.pbx.call("alice");
