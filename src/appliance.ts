@@ -4,7 +4,7 @@
  */
 import manifest from "../package.json" with { type: "json" };
 import { ApplianceControl } from "./appliance/control_backend.ts";
-import { readSecretFiles, type SecretFiles } from "./appliance/files.ts";
+import { readSecretFiles, type SecretFiles, secretProblems } from "./appliance/files.ts";
 import { needsResolving, resolvePbx } from "./appliance/pbx_names.ts";
 import { mergeLive } from "./appliance/reload.ts";
 import { guardSettings } from "./appliance/guard_settings.ts";
@@ -256,7 +256,9 @@ export class Appliance {
     }
     const loaded = loadConfigFile(this.configFile);
     if (loaded.config !== null) loaded.problems.push(...checkFiles(loaded.config, loaded.placeOf));
-    if (loaded.config === null || hasErrors(loaded.problems)) {
+    const files = loaded.config === null ? null : readSecretFiles(loaded.config);
+    if (files !== null && !hasErrors(loaded.problems)) loaded.problems.push(...secretProblems(files, loaded));
+    if (loaded.config === null || files === null || hasErrors(loaded.problems)) {
       throw new ApiError(
         422,
         "config_invalid",
@@ -268,7 +270,6 @@ export class Appliance {
       );
     }
     const diff = diffConfig(this.config, loaded.config);
-    const files = readSecretFiles(loaded.config);
     this.turn.enter();
     this.config = mergeLive(this.config, loaded.config, diff.restart_required);
     this.files = files;
@@ -277,11 +278,10 @@ export class Appliance {
     this.guard.configure(this.guardSettings());
     this.transports.setLimits(transportLimits(this.config));
     this.readControlToken();
-    const problems = [...this.relay.reload(this.config.push), ...files.problems];
-    for (const problem of problems) this.world.log("warn", problem);
+    for (const problem of this.relay.reload(this.config.push)) this.world.log("warn", problem);
     this.world.log(
       "info",
-      `Config reloaded: ${diff.applied.join(", ") || "nothing to apply"}` +
+      `Config reloaded: ${diff.applied.join(", ") || "no key has changed, files were read again"}` +
         (diff.restart_required.length === 0 ? "" : `; waits for a restart: ${diff.restart_required.join(", ")}`),
     );
     await this.resolve();

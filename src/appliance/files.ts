@@ -1,6 +1,7 @@
 /** The files the core's secrets come from, read at start and at reload; every problem in words, none thrown. */
 import { readFileSync } from "node:fs";
 import { parseCredentialsFile } from "../config/credentials_file.ts";
+import type { Place, Problem } from "../config/problem.ts";
 import type { Config } from "../config/schema.ts";
 import { parseUsersFile, type UsersFileProblem } from "../config/users_file.ts";
 import type { CoreSecrets } from "../core.ts";
@@ -31,6 +32,20 @@ export function readSecretFiles(config: Config): SecretFiles {
     credentials = parsed.secrets;
   }
   return { users, credentials, problems };
+}
+
+/**
+ * What is wrong in the files, as problems of the keys that name them: a reload is taken whole or not at all (O-03),
+ * where a start goes on with the users it can read.
+ */
+export function secretProblems(
+  files: SecretFiles,
+  { config, placeOf }: { config: Config | null; placeOf(path: string): Place },
+): Problem[] {
+  const path = config?.pbx ? "pbx.credentials_file" : "users_file";
+  const { line, column, length } = placeOf(path);
+  const hint = "correct the line, or remove it";
+  return files.problems.map((message) => ({ severity: "error", line, column, length, path, message, hint }));
 }
 
 function read(file: string, problems: string[]): string {

@@ -117,7 +117,11 @@ export const CLIENT_VERBS: Readonly<Record<string, ClientVerb>> = {
     const result = await client.json<{ applied: string[]; restart_required: string[] }>("POST", "/v1/reload");
     if (flags.json) io.stdout(JSON.stringify(result) + "\n");
     else {
-      io.stdout(result.applied.length === 0 ? "nothing to apply\n" : `applied: ${result.applied.join(", ")}\n`);
+      io.stdout(
+        result.applied.length === 0
+          ? "no key has changed; the files they name were read again\n"
+          : `applied: ${result.applied.join(", ")}\n`,
+      );
       if (result.restart_required.length > 0) io.stdout(`waits for a restart: ${result.restart_required.join(", ")}\n`);
     }
     return OK;

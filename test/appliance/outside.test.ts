@@ -129,6 +129,18 @@ test("O-03 a reload that names a file which is not there changes nothing", async
   expect((await ask("POST", "/v1/reload")).body).toEqual({ applied: ["wake.window"], restart_required: [] });
 });
 
+test("O-03 a users file with a line nobody can read is not taken by a reload, as check refuses it", async () => {
+  writeFileSync(join(folder, "users"), "broken line\n", { mode: 0o600 });
+  const config = { wake: "{ window: 9s }", users_file: "users" };
+  writeFileSync(file, yaml(config));
+  const refused = await ask("POST", "/v1/reload");
+  expect([refused.status, refused.body.problems]).toMatchObject([422, [{ path: "users_file", severity: "error" }]]);
+  expect(refused.body.problems[0].message).toContain("users:1: ");
+  expect((await ask("GET", "/v1/config")).body.wake.window).toBe("7s");
+  writeFileSync(join(folder, "users"), "");
+  expect((await ask("POST", "/v1/reload")).body.applied.toSorted()).toEqual(["users_file", "wake.window"]);
+});
+
 test("O-02 a config sent to be checked has its files looked for beside the config's", async () => {
   writeFileSync(join(folder, "push.token"), "secret", { mode: 0o600 });
   const withToken = (name: string) => yaml({ control: `{ listen: ["http://127.0.0.1:0"], token_file: ${name} }` });
