@@ -30,6 +30,7 @@ import { MAX_RATED_DEVICES } from "./push/rate.ts";
 import { PushRelay } from "./push/relay.ts";
 import type { FramingProblem } from "./sip/framing.ts";
 import type { Flow } from "./sip/flow.ts";
+import { clockShift, moveTimes } from "./store/clock_shift.ts";
 import { openStore, type SqliteStore } from "./store/sqlite.ts";
 import type { TransportLimits } from "./transport/sink.ts";
 import { Transports } from "./transport/transports.ts";
@@ -385,7 +386,9 @@ export class Appliance {
   }
 
   private restore(): void {
-    const loaded = this.store.load(this.turn.nowMs);
+    const shift = clockShift(this.store, this.turn.nowMs);
+    const loaded = this.store.load(this.turn.nowMs - shift.shiftMs);
+    if (shift.shiftMs !== 0) moveTimes(this.store, loaded, shift);
     if (loaded.problem !== "") {
       this.storeProblem = loaded.problem;
       this.log.log("error", loaded.problem);
@@ -393,6 +396,7 @@ export class Appliance {
     this.htables.restore(loaded.htableItems, this.turn.nowMs);
     const flowOf = (key: string) => this.transports.flowFromKey(key);
     this.core.restore(loaded.aors, loaded.contacts, flowOf, loaded.remnants, this.isOtherPbx());
+    if (shift.shiftMs !== 0) this.world.saveAll(this.core.usrloc.all());
     this.store.commit();
     // The rows are no longer needed, and a small box wants the memory back.
     if (loaded.contacts.length > 1000) Bun.gc(true);

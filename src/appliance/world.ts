@@ -16,6 +16,7 @@ import type { PushVerdict } from "../push/types.ts";
 import type { PushOrder } from "../silo/settings.ts";
 import type { Flow, Listener, Transport } from "../sip/flow.ts";
 import type { ApplianceEvent, Counter, Histogram, LogFields, LogLevel } from "../sip/port.ts";
+import { noteClock } from "../store/clock_shift.ts";
 import type { SqliteStore } from "../store/sqlite.ts";
 import type { Transports } from "../transport/transports.ts";
 import type { Aor, Contact } from "../usrloc/model.ts";
@@ -54,7 +55,7 @@ export class World implements CorePort {
   private randomPool = new Uint8Array(0);
   private randomAt = 0;
   private nextCommitMs = 0;
-  private fileCheckedMs = 0;
+  private fileCheckedMs = -Infinity;
   private isStoreOk = true;
   /** When the REGISTERs came in whose late branches leave at the end of this turn. */
   private lateSinceMs: number[] = [];
@@ -96,12 +97,17 @@ export class World implements CorePort {
     this.parts.transports.flush();
   }
 
-  /** Looks after the file of the store; about once a second. */
+  /** Looks after the file of the store, and the clock its times are in; about once a second. */
   tick(nowMs: number): void {
     if (nowMs - this.fileCheckedMs < FILE_CHECK_MS) return;
     this.fileCheckedMs = nowMs;
     this.parts.store.checkFile();
     this.tellStore();
+    const setByMs = noteClock(this.parts.store, Date.now() - nowMs);
+    if (setByMs !== 0) {
+      const seconds = Math.round(setByMs / 1000);
+      this.log("info", `The clock of the machine was set by ${seconds} s: times here follow it from the next start`);
+    }
   }
 
   /** Says once that the store fails, and once that it works again (S-02). */
@@ -119,13 +125,16 @@ export class World implements CorePort {
    */
   backup(path: string, aors: Iterable<Aor>): string {
     const { store } = this.parts;
-    if (store.isVolatile) {
-      for (const aor of aors) {
-        store.aorSaved(aor);
-        for (const contact of aor.contacts) store.contactSaved(contact, false);
-      }
-    }
+    if (store.isVolatile) this.saveAll(aors);
     return store.backup(path);
+  }
+
+  /** Has every row written anew with the next commit. */
+  saveAll(aors: Iterable<Aor>): void {
+    for (const aor of aors) {
+      this.parts.store.aorSaved(aor);
+      for (const contact of aor.contacts) this.parts.store.contactSaved(contact, false);
+    }
   }
 
   /** When {@link commit} wants to be called again; Infinity: nothing waits. */

@@ -176,6 +176,18 @@ export class SqliteStore implements ChangeLog, HtableListener {
   }
 
   /**
+   * When the last REGISTER of those contacts came in that are stored, ms of the clock they were stored in.
+   * @returns 0 if it was not after `afterMs`, or cannot be read
+   */
+  newestAfter(afterMs: number): number {
+    try {
+      return this.#usrloc.newestAfter(afterMs);
+    } catch {
+      return 0;
+    }
+  }
+
+  /**
    * Reads everything that lives at `nowMs` (R-18); what has expired is deleted by the next commit. Call once, before any
    * change is told.
    */

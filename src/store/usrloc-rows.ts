@@ -168,6 +168,22 @@ export class UsrlocRows implements ChangeLog {
     this.#log.committed();
   }
 
+  /** When the last REGISTER of a stored contact came in; 0 if not after `afterMs`. Throws what SQLite throws. */
+  newestAfter(afterMs: number): number {
+    // Rows of the log that no longer count may be in another clock; it is asked again only if there is something to find.
+    const ofLog = "SELECT max(registered_at) AS newest FROM binding";
+    const ofContacts = `${ofLog} WHERE contact_row IN (SELECT row FROM contact)
+      AND seq IN (SELECT max(seq) FROM binding GROUP BY contact_row)`;
+    let newestMs = 0;
+    for (const sql of [ofLog, ofContacts]) {
+      const select = this.#db.prepare<{ newest: number | null }, []>(sql);
+      newestMs = select.get()?.newest ?? 0;
+      select.finalize();
+      if (newestMs <= afterMs) return 0;
+    }
+    return newestMs;
+  }
+
   /**
    * Adds what is stored to the lists. Call once, before any change. Throws what SQLite throws.
    * @param remnants of contacts that expired before the PBX's own Contact for them
