@@ -2,7 +2,7 @@
 import { Appliance } from "../appliance.ts";
 import { checkFiles, loadConfigFile } from "../config/files.ts";
 import { loadConfig } from "../config/load.ts";
-import { hasErrors, renderProblems } from "../config/problem.ts";
+import { hasErrors, type Problem, renderProblems } from "../config/problem.ts";
 import { CONFIG, FAILED, OK } from "./exit.ts";
 import type { Io } from "./io.ts";
 
@@ -99,11 +99,21 @@ function ended(appliance: Appliance, io: Io): Promise<void> {
       try {
         await appliance.reload();
       } catch (error) {
-        appliance.log.log(
-          "error",
-          `Reload refused, the old config stays: ${error instanceof Error ? error.message : String(error)}`,
-        );
+        for (const line of refusal(error)) appliance.log.log("error", `Reload refused: ${line}`);
       }
     });
   });
+}
+
+/** Who reloads by a signal sees nothing but the log: each problem with its place, as `check` would say. */
+function refusal(error: unknown): string[] {
+  const { problems } = (error as { details?: { problems?: Problem[] } }).details ?? {};
+  const errors = (problems ?? []).filter(({ severity }) => severity === "error");
+  const message = error instanceof Error ? error.message : String(error);
+  return [
+    message,
+    ...errors.map(({ line, column, path, message, hint }) =>
+      `${line}:${column}: ${path === "" ? "" : `${path}: `}${message}${hint === "" ? "" : ` (${hint})`}`
+    ),
+  ];
 }

@@ -1,6 +1,6 @@
 /** The start and the end of the process: what it prints, the ports it took, and how it is asked to go. */
 import { afterAll, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -32,9 +32,12 @@ control: { listen: ["http://127.0.0.1:0"] }
     if (value !== undefined) said += new TextDecoder().decode(value);
     return !done;
   };
-  while (!said.includes("\nready\n") && await read());
+  const hears = async (words: string) => {
+    while (!said.includes(words) && await read());
+  };
+  await hears("\nready\n");
   const api = /control {3}(http:\S+)/.exec(said)?.[1] ?? "";
-  return { child, api, file, said: () => said, rest: async () => void (await read() && await read()) };
+  return { child, api, file, said: () => said, hears };
 }
 
 test("the start prints its real ports, then ready, and /v1/info says the same", async () => {
@@ -59,11 +62,24 @@ test("the start prints its real ports, then ready, and /v1/info says the same", 
 }, 20_000);
 
 test("O-04 a drain asked for over the control port is answered, then ends the process with 0", async () => {
-  const { child, api, said, rest } = await start("drain");
+  const { child, api, said, hears } = await start("drain");
   const answer = await fetch(api + "/v1/drain", { method: "POST" });
   expect(answer.status).toBe(202);
   expect(await answer.json()).toEqual({ draining: true, calls_open: 0 });
   expect(await child.exited).toBe(0);
-  await rest();
+  await hears("stopping, ");
   expect(said()).toContain("stopping, the control port asked for it\n");
+}, 20_000);
+
+test("O-03 a reload by signal that is refused says in the log what is wrong and where", async () => {
+  const { child, file, said, hears } = await start("hangup");
+  try {
+    writeFileSync(file, readFileSync(file, "utf8") + "wake: { windw: 3s }\n");
+    child.kill("SIGHUP");
+    await hears("Reload refused: 6:9: wake.windw: unknown key (did you mean");
+    expect(said()).toContain("Reload refused: hangup.yaml cannot be used; the old config stays");
+  } finally {
+    child.kill();
+    await child.exited;
+  }
 }, 20_000);
