@@ -131,7 +131,8 @@ export class Router implements TransactionUser {
 
   /** ACK for a 2xx goes end to end without a transaction (F-04); there is nothing to answer if it cannot. */
   onAck(ack: Message, flow: Flow): void {
-    const loose = this.isStrictRouted(ack) ? fromStrictRouter(ack) : ack;
+    const bare = this.forCallee(ack);
+    const loose = this.isStrictRouted(bare) ? fromStrictRouter(bare) : bare;
     const routes = loose === null ? null : this.routesOf(loose, true);
     const hop = loose === null || routes === null || hasNoHopsLeft(loose)
       ? null
@@ -198,11 +199,8 @@ export class Router implements TransactionUser {
     const { request, flow } = transaction;
     const caller = this.location.senderOf(request, flow);
     if (this.pbx === null) {
-      if (!this.settings.isTrusted(flow.remoteAddress)) {
-        if (!this.user.authorize(transaction)) return;
-        // Proved to us and nobody else's business: a hash of the password would go to the callee.
-        if (request.has(PROXY_AUTHORIZATION)) transaction.request = withoutCredentials(request);
-      }
+      if (!this.settings.isTrusted(flow.remoteAddress) && !this.user.authorize(transaction)) return;
+      transaction.request = this.forCallee(request);
       return this.routeToAor(transaction, this.callerToken(caller, flow, request), routes);
     }
     if (caller === null) {
@@ -278,7 +276,7 @@ export class Router implements TransactionUser {
     isFromPbx: boolean,
     isHeldOnce = false,
   ): void {
-    const original = transaction.request;
+    const original = this.forCallee(transaction.request);
     const hop = this.dialogs.hop(original, transaction.flow, routes, isFromPbx, this.table.port);
     if (!("target" in hop)) {
       const goOn = () => this.routeInDialog(transaction, routes, isFromPbx, true);
@@ -335,6 +333,11 @@ export class Router implements TransactionUser {
     return uri.user !== "" && isLoose(uri) && this.dialogs.isToken(uri.user, request.callId);
   }
 
+  /** Registrar mode: phones send their credentials with everything that follows a challenge, ACK and BYE too. */
+  private forCallee(request: Message): Message {
+    return this.pbx === null && request.has(PROXY_AUTHORIZATION) ? withoutCredentials(request) : request;
+  }
+
   private callerToken(caller: Contact | null, flow: Flow, request: Message): string {
     return this.dialogs.callerToken(caller, flow, request.callId, this.table.schedule.clock.nowMs);
   }
@@ -373,6 +376,7 @@ function whyNobody(uri: Uri): string {
   return isDevice ? "the device that the PBX called is not registered any more" : "nobody is registered";
 }
 
+/** Proved to us, and nobody else's business: a hash of the password would go to the other phone. */
 function withoutCredentials(request: Message): Message {
   const edit = new Edit(request.raw);
   for (let n = request.find(PROXY_AUTHORIZATION); n >= 0; n = request.find(PROXY_AUTHORIZATION, n + 1)) {

@@ -83,6 +83,24 @@ describe("F-06 registrar mode: who may call", () => {
     expect(startLine(atBob)).toBe("INVITE sip:bob@192.168.1.8:5060 SIP/2.0");
     expect(values(atBob, "Proxy-Authorization")).toEqual([]);
     expect(atBob).not.toContain("nonce");
+    // Phones go on sending them inside the dialog.
+    const ok = answer(atBob, 200, { contact: "<sip:bob@192.168.1.8:5060>" });
+    rig.receive(bob, ok);
+    const side = callerSide(text, alice.one());
+    for (const method of ["ACK", "INFO", "BYE"]) {
+      rig.receive(alice, withDigest(inDialog(method, side), challenge, "alice"));
+      const [atCallee] = bob.all();
+      expect([methodOf(atCallee!), values(atCallee!, "Proxy-Authorization")]).toEqual([method, []]);
+    }
+  });
+
+  test("F-06 nor does he see those a trusted source sends unasked", () => {
+    const rig = rigOf();
+    const [trusted, bob] = [rig.flow("192.168.1.9", 5060), rig.flow("192.168.1.8", 5060)];
+    rig.register("bob", bob, "sip:bob@192.168.1.8:5060");
+    const headers: [string, string][] = [["Proxy-Authorization", 'Digest username="alice", nonce="n"']];
+    rig.receive(trusted, invite(`sip:bob@${DOMAIN}`, { headers }));
+    expect(values(bob.one(), "Proxy-Authorization")).toEqual([]);
   });
 
   test("F-06 a proven user may not call in another's name", () => {
