@@ -41,6 +41,7 @@ export class ControlCalls extends ControlResource {
           throw notAdded(`Device ${target.device}`, "It has one already, declined, or has no connection");
         }
       } else this.addAddress(call, target.contact);
+      this.countLate(1);
       return callShape(call.snapshot()).branches.at(-1)!;
     });
   }
@@ -81,7 +82,16 @@ export class ControlCalls extends ControlResource {
 
   append(key: string): { calls: number; branches: number } {
     const aor = this.aor(key);
-    return this.input(() => this.appliance.core.silo.appendAll(aor));
+    return this.input(() => {
+      const added = this.appliance.core.silo.appendAll(aor);
+      this.countLate(added.branches);
+      return added;
+    });
+  }
+
+  /** Late branches by hand: those of REGISTERs are counted by the silo. */
+  private countLate(branches: number): void {
+    for (let i = 0; i < branches; i++) this.appliance.metrics.count("late_branches_total");
   }
 
   private addAddress(call: OpenCall, contact: string): void {

@@ -80,6 +80,7 @@ test("W-18 an address gets one live branch, and who asks for another is told why
   expect(added.status).toBe(201);
   expect(added.body).toMatchObject({ device: contact, late: true, state: "trying" });
   expect(await desk.first).toStartWith(`INVITE ${contact} SIP/2.0`);
+  expect(await (await fetch(api + "/metrics")).text()).toContain("\nlatefork_late_branches_total 1\n");
   const again = await ask("POST", branches, { contact });
   expect(again.status).toBe(409);
   expect(again.body.error).toMatchObject({ code: "branch_not_added" });
