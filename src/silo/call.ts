@@ -1,22 +1,22 @@
 /**
  * One open call: who is asked and when, and whether it goes on (W-01 to W-07). A branch that fails never ends the call
- * while a wake is pending, and a wake never stands in the way of a response (W-06). How a device is woken, what people
- * change by hand and what is owed after the end are its parts' own: `wakes.ts`, `by_hand.ts`, `after_end.ts`.
+ * while a wake is pending, and a wake never stands in the way of a response (W-06). Over which flow a
+ * device is asked, how it is woken, what people change by hand and what is owed after the end are its parts' own:
+ * `asking.ts`, `wakes.ts`, `by_hand.ts`, `after_end.ts`.
  */
 import type { Branch } from "../proxy/branch.ts";
-import { firstFlows, hasPushToken, isFlowFailure, nextFlow } from "../proxy/device_flows.ts";
+import { firstFlows, isFlowFailure } from "../proxy/device_flows.ts";
 import { Fork, type ForkOwner } from "../proxy/fork.ts";
 import type { Flow } from "../sip/flow.ts";
 import type { Message } from "../sip/message.ts";
 import { detached } from "../sip/scan.ts";
 import type { Due } from "../transaction/deadline.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
-import { T1_MS } from "../transaction/timers.ts";
 import type { Aor, Contact } from "../usrloc/model.ts";
 import { AfterEnd } from "./after_end.ts";
+import { Asking } from "./asking.ts";
 import { ByHand } from "./by_hand.ts";
 import type { CallHome } from "./call_home.ts";
-import type { DeviceLeg } from "./device_leg.ts";
 import { Legs } from "./legs.ts";
 import { isAnsweredElsewhere } from "./reason.ts";
 import type { CallRecord } from "./record.ts";
@@ -24,7 +24,7 @@ import { MAX_DEVICES, type PushResult } from "./settings.ts";
 import { Story } from "./story.ts";
 import type { Wake } from "./wake.ts";
 import { type HeldCall, Wakes } from "./wakes.ts";
-import { type Ending, seconds, whyNotAsked, whyWoken, whyWokenAfter } from "./words.ts";
+import { type Ending, seconds } from "./words.ts";
 
 /** The silo, as its calls see it. */
 export interface CallOwner extends CallHome {
@@ -39,11 +39,10 @@ export class Call implements ForkOwner, HeldCall, Due {
   private readonly story: Story;
   private readonly legs: Legs;
   private readonly wakes: Wakes;
+  private readonly asking: Asking;
   private readonly byHand: ByHand;
   private readonly afterEnd: AfterEnd;
   private readonly ending: Ending = { isCancelled: false, isElsewhere: false, isTimedOut: false, reason: "" };
-  /** While devices are being asked no failure of one of them may end the call. */
-  private isAsking = false;
 
   constructor(
     private readonly owner: CallOwner,
@@ -68,6 +67,7 @@ export class Call implements ForkOwner, HeldCall, Due {
     this.story = new Story(id, request, aor.key, settings.callerParty, table.schedule.clock);
     this.legs = new Legs(this.fork, owner.router, this.story, aor.user, table.schedule.clock);
     this.wakes = new Wakes(owner, this.fork, this.legs, this.story, this);
+    this.asking = new Asking(owner, this.fork, this.legs, this.wakes, this.story, aor.key, onlyDevice !== null);
     this.byHand = new ByHand(this.fork, this.legs, this.wakes, this.story, this);
     this.afterEnd = new AfterEnd(owner, this.legs, this.wakes, this.story.record);
   }
@@ -90,12 +90,12 @@ export class Call implements ForkOwner, HeldCall, Due {
   begin(contacts: readonly Contact[]): void {
     this.owner.table.schedule.deadlines.set(this, this.nowMs + this.owner.settings.ringTimeoutMs);
     this.story.toCaller(100);
-    this.isAsking = true;
+    this.asking.isBusy = true;
     for (const contact of firstFlows(contacts, this.owner.reach)) {
-      if (this.legs.hasPlaceFor(contact)) this.ask(contact);
+      if (this.legs.hasPlaceFor(contact)) this.asking.ask(contact);
       else this.noteNoPlace(contact.id);
     }
-    this.isAsking = false;
+    this.asking.isBusy = false;
     this.settle();
   }
 
@@ -111,13 +111,13 @@ export class Call implements ForkOwner, HeldCall, Due {
     if (!this.isOpen) return this.afterEnd.registeredWhileEnding(contact);
     if (!this.legs.hasPlaceFor(contact)) return this.noteNoPlace(contact.id);
     const leg = this.legs.ensure(contact);
-    const decision = leg.onRegistered(contact, this.isSilent(leg));
+    const decision = leg.onRegistered(contact, this.asking.isSilent(leg));
     const isOverBranch = decision.action !== "none" || leg.branch?.target.flow === flow;
     // R-15: what is heard over one flow is no word about the other, over which the INVITE went.
     const woke = isOverBranch || leg.wake?.isPending ? this.wakes.deviceRegistered(leg) : "";
     const why = decision.action === "none" ? decision.why : "";
     this.story.register(leg, [woke, why].filter((text) => text !== "").join(", "));
-    if (decision.action !== "none") this.join(leg, contact, flow, registeredAtMs);
+    if (decision.action !== "none") this.asking.join(leg, contact, flow, registeredAtMs);
     else if (isOverBranch) leg.branch?.nudge();
     this.settle();
   }
@@ -220,7 +220,7 @@ export class Call implements ForkOwner, HeldCall, Due {
       leg.hasDeclined = true;
       // It answered without waking: there is nothing to wait for any more (W-07).
       if (leg.wake !== null && leg.wake.isPending) this.wakes.end(leg.wake, "cancelled", "its user declined");
-    } else if (isCurrent && isFlowFailure(branch)) this.askElsewhere(leg, branch);
+    } else if (isCurrent && isFlowFailure(branch)) this.asking.elsewhere(leg, branch);
     this.hold();
   }
 
@@ -259,57 +259,6 @@ export class Call implements ForkOwner, HeldCall, Due {
     this.owner.onCallEnded(this);
   }
 
-  /** The start of the call for one device, or its next flow: INVITE, push, or both (W-02). */
-  private ask(contact: Contact): void {
-    const leg = this.legs.ensure(contact);
-    const reach = this.owner.reach(contact);
-    if (reach !== "lost") this.legs.invite(leg, contact, contact.flow!, false);
-    const pushed = this.pushedBy(leg, contact);
-    if (!hasPushToken(pushed)) {
-      if (reach === "lost") this.story.note({ event: "skip", device: leg.id, note: whyNotAsked(leg.party, pushed) });
-      return;
-    }
-    if (reach !== "live") this.wakes.start(leg, pushed, whyWoken(contact, reach, this.nowMs));
-    else if (pushed.kind === "mobile" && leg.wake === null) this.wakes.hedge(leg, pushed);
-  }
-
-  /** The flow was dead: the device is asked over its next one (R-15); without another, it is woken now. */
-  private askElsewhere(leg: DeviceLeg, failed: Branch): void {
-    const { usrloc } = this.owner;
-    const others = leg.instance === "" ? undefined : usrloc.find(this.aor.key)?.contacts;
-    // The contact it was asked by may have been removed meanwhile; the phone may have another.
-    const contact = usrloc.contact(failed.target.contactId) ?? usrloc.contact(leg.id) ??
-      others?.find(({ instance }) => instance === leg.instance);
-    if (contact === undefined) return;
-    const next = this.onlyDevice === null ? nextFlow(contact, this.fork.branches, this.owner.reach) : null;
-    if (next !== null) this.ask(next);
-    else if (leg.wake?.hasWoken) this.wakes.resume(leg, leg.wake);
-    else this.wakes.start(leg, this.pushedBy(leg, contact), whyWokenAfter(failed));
-  }
-
-  /** The contact whose token wakes the device: maybe that of another flow (R-15), which is its leg's from then on. */
-  private pushedBy(leg: DeviceLeg, contact: Contact): Contact {
-    const pushed = this.wakes.contactOf(leg) ?? contact;
-    this.legs.of(pushed);
-    return pushed;
-  }
-
-  /** A late branch over the flow of the REGISTER, in place of one that is still silent. */
-  private join(leg: DeviceLeg, contact: Contact, flow: Flow, registeredAtMs: number): void {
-    const old = leg.branch;
-    const lateMs = this.nowMs - registeredAtMs;
-    this.isAsking = true;
-    this.legs.invite(leg, contact, flow, true, `${Math.max(0, Math.round(lateMs))} ms after its REGISTER`);
-    this.owner.port.count("late_branches_total", "");
-    this.owner.port.measure("late_branch_seconds", lateMs / 1000);
-    // The old way to this device leads nowhere it could still ring from.
-    if (old !== null && old.isLive) {
-      this.story.note({ event: "cancel", device: leg.id, note: `${leg.party}: gave up the branch over its old flow` });
-      old.cancel("");
-    }
-    this.isAsking = false;
-  }
-
   /** True if the response of a branch went to the caller before we heard of it. */
   private isPassedOn(branch: Branch, status: number): boolean {
     return status > 100 && status < 300 && !branch.isGhost && !branch.isHungUp &&
@@ -322,14 +271,7 @@ export class Call implements ForkOwner, HeldCall, Due {
   }
 
   private hold(): void {
-    this.fork.isHeld = this.isAsking || this.legs.hasPendingWake;
-  }
-
-  /** R-15: a phone that is there has answered something over its flow within the time of the hedge, or is being woken. */
-  private isSilent(leg: DeviceLeg): boolean {
-    if (leg.branch === null || leg.branch.isHeardOf) return false;
-    if (leg.wake !== null && leg.wake.isPending) return true;
-    return this.nowMs - leg.invitedAtMs >= Math.max(T1_MS, this.owner.settings.hedgeMs);
+    this.fork.isHeld = this.asking.isBusy || this.legs.hasPendingWake;
   }
 
   /** W-20 */
