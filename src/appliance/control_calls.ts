@@ -137,7 +137,12 @@ export class ControlCalls extends ControlResource {
     const record = this.record(id);
     const call = this.appliance.core.silo.call(record.id);
     if (call === undefined || !call.isOpen) {
-      throw new ApiError(409, "call_ended", `Call ${id} is over: ${record.outcome || "it is ending"}`);
+      throw new ApiError(
+        409,
+        "call_ended",
+        `Call ${id} is over: ${record.outcome || "it is ending"}`,
+        "GET /v1/calls?state=open lists those that are not",
+      );
     }
     return call;
   }

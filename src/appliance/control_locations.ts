@@ -59,9 +59,9 @@ export class ControlLocations extends ControlResource {
     if (known === null) this.checkNew(key, id, patch);
     const uri = patch.contact === undefined ? null : readContact(patch.contact);
     return this.input(() => {
+      const flow = uri === null ? known?.flow ?? null : this.flowTo(uri);
       const [user = "", domain = ""] = splitAor(key);
       const aor = core.usrloc.ensure(key, user, domain, core.aorId(key));
-      const flow = uri === null ? known?.flow ?? null : this.flowTo(uri);
       const fields = fieldsOf(known, patch, flow, this.nowMs);
       const saved = core.usrloc.save(aor, known as never, id, fields, flow);
       if (patch.push !== undefined) {

@@ -24,10 +24,22 @@ export abstract class ControlResource {
     return config.domain.length > 0 ? config.domain : [...core.usrloc.domains()];
   }
 
-  /** The flow to the address of a URI; null: it is a name, or no listener has its transport. */
+  /**
+   * The flow to the address of a URI; null: it is a name, or no listener has its transport.
+   * @throws ApiError 409 `no_route` for a transport there is none of
+   */
   protected flowTo(uri: Uri): Flow | null {
-    const isTcp = uriParam(uri, "transport")?.toLowerCase() === "tcp";
-    return this.appliance.world.flowTo(isTcp ? "tcp" : "udp", uri.host.replace(/[[\]]/g, ""), uri.port || 5060);
+    const transport = uri.scheme === "sips" ? "tls" : uriParam(uri, "transport")?.toLowerCase() || "udp";
+    // What is to go over TLS must not go in the clear instead.
+    if (transport !== "udp" && transport !== "tcp") {
+      throw new ApiError(
+        409,
+        "no_route",
+        `Transport ${transport.slice(0, 20)} is not available in this version`,
+        "Use transport=udp or transport=tcp, and sip: instead of sips:",
+      );
+    }
+    return this.appliance.world.flowTo(transport, uri.host.replace(/[[\]]/g, ""), uri.port || 5060);
   }
 
   /** @throws ApiError 404 `unknown_aor` */

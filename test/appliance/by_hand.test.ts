@@ -98,6 +98,22 @@ test.each(["tcp", "TCP"])(
   },
 );
 
+test.each(["sips:desk@127.0.0.1", "sip:desk@127.0.0.1;transport=tls", "sip:desk@127.0.0.1;transport=ws"])(
+  "what is to go over another transport is refused, and does not go over UDP instead: %s",
+  async (contact) => {
+    const { body: calls } = await ask("GET", "/v1/calls?state=open");
+    const asked: [string, string][] = [
+      ["PUT", "/v1/locations/safe@example.org/devices/safe1"],
+      ["POST", `/v1/calls/${calls.items[0].id}/branches`],
+    ];
+    for (const [method, path] of asked) {
+      const { status, body } = await ask(method, path, { contact });
+      expect([path, status, body.error?.code]).toEqual([path, 409, "no_route"]);
+    }
+    expect((await ask("GET", "/v1/locations/safe@example.org")).status).toBe(404);
+  },
+);
+
 test("W-18 a device without a connection gets no branch; a branch is taken out once; then the call is ended", async () => {
   const [{ id }] = (await ask("GET", `/v1/calls?aor=${AOR}&state=open`)).body.items;
   expect((await ask("POST", `/v1/silo/${AOR}/append`)).body).toEqual({ calls: 1, branches: 0 });
