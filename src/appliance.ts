@@ -319,7 +319,7 @@ export class Appliance {
   }
 
   /** X-06: an input that throws is a bug of ours; it is dropped, counted, told, and the loop goes on. */
-  private onFault(error: unknown): void {
+  onFault(error: unknown): void {
     this.metrics.count("rejected_total", "fault");
     const text = error instanceof Error ? error.stack ?? error.message : String(error);
     this.world.log("error", `Fault while handling an input, please report it: ${text}`);

@@ -87,9 +87,12 @@ function ended(appliance: Appliance, io: Io): Promise<void> {
         io.stderr(`stopping${why}${open === 0 ? "" : `: ${waiting}`}\n`);
         await appliance.drain();
       }
-      await appliance.stop();
+      await appliance.stop().catch((error) => appliance.onFault(error));
       resolve();
     };
+    // X-06: a callback of a library that throws must not end the calls of everybody.
+    process.on("uncaughtException", (error) => appliance.onFault(error));
+    process.on("unhandledRejection", (error) => appliance.onFault(error));
     process.on("SIGTERM", () => drain(""));
     process.on("SIGINT", () => drain(""));
     appliance.onEndAsked = () => {

@@ -9,7 +9,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const main = join(import.meta.dir, "../../src/main.ts");
 
-async function start(name: string) {
+async function start(name: string, ...options: string[]) {
   const file = join(folder, name + ".yaml");
   writeFileSync(
     file,
@@ -20,7 +20,7 @@ store: { path: ${name}.db }
 control: { listen: ["http://127.0.0.1:0"] }
 `,
   );
-  const child = Bun.spawn([process.execPath, main, "serve", "-c", name + ".yaml"], {
+  const child = Bun.spawn([process.execPath, ...options, main, "serve", "-c", name + ".yaml"], {
     cwd: folder,
     stdout: "ignore",
     stderr: "pipe",
@@ -81,5 +81,26 @@ test("O-03 a reload by signal that is refused says in the log what is wrong and 
   } finally {
     child.kill();
     await child.exited;
+  }
+}, 20_000);
+
+test("X-06 what is thrown where nobody catches it is told and counted, and the box goes on", async () => {
+  const thrower = join(folder, "thrower.ts");
+  // Behind the listeners, as a callback of a library would; the process that only starts the real one is over by then.
+  writeFileSync(
+    thrower,
+    `setTimeout(() => { throw new Error("from a timer") }, 1000);
+setTimeout(() => void Promise.reject(new Error("from a promise")), 1100);
+`,
+  );
+  const { child, api, hears } = await start("fault", "--preload", thrower);
+  try {
+    await hears("from a timer");
+    await hears("from a promise");
+    expect((await fetch(api + "/readyz")).status).toBe(200);
+    expect(await (await fetch(api + "/metrics")).text()).toContain('latefork_rejected_total{reason="fault"} 2');
+  } finally {
+    child.kill();
+    expect(await child.exited).toBe(0);
   }
 }, 20_000);
