@@ -25,8 +25,10 @@ export async function serve(file: string | null, io: Io): Promise<number> {
     io.stderr(`latefork: ${error instanceof Error ? error.message : String(error)}\n`);
     return FAILED;
   }
+  // Who reads `ready` may send a signal at once: unheard, SIGHUP and SIGTERM would kill.
+  const end = ended(appliance, io);
   io.stderr(startTree(appliance));
-  await ended(appliance, io);
+  await end;
   return OK;
 }
 
