@@ -85,6 +85,7 @@ export class Connections {
   readonly #byRemote = new Map<string, TcpFlow>();
   readonly #perSource = new Map<string, number>();
   #dirty: TcpFlow[] = [];
+  #unfinishedBytes = 0;
   #linesAtMs = -Infinity;
   #lines = 0;
 
@@ -153,8 +154,12 @@ export class Connections {
   received(flow: TcpFlow, bytes: Buffer): void {
     if (flow.state !== "open" || flow.endReason !== "") return;
     const context = this.#context;
-    const frames = flow.framer!.feed(readLatin1(bytes));
-    if (frames.length === 0) return;
+    const framer = flow.framer!;
+    const heldBefore = framer.heldBytes;
+    const frames = framer.feed(readLatin1(bytes));
+    this.#unfinishedBytes += framer.heldBytes - heldBefore;
+    if (this.#unfinishedBytes > context.limits.maxUnfinishedBytes) this.#endMostUnfinished();
+    if (frames.length === 0 || isClosed(flow)) return;
     flow.lastHeardMs = context.now();
     for (const frame of frames) {
       switch (frame.kind) {
@@ -266,6 +271,21 @@ export class Connections {
     return true;
   }
 
+  /** Half messages on many connections would take as much as all of them may: the largest of a stranger goes. */
+  #endMostUnfinished(): void {
+    let victim: TcpFlow | null = null;
+    let most = 0;
+    for (const flow of this.#flows) {
+      const held = flow.framer!.heldBytes;
+      if (held <= most || flow.pins > 0 || this.#context.isExempt(flow.remoteAddress)) continue;
+      victim = flow;
+      most = held;
+    }
+    if (victim === null) return;
+    this.#tell("Closed a connection: too much of unfinished messages", victim.remoteAddress, most);
+    this.close(victim, "Too much of unfinished messages");
+  }
+
   /** Whoever opens connections writes lines of the log with it: so many in a minute, the metrics count them all. */
   #tell(message: string, remote: string, limit: number): void {
     const nowMs = this.#context.now();
@@ -329,6 +349,7 @@ export class Connections {
   #remove(flow: TcpFlow): boolean {
     if (flow.state === "closed") return false;
     flow.state = "closed";
+    this.#unfinishedBytes -= flow.framer?.heldBytes ?? 0;
     flow.framer = null;
     flow.stream = null;
     flow.queue.length = 0;

@@ -26,6 +26,8 @@ export interface TransportLimits {
   readonly maxConnections: number;
   /** Accepted connections from one source. */
   readonly maxConnectionsPerSource: number;
+  /** What all connections together may hold of messages that are not complete. */
+  readonly maxUnfinishedBytes: number;
   /** What may wait to be written to one connection before it is closed. */
   readonly maxQueuedBytes: number;
   /** UDP flows nobody has pinned, per local address; the ones heard longest ago make room. */
@@ -44,6 +46,7 @@ export const DEFAULT_LIMITS: TransportLimits = {
   maxHeaderBytes: 32 * 1024,
   maxConnections: 4096,
   maxConnectionsPerSource: 64,
+  maxUnfinishedBytes: 32 * 1024 * 1024,
   maxQueuedBytes: 1024 * 1024,
   maxUdpFlows: 100_000,
   maxUdpQueuedBytes: 16 * 1024 * 1024,

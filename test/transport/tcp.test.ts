@@ -317,6 +317,33 @@ test("X-01 connections are limited in all: of those nobody registered over, the 
   for (const { peer } of [pbx, phone]) peer.reset();
 });
 
+test("X-06 unfinished messages are bounded in all: the largest of a stranger ends, and what is done or gone counts no more", async () => {
+  using rig = await Rig.start(["tcp://127.0.0.1"], { limits: { maxUnfinishedBytes: 100_000 } });
+  const { port } = rig.listener;
+  const arrive = async (bytes: number) => {
+    const peer = await TcpPeer.connect(port);
+    peer.write(request("1") + request("2", "x".repeat(60_000)).slice(0, bytes));
+    const { flow } = await rig.messages.next();
+    return { peer, flow: flow as TcpFlow };
+  };
+  const phone = await arrive(10);
+  rig.transports.pin(phone.flow);
+  phone.peer.write(request("2", "x".repeat(60_000)).slice(10, 40_000));
+  const done = await arrive(20_000);
+  done.peer.write(request("2", "x".repeat(60_000)).slice(20_000));
+  await rig.messages.next();
+  const gone = await arrive(30_000);
+  gone.peer.end();
+  await rig.closed.next();
+  const small = await arrive(10_000);
+  const large = await arrive(30_000);
+  const last = await arrive(25_000);
+  const { flow, reason } = await rig.closed.next();
+  expect([flow === large.flow, reason]).toEqual([true, "Too much of unfinished messages"]);
+  expect([phone, done, small, last].map(({ flow }) => flow.state)).toEqual(["open", "open", "open", "open"]);
+  for (const { peer } of [phone, done, small, last]) peer.reset();
+});
+
 test("X-01 there are never more connections than file descriptors for them, whatever the config says", async () => {
   using rig = await Rig.start(["tcp://127.0.0.1"], { descriptors: 4, limits: { maxConnections: 1000 } });
   expect(rig.logged).toEqual(["warn Fewer connections than limits.connections says: raise the limit of open files"]);
