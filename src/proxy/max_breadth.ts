@@ -3,7 +3,7 @@
  * handful of accounts that forward to each other from growing one call into millions.
  */
 import type { Edit } from "../sip/edit.ts";
-import { MAX_BREADTH, VIA } from "../sip/header.ts";
+import { FROM, MAX_BREADTH } from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";
 import { digits } from "../sip/scan.ts";
 
@@ -21,5 +21,6 @@ export function breadthOf(request: Message): number {
 export function setBreadth(edit: Edit, request: Message, breadth: number): void {
   const n = request.find(MAX_BREADTH);
   if (n >= 0) edit.replace(request.valueStart(n), request.valueEnd(n), String(breadth));
-  else edit.insert(request.lineStart(request.find(VIA)), "Max-Breadth: " + breadth + "\r\n");
+  // Not between our Via and theirs: some UAs read no further than the first other header.
+  else edit.insert(request.lineStart(request.find(FROM)), "Max-Breadth: " + breadth + "\r\n");
 }

@@ -93,3 +93,17 @@ test("F-01 what goes to the PBX carries all of it, in and out of dialogs", () =>
     expect(value(rig.pbx.one(), "Max-Breadth")).toBe(expected);
   }
 });
+
+test("F-05 every Via stands in one block, as some UAs read no further than the first other header", () => {
+  const { rig, sent: [toPhone = ""], flows } = called(1, null);
+  rig.receive(flows[0]!, request("INVITE", "sip:bob@pbx.example.org", { from: "<sip:alice@pbx.example.org>;tag=1" }));
+  rig.pbx.sent.shift();
+  const bare = request("MESSAGE", rig.upstreamUri("alice"), { maxForwards: null });
+  rig.receive(rig.pbx, bare);
+  for (const text of [toPhone, rig.pbx.one(), flows[0]!.all().at(-1)!]) {
+    const names = text.split("\r\n").slice(1).map((line) => line.slice(0, line.indexOf(":")));
+    const first = names.indexOf("Via");
+    expect(names.slice(first, first + 2)).toEqual(["Via", "Via"]);
+    expect(names.filter((name) => name === "Max-Breadth")).toHaveLength(1);
+  }
+});
