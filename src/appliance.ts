@@ -5,7 +5,7 @@
 import manifest from "../package.json" with { type: "json" };
 import { ApplianceControl } from "./appliance/control_backend.ts";
 import { readSecretFiles, type SecretFiles, secretProblems } from "./appliance/files.ts";
-import { needsResolving, resolvePbx } from "./appliance/pbx_names.ts";
+import { needsResolving, type PbxNames, resolvePbx } from "./appliance/pbx_names.ts";
 import { mergeLive } from "./appliance/reload.ts";
 import { guardSettings } from "./appliance/guard_settings.ts";
 import { flowSamples } from "./appliance/flow_samples.ts";
@@ -42,10 +42,15 @@ export interface ApplianceOptions {
   readonly configFile: string | null;
   /** Instead of a log of its own, for the demo and for tests. */
   readonly log?: Log;
+  /** Instead of the system's resolver, and how long the start waits for it, ms; for tests. */
+  readonly resolvePbx?: typeof resolvePbx;
+  readonly firstNamesMs?: number;
 }
 
 /** Names are asked again this often. */
 const RESOLVE_MS = 60_000;
+/** How long the start waits for DNS: a box that boots together with its router has none for a while. */
+const FIRST_NAMES_MS = 5_000;
 /** Open calls may take this long to end when draining. */
 const DRAIN_MS = 30_000;
 
@@ -75,6 +80,9 @@ export class Appliance {
   private control: ControlServer | null = null;
   private controlToken = "";
   private resolveAtMs = Infinity;
+  private readonly resolvePbx: typeof resolvePbx;
+  private readonly firstNamesMs: number;
+  private isLoaded = false;
   private listenerCount = 0;
   private files: SecretFiles;
   private readonly nonceKey = crypto.getRandomValues(new Uint8Array(32));
@@ -86,6 +94,8 @@ export class Appliance {
   constructor(options: ApplianceOptions) {
     this.config = options.config;
     this.configFile = options.configFile;
+    this.resolvePbx = options.resolvePbx ?? resolvePbx;
+    this.firstNamesMs = options.firstNamesMs ?? FIRST_NAMES_MS;
     this.log = options.log ?? new Log(this.config.log);
     this.trace = new TraceRing(this.config.trace.messages);
     this.turn = new Turn({
@@ -182,10 +192,13 @@ export class Appliance {
    */
   async start(): Promise<void> {
     try {
+      // Before anything is heard: whoever registers must not meet a table that is yet to be loaded.
+      const names = await this.firstNames();
       this.core.setListeners(await this.transports.start());
       this.listenerCount = this.transports.listeners().length;
-      await this.resolve();
+      if (names !== null) this.takeNames(names);
       this.restore();
+      this.isLoaded = true;
       this.control = await this.openControl();
       this.controlUrls = this.control.urls;
     } catch (error) {
@@ -290,6 +303,7 @@ export class Appliance {
   }
 
   private onMessage(flow: Flow, text: string): void {
+    if (!this.isLoaded) return;
     this.turn.enter();
     // Before the trace: a flood must not push out what people look for there.
     const isRegistered = this.transports.isPinned(flow);
@@ -303,6 +317,7 @@ export class Appliance {
   }
 
   private onMalformed(flow: Flow, text: string, problem: FramingProblem): void {
+    if (!this.isLoaded) return;
     this.turn.run(() => {
       if (!this.guard.admits(flow.remoteAddress, this.transports.isPinned(flow), this.turn.nowMs)) return;
       this.trace.add(this.turn.nowMs, true, flow, text);
@@ -356,14 +371,33 @@ export class Appliance {
   /** The PBX's names; what failed is tried again. */
   private async resolve(): Promise<void> {
     const { pbx } = this.config;
-    if (pbx === null) return;
-    const names = await resolvePbx(pbx);
+    if (pbx !== null) this.takeNames(await this.resolvePbx(pbx));
+  }
+
+  /** As {@link resolve}, for the start: it waits for DNS a while and no longer; what comes later is taken then. */
+  private async firstNames(): Promise<PbxNames | null> {
+    const { pbx } = this.config;
+    if (pbx === null) return null;
+    const asked = this.resolvePbx(pbx);
+    const waited = Promise.withResolvers<null>();
+    const timer = setTimeout(() => waited.resolve(null), this.firstNamesMs);
+    const names = await Promise.race([asked, waited.promise]);
+    clearTimeout(timer);
+    if (names === null) {
+      this.world.log("warn", "Started before DNS answered: the addresses of pbx.uri come later");
+      asked.then((late) => this.takeNames(late)).catch((error) => this.onFault(error));
+    }
+    return names;
+  }
+
+  private takeNames(names: PbxNames): void {
     for (const problem of names.problems) this.world.log("warn", problem);
     this.turn.run(() => {
       if (names.addresses.length > 0) this.core.setPbxAddresses(names.addresses);
       this.guard.judgeAnew();
     });
-    if (needsResolving(pbx)) {
+    const { pbx } = this.config;
+    if (pbx !== null && needsResolving(pbx)) {
       this.resolveAtMs = this.turn.nowMs + (names.problems.length > 0 ? RESOLVE_MS / 6 : RESOLVE_MS);
     }
   }
