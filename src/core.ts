@@ -172,6 +172,8 @@ export class Core implements RouterUser, RegistrarUser {
     const message = parseMessage(text, !flow.isReliable);
     if (!isRegistered && this.guard !== null && message.isRequest && this.isScanner(this.guard, message, flow)) return;
     if (message.problem !== null) return this.reject(message, flow);
+    // It need not be asked whether it is back if it speaks.
+    if (this.qualify !== null && this.qualify.state === "down" && this.pbx!.isPbxPeer(flow)) this.qualify.heard();
     if (!message.isRequest) return this.table.receiveResponse(message, flow);
     if (this.local !== null && message.method === "REGISTER" && this.isTrusted(flow)) {
       return this.registerTrusted(message, flow);

@@ -79,10 +79,10 @@ export class Location {
     return uri.user === "" && this.domains.includes(uri.host);
   }
 
-  /** A request to the appliance itself. The PBX may know us by another port or name than we do. */
+  /** A request to the appliance itself. The PBX may know us by another port or name; without a PBX we are the domain. */
   isForUs(uri: Uri, isFromPbx: boolean): boolean {
     if (uri.user !== "" || !isSipScheme(uri)) return false;
-    if (isFromPbx) return this.isOurDomain(uri.host);
+    if (isFromPbx || (this.pbx === null && this.domains.includes(uri.host))) return this.isOurDomain(uri.host);
     return uri.port === 0 ? this.own.isOurHost(uri.host) : this.own.isUs(uri);
   }
 

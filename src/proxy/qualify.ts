@@ -7,6 +7,9 @@ import type { Due } from "../transaction/deadline.ts";
 import type { Transactions } from "../transaction/table.ts";
 import type { Pbx } from "./pbx.ts";
 
+/** A PBX that is away is asked again this soon after a question it did not answer. */
+const AWAY_INTERVAL_MS = 5000;
+
 /** `unknown` until the first answer or failure; any answer means that it is there. */
 export type PbxState = "unknown" | "up" | "down";
 
@@ -48,10 +51,14 @@ export class Qualify implements ClientOwner, Due {
     if (response.status < 200) return;
     this.isWaiting = false;
     this.rttMs = this.table.schedule.clock.nowMs - this.sentAtMs;
-    const wasDown = this.state === "down";
+    if (this.state === "down") this.heard();
+    else this.state = "up";
+  }
+
+  /** A message came from the address that did not answer. */
+  heard(): void {
     this.state = "up";
     this.reason = "";
-    if (!wasDown) return;
     this.table.port.log("info", "The PBX answers again");
     this.onBack();
   }
@@ -59,6 +66,8 @@ export class Qualify implements ClientOwner, Due {
   onFailure(failure: ClientFailure): void {
     this.isWaiting = false;
     this.isDown(failure === "timeout" ? "it did not answer OPTIONS within 32 s" : "the connection to it failed");
+    const { deadlines, clock } = this.table.schedule;
+    if (this.intervalMs > AWAY_INTERVAL_MS) deadlines.set(this, clock.nowMs + AWAY_INTERVAL_MS);
   }
 
   private isDown(reason: string): void {

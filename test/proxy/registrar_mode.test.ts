@@ -152,6 +152,17 @@ describe("F-06 registrar mode: who may call", () => {
     });
   }
 
+  test("F-01 OPTIONS to the domain is OPTIONS to us, and needs no digest (RFC 3261 §11)", () => {
+    const rig = rigOf({ domain: ["example.org"] });
+    const stranger = rig.flow("198.51.100.9", 5060);
+    for (const uri of ["sip:example.org", "sip:EXAMPLE.org:5060", `sip:${DOMAIN}`]) {
+      rig.receive(stranger, request("OPTIONS", uri));
+      expect([uri, stranger.kinds()]).toEqual([uri, [200]]);
+    }
+    rig.receive(stranger, request("OPTIONS", "sip:example.net"));
+    expect(stranger.kinds()).toEqual([407]);
+  });
+
   const targets: [string, string, number][] = [
     ["an unknown user", `sip:nobody@${DOMAIN}`, 404],
     ["a known user without a device", `sip:carol@${DOMAIN}`, 480],

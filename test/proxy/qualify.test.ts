@@ -1,0 +1,56 @@
+/** OPTIONS to the PBX: whether it is there, and how soon that is known when it is back. */
+import { expect, test } from "bun:test";
+import { Rig } from "./rig.ts";
+import { answer, methodOf, request } from "./sip_text.ts";
+
+const INTERVAL_MS = 30_000;
+
+function away(): Rig {
+  const rig = new Rig({ config: (config) => config.pbx!.qualify = INTERVAL_MS });
+  rig.pass(0);
+  rig.receive(rig.pbx, answer(rig.pbx.one(), 200));
+  expect(rig.core.qualify!.state).toBe("up");
+  rig.pass(INTERVAL_MS + 32_000);
+  expect([rig.core.qualify!.state, rig.core.qualify!.reason]).toEqual([
+    "down",
+    "it did not answer OPTIONS within 32 s",
+  ]);
+  rig.pbx.all();
+  return rig;
+}
+
+test("F-07 a PBX that is away is asked again after 5 s, and its repeated OPTIONS find it within T2", () => {
+  const rig = away();
+  rig.pass(4999);
+  expect(rig.pbx.kinds()).toEqual([]);
+  rig.pass(1);
+  const [options] = rig.pbx.all();
+  expect(methodOf(options!)).toBe("OPTIONS");
+  rig.pass(20_000);
+  const repeated = rig.pbx.all();
+  expect(repeated.length).toBeGreaterThan(5);
+  rig.receive(rig.pbx, answer(repeated.at(-1)!, 403));
+  expect([rig.core.qualify!.state, rig.core.qualify!.reason]).toEqual(["up", ""]);
+  expect(rig.logs.filter((line) => line.includes("answers again"))).toHaveLength(1);
+});
+
+test("F-07 any message of the PBX shows that it is back, and only one of its very address", () => {
+  const rig = away();
+  const options = (sentBy: string) => request("OPTIONS", "sip:10.0.0.5:5060", { sentBy });
+  rig.receive(rig.flow("10.0.0.10", 5099), options("10.0.0.10:5099"));
+  rig.receive(rig.flow("192.0.2.7", 5060), options("192.0.2.7:5060"));
+  expect(rig.core.qualify!.state).toBe("down");
+  rig.receive(rig.pbx, options("10.0.0.10"));
+  expect(rig.core.qualify!.state).toBe("up");
+});
+
+test("F-07 a shorter interval than 5 s is kept", () => {
+  const rig = new Rig({ config: (config) => config.pbx!.qualify = 1000 });
+  rig.pass(0);
+  rig.pbx.all();
+  rig.pass(32_000 + 1000);
+  rig.pbx.all();
+  expect(rig.core.qualify!.state).toBe("down");
+  rig.pass(1000);
+  expect(rig.pbx.all().length).toBeGreaterThan(0);
+});
