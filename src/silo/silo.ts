@@ -69,12 +69,18 @@ export class Silo implements CallOwner {
     const ofAor = this.open.get(aor.key);
     if (this.openCount >= settings.maxCalls) {
       this.port.count("rejected_total", "calls_limit");
-      this.overLimit(server.request, aor.key, 503, `refused: ${this.openCount} calls are open already (limits.calls)`);
+      this.overLimit(
+        server.request,
+        aor.key,
+        503,
+        `refused: as many calls are open as limits.calls allows (${settings.maxCalls})`,
+      );
       return server.respond(503, "Too many calls", "Retry-After: 5\r\n");
     }
     if (ofAor !== undefined && ofAor.size >= settings.maxCallsPerAor) {
       this.port.count("rejected_total", "calls_per_aor_limit");
-      const why = `refused: ${ofAor.size} calls for this user are open already (limits.calls_per_aor)`;
+      const why =
+        `refused: as many calls for this user are open as limits.calls_per_aor allows (${settings.maxCallsPerAor})`;
       this.overLimit(server.request, aor.key, 486, why);
       return server.respond(486, "Too many calls for this user");
     }

@@ -19,7 +19,7 @@ test("W-20 W-22 a call beyond a limit leaves a record that says which limit, whe
     state: "ended",
     result: "refused",
     status: 486,
-    outcome: "refused: 1 calls for this user are open already (limits.calls_per_aor) (486)",
+    outcome: "refused: as many calls for this user are open as limits.calls_per_aor allows (1) (486)",
     parties: ["PBX", "latefork"],
   });
   expect(record.timeline.map(({ event, label }) => [event, label])).toEqual([
@@ -32,7 +32,7 @@ test("W-20 W-22 a call beyond a limit leaves a record that says which limit, whe
 });
 
 const others: [string, number, string, (config: Config) => void, (w: World) => void][] = [
-  ["limits.calls", 503, "refused: 0 calls are open already (limits.calls)", (config) => {
+  ["limits.calls", 503, "refused: as many calls are open as limits.calls allows (0)", (config) => {
     config.limits.calls = 0;
   }, () => {}],
   ["a drain", 503, "refused: latefork is shutting down", () => {}, (w) => w.core.isDraining = true],
