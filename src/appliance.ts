@@ -29,7 +29,7 @@ import { TraceRing } from "./observe/trace.ts";
 import { MAX_RATED_DEVICES } from "./push/rate.ts";
 import { PushRelay } from "./push/relay.ts";
 import type { FramingProblem } from "./sip/framing.ts";
-import type { Flow } from "./sip/flow.ts";
+import type { Flow, Listener } from "./sip/flow.ts";
 import { clockShift, moveTimes } from "./store/clock_shift.ts";
 import { openStore, type SqliteStore } from "./store/sqlite.ts";
 import type { TransportLimits } from "./transport/sink.ts";
@@ -83,7 +83,7 @@ export class Appliance {
   private readonly resolvePbx: typeof resolvePbx;
   private readonly firstNamesMs: number;
   private isLoaded = false;
-  private listenerCount = 0;
+  private newestListener: Listener | undefined = undefined;
   private files: SecretFiles;
   private readonly nonceKey = crypto.getRandomValues(new Uint8Array(32));
   private readonly installation: string;
@@ -195,7 +195,7 @@ export class Appliance {
       // Before anything is heard: whoever registers must not meet a table that is yet to be loaded.
       const names = await this.firstNames();
       this.core.setListeners(await this.transports.start());
-      this.listenerCount = this.transports.listeners().length;
+      this.newestListener = this.transports.listeners().at(-1);
       if (names !== null) this.takeNames(names);
       this.restore();
       this.isLoaded = true;
@@ -357,9 +357,9 @@ export class Appliance {
     this.transports.tick(nowMs);
     this.world.tick(nowMs);
     const listeners = this.transports.listeners();
-    // A wildcard follows the addresses of the machine.
-    if (listeners.length !== this.listenerCount) {
-      this.listenerCount = listeners.length;
+    // A wildcard follows the addresses of the machine: new ones come at the end, and an old one may go at the same time.
+    if (listeners.at(-1) !== this.newestListener) {
+      this.newestListener = listeners.at(-1);
       this.core.setListeners(listeners);
     }
     if (nowMs >= this.resolveAtMs) {

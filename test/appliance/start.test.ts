@@ -1,5 +1,5 @@
 /** The start of a box whose DNS is slow, as after a power cut of the whole house. */
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, spyOn, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -56,5 +56,17 @@ test("R-18 a start that has waited long enough for DNS goes on, and takes the PB
   await answer.promise;
   await new Promise((resolve) => setImmediate(resolve));
   expect(box.core.pbx!.isPbxAddress("127.0.0.1")).toBe(true);
+  await box.stop();
+});
+
+test("T-01 an address that came is ours, though another one went at the same moment", async () => {
+  const box = appliance({ resolvePbx: () => Promise.resolve(names) });
+  await box.start();
+  const [there] = box.transports.listeners();
+  const came = { ...there!, address: "192.0.2.9", advertised: "192.0.2.9:5060" };
+  using _listeners = spyOn(box.transports, "listeners").mockReturnValue([came]);
+  expect(box.core.own.isOurHost("192.0.2.9")).toBe(false);
+  box["tick"](box.turn.nowMs);
+  expect(box.core.own.isOurHost("192.0.2.9")).toBe(true);
   await box.stop();
 });
