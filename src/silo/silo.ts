@@ -11,6 +11,7 @@ import type { Transactions } from "../transaction/table.ts";
 import type { Aor, Contact } from "../usrloc/model.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import { Call, type CallOwner } from "./call.ts";
+import { CallIndex } from "./call_index.ts";
 import type { CallRecord } from "./record.ts";
 import { type Refusal, Refusals } from "./refusals.ts";
 import type { PushResult, SiloPort, SiloSettings } from "./settings.ts";
@@ -21,11 +22,11 @@ const WARN_EVERY_MS = 60_000;
 
 export class Silo implements CallOwner {
   router!: Router;
-  private readonly open = new Map<string, Set<Call>>();
-  private readonly ended = new Map<string, Set<Call>>();
+  private readonly open = new CallIndex();
+  private readonly ended = new CallIndex();
   private readonly byId = new Map<string, Call>();
   /** A PBX may call every Contact of a user with one Call-ID (W-21). */
-  private readonly byCallId = new Map<string, Set<Call>>();
+  private readonly byCallId = new CallIndex();
   private readonly wakes = new Map<string, { wake: Wake; call: Call }>();
   private readonly records = new Map<string, CallRecord>();
   private readonly refusals: Refusals;
@@ -50,7 +51,7 @@ export class Silo implements CallOwner {
 
   get heldCalls(): number {
     let held = 0;
-    for (const calls of this.open.values()) for (const call of calls) if (call.isHeld) held++;
+    for (const key of this.open.keys()) for (const call of this.open.of(key)) if (call.isHeld) held++;
     return held;
   }
 
@@ -66,7 +67,6 @@ export class Silo implements CallOwner {
   /** An INVITE for an AoR (W-01): 100, stored, then everybody is asked. */
   start(server: ServerTransaction, aor: Aor, device: Contact | null, callerToken: string, routesToDrop: number): void {
     const { settings } = this;
-    const ofAor = this.open.get(aor.key);
     if (this.openCount >= settings.maxCalls) {
       this.port.count("rejected_total", "calls_limit");
       this.overLimit(
@@ -77,7 +77,7 @@ export class Silo implements CallOwner {
       );
       return server.respond(503, "Too many calls", "Retry-After: 5\r\n");
     }
-    if (ofAor !== undefined && ofAor.size >= settings.maxCallsPerAor) {
+    if (this.open.count(aor.key) >= settings.maxCallsPerAor) {
       this.port.count("rejected_total", "calls_per_aor_limit");
       const why =
         `refused: as many calls for this user are open as limits.calls_per_aor allows (${settings.maxCallsPerAor})`;
@@ -86,12 +86,9 @@ export class Silo implements CallOwner {
     }
     server.respond(100);
     const call = new Call(this, this.port.token(6), server, aor, device?.id ?? null, callerToken, routesToDrop);
-    if (ofAor === undefined) this.open.set(aor.key, new Set([call]));
-    else ofAor.add(call);
+    this.open.add(aor.key, call);
     this.byId.set(call.record.id, call);
-    const ofCallId = this.byCallId.get(call.record.callId);
-    if (ofCallId === undefined) this.byCallId.set(call.record.callId, new Set([call]));
-    else ofCallId.add(call);
+    this.byCallId.add(call.record.callId, call);
     this.openCount++;
     this.port.event({ type: "call", state: "open", call: call.record.id, aor: aor.key, from: call.record.from });
     call.begin(device === null ? aor.contacts : [device]);
@@ -120,16 +117,13 @@ export class Silo implements CallOwner {
 
   /** A REGISTER of a device was accepted: it joins every open call of its AoR, not only the first (W-04, W-21). */
   deviceRegistered(contact: Contact, registeredAtMs: number): void {
-    const calls = this.open.get(contact.aor.key);
-    if (calls !== undefined) { for (const call of [...calls]) call.deviceRegistered(contact, registeredAtMs); }
-    const over = this.ended.get(contact.aor.key);
-    if (over !== undefined) { for (const call of over) call.deviceRegisteredLate(contact); }
+    for (const call of this.open.of(contact.aor.key)) call.deviceRegistered(contact, registeredAtMs);
+    for (const call of this.ended.of(contact.aor.key)) call.deviceRegisteredLate(contact);
   }
 
   /** A contact left usrloc. */
   deviceRemoved(contact: Contact): void {
-    const calls = this.open.get(contact.aor.key);
-    if (calls !== undefined) { for (const call of [...calls]) call.deviceRemoved(contact); }
+    for (const call of this.open.of(contact.aor.key)) call.deviceRemoved(contact);
   }
 
   /** The relay's verdict; unknown uuids (the call is long over) are ignored. */
@@ -147,16 +141,12 @@ export class Silo implements CallOwner {
   /** P-07: too many pushes to a device are refused, but one that went for another call, open or over, may yet wake it. */
   shareWake(contact: Contact): boolean {
     const { key } = contact.aor;
-    for (const calls of [this.open.get(key), this.ended.get(key)]) {
-      if (calls !== undefined) { for (const call of calls) if (call.shareWake(contact)) return true; }
-    }
-    return false;
+    return [...this.open.of(key), ...this.ended.of(key)].some((call) => call.shareWake(contact));
   }
 
   /** ACK or BYE of a dialog, for the ladder. */
   dialogRequest(request: Message): void {
-    const calls = this.byCallId.get(request.callId);
-    if (calls !== undefined) { for (const call of calls) call.dialogRequest(request); }
+    for (const call of this.byCallId.of(request.callId)) call.dialogRequest(request);
   }
 
   /** An open call by its id. */
@@ -166,13 +156,13 @@ export class Silo implements CallOwner {
   }
 
   /** Open calls of an AoR. */
-  callsOf(aorKey: string): Call[] {
-    return [...this.open.get(aorKey) ?? []];
+  callsOf(aorKey: string): readonly Call[] {
+    return this.open.of(aorKey);
   }
 
   /** Open calls by AoR. */
-  openByAor(): Map<string, Call[]> {
-    return new Map([...this.open].map(([key, calls]) => [key, [...calls]]));
+  openByAor(): Map<string, readonly Call[]> {
+    return new Map([...this.open.keys()].map((key) => [key, this.open.of(key)]));
   }
 
   /** What is known of a call, open or ended. */
@@ -183,7 +173,7 @@ export class Silo implements CallOwner {
   /** Newest first. */
   allRecords(): CallRecord[] {
     const open: CallRecord[] = [];
-    for (const calls of this.open.values()) for (const call of calls) open.push(call.snapshot());
+    for (const key of this.open.keys()) for (const call of this.open.of(key)) open.push(call.snapshot());
     open.sort((a, b) => b.startedAtMs - a.startedAtMs);
     const ended = [...this.records.values()].map((record) => this.byId.get(record.id)?.snapshot() ?? record);
     ended.push(...this.refusals.records);
@@ -209,9 +199,7 @@ export class Silo implements CallOwner {
 
   onCallEnded(call: Call): void {
     const { record } = call;
-    const calls = this.open.get(record.aor);
-    if (calls === undefined || !calls.delete(call)) return;
-    if (calls.size === 0) this.open.delete(record.aor);
+    if (!this.open.remove(record.aor, call)) return;
     this.openCount--;
     this.keep(record);
     this.port.count("calls_total", record.result);
@@ -245,10 +233,7 @@ export class Silo implements CallOwner {
 
   /** 64·T1 longer: late REGISTERs, late answers, ACK and BYE still find the call (W-11, W-13). */
   private bury(call: Call): void {
-    const key = call.record.aor;
-    const over = this.ended.get(key);
-    if (over === undefined) this.ended.set(key, new Set([call]));
-    else over.add(call);
+    this.ended.add(call.record.aor, call);
     this.tombstones++;
     this.table.schedule.longLinger.add(new Tombstone(this, call), this.table.schedule.clock.nowMs);
   }
@@ -257,14 +242,10 @@ export class Silo implements CallOwner {
   forget(call: Call): void {
     // What the branches said after the end belongs to the record too.
     const record = call.snapshot();
-    const over = this.ended.get(record.aor)!;
-    over.delete(call);
-    if (over.size === 0) this.ended.delete(record.aor);
+    this.ended.remove(record.aor, call);
     this.tombstones--;
     this.byId.delete(record.id);
-    const ofCallId = this.byCallId.get(record.callId)!;
-    ofCallId.delete(call);
-    if (ofCallId.size === 0) this.byCallId.delete(record.callId);
+    this.byCallId.remove(record.callId, call);
     for (const wake of record.wakes) call.forgetWake(wake.device, (uuid) => this.wakes.delete(uuid));
     if (this.settings.keptCalls === 0) this.records.delete(record.id);
   }

@@ -212,7 +212,7 @@ export class World {
   }
 
   /** Open calls of a user. */
-  openCalls(user: string): Call[] {
+  openCalls(user: string): readonly Call[] {
     return this.core.silo.callsOf(`${user}@${DOMAIN}`);
   }
 
