@@ -30,7 +30,7 @@ export class AfterEnd {
 
   /** The final response went, and the record says how it ended. */
   run(): void {
-    for (const leg of this.legs.all.values()) this.release(leg);
+    for (const leg of this.legs.all) this.release(leg);
     for (const id of this.latecomers ?? []) {
       const contact = this.home.usrloc.contact(id);
       if (contact !== undefined) this.deviceRegistered(contact);
@@ -39,7 +39,7 @@ export class AfterEnd {
 
   /** True if a device may yet come for which this call has to be told once more. */
   get isOwed(): boolean {
-    for (const leg of this.legs.all.values()) if (isOwed(leg)) return true;
+    for (const leg of this.legs.all) if (isOwed(leg)) return true;
     return false;
   }
 

@@ -177,7 +177,7 @@ export class Call implements ForkOwner, HeldCall, Due {
 
   /** ACK, BYE and the like, for the ladder, if one of this call's phones has that dialog: each 2xx made its own. */
   dialogRequest(request: Message): void {
-    for (const { dialogTag, party } of this.legs.all.values()) {
+    for (const { dialogTag, party } of this.legs.all) {
       if (dialogTag === "") continue;
       if (request.to.tag === dialogTag) return this.story.noteDialog(request.method, party, true);
       if (request.from.tag === dialogTag) return this.story.noteDialog(request.method, party, false);
@@ -267,7 +267,7 @@ export class Call implements ForkOwner, HeldCall, Due {
 
   /** W-08: our own 408 is 480 where a phone slept on. */
   private judgeSilence(): void {
-    for (const leg of this.legs.all.values()) if (leg.hasSleptOn) this.fork.silentStatus = 480;
+    for (const leg of this.legs.all) if (leg.hasSleptOn) this.fork.silentStatus = 480;
   }
 
   private hold(): void {

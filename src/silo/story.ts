@@ -17,7 +17,7 @@ const MAX_TIMELINE = 400;
 
 /** The devices of the call, as the record needs them; `Legs` is one. */
 interface LegsOfCall {
-  readonly all: ReadonlyMap<string, DeviceLeg>;
+  readonly all: readonly DeviceLeg[];
   /** By the id of any of its contacts. */
   find(id: string): DeviceLeg | undefined;
 }
@@ -137,11 +137,11 @@ export class Story {
       record.result = "answered";
       record.outcome = `answered by ${this.partyOf(answeredBy, legs)} after ${seconds(elapsedMs)}`;
     } else {
-      const devices = [...legs.all.values()];
+      const devices = legs.all;
       record.result = resultOf(status, ending, devices);
       record.outcome = outcomeWords(devices, record, elapsedMs, ending);
     }
-    for (const { id, party, branch } of legs.all.values()) {
+    for (const { id, party, branch } of legs.all) {
       if (branch === null || branch.state !== "cancelled" || branch.isCancelSent || branch.isEnded) continue;
       this.note({ event: "cancel", device: id, note: `${party} has said nothing yet: its CANCEL goes when it does` });
     }
@@ -189,7 +189,7 @@ export class Story {
       late: branch.isLate,
     }));
     this.record.wakes = [];
-    for (const leg of legs.all.values()) {
+    for (const leg of legs.all) {
       const wake = leg.wake;
       if (wake === null || wake.state === "hedged") continue;
       this.record.wakes.push({
