@@ -58,9 +58,13 @@ function readCounts(output) {
   return { passed: count("pass"), failed: count("fail"), skipped: count("skip") + count("todo") };
 }
 
+/** Tests with real servers and processes need more than bun's 5 s where the machine is busy. */
+const TIMEOUT_MS = 30_000;
+
 async function bunTest(folders) {
   console.error(`\n== bun test ${folders.join(" ")}`);
-  const { code, output } = await run(tool("bun"), ["test", ...folders.map((folder) => `./${folder}`)]);
+  const paths = folders.map((folder) => `./${folder}`);
+  const { code, output } = await run(tool("bun"), ["test", "--timeout", String(TIMEOUT_MS), ...paths]);
   // deno-lint-ignore no-control-regex -- colours, where the environment forces them
   const counts = readCounts(output.replace(/\x1b\[[\d;]*m/g, ""));
   total.passed += counts.passed;

@@ -2,7 +2,7 @@
  * The whole way with each push service: a phone registers over a real socket, falls asleep, is called, pushed by the
  * local service, wakes and answers; what services refuse reaches the command line in words; keys outlive a restart.
  */
-import { afterAll, afterEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -18,9 +18,6 @@ import { latefork } from "../cli/recorded-io.ts";
 import { ApnsServer } from "../push/apns_server.ts";
 import { FcmServer } from "../push/fcm_server.ts";
 import { WebPushService } from "../push/webpush_service.ts";
-
-// Real servers and processes on a machine that may be busy.
-setDefaultTimeout(30_000);
 
 const folder = mkdtempSync(join(tmpdir(), "latefork-push-services-"));
 const write = (name: string, text: string): string => {
