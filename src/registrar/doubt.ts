@@ -16,16 +16,16 @@ export class Doubts {
   constructor(private readonly usrloc: Usrloc) {}
 
   /**
-   * A REGISTER goes to the PBX.
+   * A REGISTER goes to the PBX. What it asks for may be less only than what one before it is about to be granted, even
+   * if nobody is registered yet.
    * @param isOneForAll the PBX holds one Contact for all devices (R-04)
    */
-  begin(aor: Aor | undefined, order: number, asked: Asked, isOneForAll: boolean, nowMs: number): Doubt | null {
-    // A question changes nothing, and of whom nobody is registered nothing is answered here.
-    if (asked?.size === 0 || aor === undefined || aor.contacts.length === 0) return null;
-    const doubt = new Doubt(this.usrloc, aor, order, asked, isOneForAll, nowMs);
-    if (!doubt.apply()) return null;
-    const ofAor = this.byAor.get(aor.key);
-    if (ofAor === undefined) this.byAor.set(aor.key, new Set([doubt]));
+  begin(aorKey: string, order: number, asked: Asked, isOneForAll: boolean, nowMs: number): Doubt | null {
+    if (asked?.size === 0) return null; // a question changes nothing
+    const doubt = new Doubt(this.usrloc, aorKey, order, asked, isOneForAll, nowMs);
+    doubt.apply();
+    const ofAor = this.byAor.get(aorKey);
+    if (ofAor === undefined) this.byAor.set(aorKey, new Set([doubt]));
     else ofAor.add(doubt);
     return doubt;
   }
@@ -48,53 +48,55 @@ export class Doubt {
   private before: Upstream | null = null;
   private after: Upstream | null = null;
   /** Until when each device was believed in, and is now. */
-  private readonly devices = new Map<Binding, { beforeMs: number; afterMs: number }>();
+  private devices: Map<Binding, { beforeMs: number; afterMs: number }> | null = null;
 
   constructor(
     private readonly usrloc: Usrloc,
-    private readonly aor: Aor,
+    private readonly aorKey: string,
     readonly order: number,
     private readonly asked: Asked,
     private readonly isOneForAll: boolean,
     private readonly nowMs: number,
   ) {}
 
-  /** Believes no more than is left then. @returns false if that is no less than before */
-  apply(): boolean {
-    return this.isOneForAll ? this.applyToAor() : this.applyToDevices();
+  /** Believes no more than is left then. */
+  apply(): void {
+    const aor = this.usrloc.find(this.aorKey);
+    if (aor === undefined) return;
+    if (this.isOneForAll) this.applyToAor(aor);
+    else this.applyToDevices(aor);
   }
 
   /** The PBX refused: things are as they were, where nobody has told anew since. */
   lift(): void {
-    if (this.before !== null && this.aor.upstream === this.after) this.usrloc.setUpstream(this.aor, this.before);
-    for (const [binding, { beforeMs, afterMs }] of this.devices) {
+    const aor = this.usrloc.find(this.aorKey);
+    if (this.before !== null && aor !== undefined && aor.upstream === this.after) {
+      this.usrloc.setUpstream(aor, this.before);
+    }
+    for (const [binding, { beforeMs, afterMs }] of this.devices ?? []) {
       if (binding.upstreamEndsMs === afterMs) this.usrloc.setDeviceUpstream(binding, beforeMs, binding.isDropped);
     }
   }
 
-  private applyToAor(): boolean {
-    const { upstream } = this.aor;
+  private applyToAor(aor: Aor): void {
+    const { upstream } = aor;
     const untilMs = this.nowMs + Math.max(0, ...(this.asked?.values() ?? [])) * 1000;
     // What is in doubt may be there all the same, and is to be ended when the time has come.
-    if (upstream.state !== "registered" || (upstream.provenMs ?? upstream.expiresAtMs) <= untilMs) return false;
+    if (upstream.state !== "registered" || (upstream.provenMs ?? upstream.expiresAtMs) <= untilMs) return;
     this.before = upstream;
     this.after = { ...upstream, provenMs: untilMs };
-    this.usrloc.setUpstream(this.aor, this.after);
-    return true;
+    this.usrloc.setUpstream(aor, this.after);
   }
 
-  private applyToDevices(): boolean {
-    let isLess = false;
-    for (const contact of this.aor.contacts) {
+  private applyToDevices(aor: Aor): void {
+    for (const contact of aor.contacts) {
       const binding = contact as Binding;
       const seconds = this.asked === null ? 0 : this.asked.get(binding.id);
       if (seconds === undefined) continue;
       const [beforeMs, afterMs] = [binding.upstreamEndsMs, this.nowMs + seconds * 1000];
       if (beforeMs <= afterMs) continue;
-      this.devices.set(binding, { beforeMs, afterMs });
+      (this.devices ??= new Map()).set(binding, { beforeMs, afterMs });
       this.usrloc.setDeviceUpstream(binding, afterMs, binding.isDropped);
-      isLess = true;
     }
-    return isLess;
   }
 }

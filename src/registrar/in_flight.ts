@@ -15,6 +15,8 @@ interface AorInFlight {
   readonly pending: Map<number, Adding>;
   /** Device id → order of the latest accepted REGISTER about it. */
   readonly settled: Map<string, number>;
+  /** Order of the latest that went to the PBX. */
+  latest: number;
   /** Order of the latest accepted REGISTER that told the upstream expiry. */
   upstreamOrder: number;
 }
@@ -33,9 +35,10 @@ export class InFlight {
     return this.byAor.has(aorKey);
   }
 
-  /** True if one REGISTER of this AoR is at the PBX, so that its answer tells how things are there. */
-  isAlone(aorKey: string): boolean {
-    return this.byAor.get(aorKey)?.pending.size === 1;
+  /** True if no REGISTER of this AoR went to the PBX behind this one, nor is another there: its answer tells how things are. */
+  isLast(aorKey: string, order: number): boolean {
+    const ofAor = this.byAor.get(aorKey);
+    return ofAor !== undefined && ofAor.pending.size === 1 && ofAor.latest === order;
   }
 
   /**
@@ -46,8 +49,9 @@ export class InFlight {
     const order = ++this.count;
     let ofAor = this.byAor.get(aorKey);
     if (ofAor === undefined) {
-      this.byAor.set(aorKey, ofAor = { pending: new Map(), settled: new Map(), upstreamOrder: 0 });
+      this.byAor.set(aorKey, ofAor = { pending: new Map(), settled: new Map(), latest: 0, upstreamOrder: 0 });
     }
+    ofAor.latest = order;
     ofAor.pending.set(order, adds);
     return order;
   }

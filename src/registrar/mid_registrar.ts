@@ -106,7 +106,7 @@ export class MidRegistrar {
     for (const [id, seconds] of asked) if (seconds > 0) this.agent.hold(request.aorKey, id);
     const order = this.inFlight.begin(request.aorKey, asked);
     const doubt = this.doubts.begin(
-      this.usrloc.find(request.aorKey),
+      request.aorKey,
       order,
       request.isWildcard ? null : asked,
       this.mode === "aor",

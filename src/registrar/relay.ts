@@ -111,7 +111,7 @@ export class RegisterRelay implements ClientOwner {
       return this.server.respond(403, "Too many devices");
     }
     const applied = registrar.accept(request, grants, this.flow, order, arrivedAtMs);
-    registrar.ledger.noteDropped(response, request.aorKey, this.upstreamFlow);
+    registrar.ledger.noteDropped(response, request.aorKey, order, this.upstreamFlow);
     this.replaceContacts(edit, response, registrar.replyLines(request, applied.listed, this.offers));
     this.server.relay(response.status, edit.build(), true);
     registrar.resume(applied, arrivedAtMs, grants.upstream);

@@ -178,7 +178,7 @@ export class Keep implements ClientOwner, Due {
     // What this 2xx does not say may be said to phones alone.
     const lines = repeatedLines(response) || aor.upstream.lines;
     registrar.ledger.writeOwn(aor, this.id, granted, this.order, this.sentAtMs, this.callId, this.cseq, lines);
-    if (flow !== null) registrar.ledger.noteDropped(response, aor.key, flow);
+    if (flow !== null) registrar.ledger.noteDropped(response, aor.key, this.order, flow);
     this.over();
     this.rest();
     this.keeper.pbxAnswered();

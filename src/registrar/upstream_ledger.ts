@@ -81,9 +81,9 @@ export class UpstreamLedger {
    * A 2xx lists every Contact the PBX holds (RFC 3261 §10.3): one of ours that is missing was evicted there. It is told,
    * and not registered again at once: that would evict the next.
    */
-  noteDropped(response: Message, aorKey: string, flow: Flow): void {
+  noteDropped(response: Message, aorKey: string, order: number, flow: Flow): void {
     const aor = this.usrloc.find(aorKey);
-    if (this.registrar.mode === "aor" || aor === undefined || !this.registrar.inFlight.isAlone(aorKey)) return;
+    if (this.registrar.mode === "aor" || aor === undefined || !this.registrar.inFlight.isLast(aorKey, order)) return;
     const held = (aor.contacts as Binding[]).filter(({ upstreamEndsMs }) => upstreamEndsMs > this.clock.nowMs);
     const listed = held.map(({ id }) => grantOf(response, aor.user, id, flow).isListed);
     if (!listed.includes(true)) return;

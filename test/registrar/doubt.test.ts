@@ -192,13 +192,42 @@ describe("R-05 while the PBX's answer to less is not known, no more is believed 
     }
   });
 
+  test("R-17 R-18 what is granted first is believed only as far as what was asked behind it, also of somebody new", () => {
+    // In mode aor the PBX is asked for no less than before, as another device may be the one that needs it.
+    const rig = new Rig({ pbx: { mode: "contact", expires: 60_000 } });
+    const pbx = new PbxModel();
+    const phone = rig.phone("192.0.2.7");
+    rig.receive(phone, register(phone, { expires: 7200 }));
+    const granted = pbx.take(rig.one(rig.pbx), rig.clock.nowMs);
+    rig.receive(phone, register(phone, { expires: 300, cseq: 2 }));
+    expect(headers(rig.one(rig.pbx), "Contact")[0]).toEndWith(";expires=300");
+    rig.fromPbx(granted);
+    const contact = rig.core.usrloc.find(AOR)!.contacts[0] as Binding;
+    expect(contact.upstreamEndsMs).toBe(rig.clock.nowMs + 300_000);
+  });
+
+  test("R-17 R-02 an answer from before another device came does not tell that the PBX dropped it", () => {
+    const rig = new Rig({ pbx: { mode: "contact", expires: 60_000 } });
+    const pbx = new PbxModel();
+    const answers = [7, 8].map((host) => {
+      const phone = rig.phone(`192.0.2.${host}`);
+      rig.receive(phone, register(phone, { expires: 600, callId: phone.key }));
+      return pbx.take(rig.one(rig.pbx), rig.clock.nowMs);
+    });
+    expect(answers.map((text) => headers(text, "Contact").length)).toEqual([1, 2]);
+    for (const text of answers.toReversed()) rig.fromPbx(text);
+    const contacts = rig.core.usrloc.find(AOR)!.contacts as Binding[];
+    expect(contacts.map(({ isDropped }) => isDropped)).toEqual([false, false]);
+    expect(rig.logText).not.toContain("dropped");
+  });
+
   test("R-17 nothing is remembered once all are answered", () => {
     const rig = new Rig();
     const doubts = new Doubts(rig.core.usrloc);
     registered(rig, rig.phone("192.0.2.7"), { expires: 7200 });
     const aor = rig.core.usrloc.find(AOR)!;
     const asked = new Map([[aor.id, 60]]);
-    const [first, second] = [1, 2].map((order) => doubts.begin(aor, order, asked, true, rig.clock.nowMs - order));
+    const [first, second] = [1, 2].map((order) => doubts.begin(AOR, order, asked, true, rig.clock.nowMs - order));
     expect([doubts.size, (aor.contacts[0] as Binding).isRegistered]).toEqual([1, true]);
     doubts.end(AOR, 2, second!);
     doubts.end(AOR, 1, first!);
