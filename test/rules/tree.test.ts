@@ -1,8 +1,12 @@
 import { describe, expect, test } from "bun:test";
-import { read, repositoryFiles } from "./repository.ts";
+import { filesThere, read, repositoryFiles } from "./repository.ts";
 import { textBreaches } from "./tracked_text.ts";
 
 const files = repositoryFiles();
+
+test("without git the same files are judged", () => {
+  expect(filesThere().toSorted()).toEqual(files.toSorted());
+});
 
 /** Folders at a depth of `under` that hold files but no README.md, or an empty one. */
 function withoutReadme(paths: readonly string[], under: string, textOf: (path: string) => string): string[] {
