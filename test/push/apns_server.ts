@@ -11,6 +11,7 @@ import {
 } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { issuedCertificate } from "./certificate.ts";
+import { jwtPart } from "./jwt_part.ts";
 
 /** A notification that came in, as it was sent. */
 export interface Received {
@@ -293,8 +294,8 @@ export class ApnsServer {
     }
     if (!header.startsWith("bearer ")) this.faults.push(`authorization begins with ${header.slice(0, 7)}`);
     const [head = "", claims = "", signature = ""] = jwt.split(".");
-    const { alg, kid } = part(head);
-    const { iss, iat } = part(claims);
+    const { alg, kid } = jwtPart(head);
+    const { iss, iat } = jwtPart(claims);
     // One that was checked is not checked again: the figures are to be the client's.
     if (jwt !== this.#signedJwt) {
       const key = { key: this.publicKey, dsaEncoding: "ieee-p1363" as const };
@@ -333,13 +334,4 @@ function judgePayload(payload: unknown, type: string): string {
   if (type === "background" && (aps["content-available"] !== 1 || isShown)) return "a background push that shows";
   if (type === "alert" && !("alert" in aps)) return "an alert push without an alert";
   return "";
-}
-
-function part(text: string): Record<string, unknown> {
-  try {
-    const value = JSON.parse(Buffer.from(text, "base64url").toString("utf8"));
-    return typeof value === "object" && value !== null ? value : {};
-  } catch {
-    return {};
-  }
 }

@@ -12,6 +12,7 @@ import {
 } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { issuedCertificate } from "./certificate.ts";
+import { jwtPart } from "./jwt_part.ts";
 
 /** A message that came in, as it was sent. */
 export interface ReceivedMessage {
@@ -177,7 +178,7 @@ export class FcmServer {
   async #exchange(request: Request): Promise<Response> {
     const form = new URLSearchParams(await request.text());
     const assertion = form.get("assertion") ?? "";
-    const claims = part(assertion.split(".")[1] ?? "");
+    const claims = jwtPart(assertion.split(".")[1] ?? "");
     this.assertions.push(claims);
     const order = this.tokenOrders.shift();
     this.#wake();
@@ -204,7 +205,7 @@ export class FcmServer {
     }
     if (form.get("grant_type") !== GRANT || [...form.keys()].length !== 2) this.faults.push("the form is another one");
     const [head = "", body = "", signature = ""] = assertion.split(".");
-    const { alg, typ, kid } = part(head);
+    const { alg, typ, kid } = jwtPart(head);
     if (alg !== "RS256" || typ !== "JWT" || kid !== this.keyId) this.faults.push(`the header is ${alg} ${typ} ${kid}`);
     const isSigned = verify(
       "sha256",
@@ -340,13 +341,4 @@ function judgeMessage(body: string, message: unknown): string {
 function bytesOf(message: unknown): number {
   const { data } = (message ?? {}) as { data?: Record<string, string> };
   return Object.entries(data ?? {}).flat().reduce((sum, text) => sum + Buffer.byteLength(String(text)), 0);
-}
-
-function part(text: string): Record<string, unknown> {
-  try {
-    const value = JSON.parse(Buffer.from(text, "base64url").toString("utf8"));
-    return typeof value === "object" && value !== null ? value : {};
-  } catch {
-    return {};
-  }
 }

@@ -18,6 +18,7 @@ import { createSecureServer, type ServerHttp2Session, type ServerHttp2Stream } f
 import { createServer as createHttpsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { issuedCertificate } from "./certificate.ts";
+import { jwtPart } from "./jwt_part.ts";
 
 /** A message that came in, as it was sent. */
 export interface ReceivedPush {
@@ -267,8 +268,8 @@ export class WebPushService {
     }
     const [, jwt = "", k = ""] = found;
     const [head = "", claims = "", signature = ""] = jwt.split(".");
-    const { alg, typ } = part(head);
-    const { aud, exp, sub } = part(claims);
+    const { alg, typ } = jwtPart(head);
+    const { aud, exp, sub } = jwtPart(claims);
     const isSigned = verify(
       "sha256",
       Buffer.from(`${head}.${claims}`),
@@ -323,13 +324,4 @@ function pointKey(k: string): KeyObject {
   const point = Buffer.from(k, "base64url");
   const [x, y] = [point.subarray(1, 33), point.subarray(33)].map((half) => half.toString("base64url"));
   return createPublicKey({ format: "jwk", key: { kty: "EC", crv: "P-256", x, y } });
-}
-
-function part(text: string): Record<string, unknown> {
-  try {
-    const value = JSON.parse(Buffer.from(text, "base64url").toString("utf8"));
-    return typeof value === "object" && value !== null ? value : {};
-  } catch {
-    return {};
-  }
 }

@@ -10,6 +10,7 @@ import type { PushOrder } from "../../src/silo/settings.ts";
 import type { Flow, FlowState, Listener, Transport } from "../../src/sip/flow.ts";
 import { type Message, parseMessage } from "../../src/sip/message.ts";
 import type { ApplianceEvent, Counter, LogFields, LogLevel } from "../../src/sip/port.ts";
+import type { Binding } from "../../src/usrloc/binding.ts";
 import type { Aor, ChangeLog, Contact } from "../../src/usrloc/model.ts";
 
 export const UDP: Listener = { transport: "udp", address: "10.0.0.5", port: 5060, advertised: "10.0.0.5:5060" };
@@ -142,6 +143,28 @@ export class Rig implements CorePort {
   close(flow: TestFlow): void {
     flow.state = "closed";
     this.core.flowClosed(flow, "closed by the peer");
+  }
+
+  /** An address set through the control port, for a new device or for one that is known. */
+  setByHand(aor: Aor, known: Binding | null, uri: string, flow: TestFlow): void {
+    const { usrloc } = this.core;
+    const saved = usrloc.save(aor, known, known?.id ?? "desk1", {
+      uri,
+      params: "",
+      instance: "",
+      regId: 0,
+      q: 1000,
+      callId: "",
+      cseq: 0,
+      expiresAtMs: this.clock.nowMs + 1e9,
+      registeredAtMs: this.clock.nowMs,
+      path: "",
+      userAgent: "",
+      kind: "desk",
+      push: null,
+      flowKey: flow.key,
+    }, flow);
+    this.core.deviceSet(saved);
   }
 
   /** Lets time pass, deadline by deadline. */

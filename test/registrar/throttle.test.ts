@@ -185,23 +185,7 @@ describe("R-06 an absorbed REGISTER is authentic", () => {
       const flow = rig.phone("192.0.2.7", 5060, "tcp");
       const aor = rig.core.usrloc.ensure(AOR, "alice", "example.org", rig.core.aorId(AOR));
       const known = rig.core.usrloc.find(AOR)!.contacts[0] ?? null;
-      const saved = rig.core.usrloc.save(aor, known as Binding | null, known?.id ?? "desk1", {
-        uri: "sip:alice@192.0.2.7:5060",
-        params: "",
-        instance: "",
-        regId: 0,
-        q: 1000,
-        callId: "",
-        cseq: 0,
-        expiresAtMs: rig.clock.nowMs + 1e9,
-        registeredAtMs: rig.clock.nowMs,
-        path: "",
-        userAgent: "",
-        kind: "desk",
-        push: null,
-        flowKey: flow.key,
-      }, flow);
-      rig.core.deviceSet(saved);
+      rig.setByHand(aor, known as Binding | null, "sip:alice@192.0.2.7:5060", flow);
       while (rig.sent.every((sent) => sent.flow !== rig.pbx)) rig.pass(rig.core.nextMs - rig.clock.nowMs);
       rig.fromPbx(accepted(rig.one(rig.pbx)));
       expect(aor.upstream.state).toBe("registered");

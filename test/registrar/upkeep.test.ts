@@ -132,23 +132,7 @@ test("R-09 a device set by hand is registered at the PBX where that is ours to d
   const rig = new Rig({ pbx: { trusts_us: true } });
   const flow = rig.phone("192.0.2.7");
   const aor = rig.core.usrloc.ensure(AOR, "alice", "example.org", rig.core.aorId(AOR));
-  const saved = rig.core.usrloc.save(aor, null, "desk1", {
-    uri: "sip:alice@192.0.2.7",
-    params: "",
-    instance: "",
-    regId: 0,
-    q: 1000,
-    callId: "",
-    cseq: 0,
-    expiresAtMs: rig.clock.nowMs + 1e9,
-    registeredAtMs: rig.clock.nowMs,
-    path: "",
-    userAgent: "",
-    kind: "desk",
-    push: null,
-    flowKey: flow.key,
-  }, flow);
-  rig.core.deviceSet(saved);
+  rig.setByHand(aor, null, "sip:alice@192.0.2.7", flow);
   untilAsked(rig);
   rig.fromPbx(accepted(rig.one(rig.pbx)));
   expect(aor.upstream).toMatchObject({ state: "registered", expiresAtMs: rig.clock.nowMs + 3_600_000 });
