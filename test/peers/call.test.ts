@@ -85,16 +85,7 @@ peerTest(
     const appliance = await rig.appliance(rig.config());
     await rig.sipp({ from: "caller", to: "pbx", scenario: "caller_404", user: "nobody" }).done();
     // A desk phone over TCP whose connection is gone.
-    await rig.sipp({
-      from: "phoneB",
-      to: "us",
-      transport: "tcp",
-      scenario: "register",
-      user: "alice",
-      credentials: { user: "alice", password: "secret" },
-      keys: { push: ";ob", instance: "33333333-0000-4000-8000-000000000001", expires: "600" },
-      pauseMs: 1,
-    }).done();
+    await rig.register("phoneB", { instance: "33333333-0000-4000-8000-000000000001" }).done();
     await rig.sipp({ from: "caller", to: "pbx", scenario: "caller_480", user: "alice" }).done();
     await appliance.callOf("alice@example.com", "is over", ({ state, status }) => state === "ended" && status === 480);
   },
@@ -168,15 +159,7 @@ peerTest(
       limits: { requests_per_source: "5000/s", calls_per_aor: 500 },
       log: { level: "warn" },
     }));
-    await rig.sipp({
-      from: "phoneA",
-      to: "us",
-      scenario: "register",
-      user: "alice",
-      credentials: { user: "alice", password: "secret" },
-      keys: { push: ";ob", instance: "44444444-0000-4000-8000-000000000001", expires: "600" },
-      pauseMs: 1,
-    }).done();
+    await rig.register("phoneA", { transport: "udp", instance: "44444444-0000-4000-8000-000000000001" }).done();
     const phone = rig.sipp({ from: "phoneA", scenario: "phone_answers", calls: 200 });
     const caller = rig.sipp({
       from: "caller",
@@ -208,17 +191,13 @@ peerTest("T-01 a phone over IPv6 (udp and tcp), the PBX over IPv4: REGISTER, cal
   });
   for (const transport of ["udp", "tcp"] as const) {
     for (const [does, scenario] of [["phone_answers", "caller"], ["phone_hangs_up", "caller_hung_up_on"]] as const) {
-      const phone = rig.sipp({
-        from: "phoneA",
+      const phone = rig.register("phoneA", {
         address: "::1",
         port: port + 1 + ["udp", "tcp"].indexOf(transport) * 2 + ["caller", "caller_hung_up_on"].indexOf(scenario),
         remote: `[::1]:${port}`,
         transport,
-        scenario: "register",
         onOther: does,
-        user: "alice",
-        credentials: { user: "alice", password: "secret" },
-        keys: { push: ";ob", instance: "55555555-0000-4000-8000-000000000001", expires: "600" },
+        instance: "55555555-0000-4000-8000-000000000001",
         pauseMs: 15_000,
       });
       await Bun.sleep(300);

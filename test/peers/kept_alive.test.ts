@@ -17,16 +17,8 @@ peerTest(
       push: rig.pushTo(rig.receiver()),
     });
     const appliance = await rig.appliance(config);
-    await rig.sipp({
-      from: "phoneA",
-      to: "us",
-      transport: "tcp",
-      scenario: "register",
-      user: "alice",
-      credentials: { user: "alice", password: "secret" },
-      keys: { push: ";pn-provider=acme;pn-param=app;pn-prid=token-a", instance: "i-1", expires: "3600" },
-      pauseMs: 300,
-    }).done();
+    const push = ";pn-provider=acme;pn-param=app;pn-prid=token-a";
+    await rig.register("phoneA", { push, instance: "i-1", expires: "3600", pauseMs: 300 }).done();
     expect((await appliance.location("alice@example.com"))!.devices[0]!.expires_in).toBeGreaterThan(3590);
     const counted = async (from: typeof appliance) =>
       Number(/registrations_total\{result="upstream_refreshed"\} (\d+)/.exec(await from.text("/metrics"))?.[1] ?? 0);

@@ -21,19 +21,9 @@ for (const { words, url } of faults) {
       wake: { window: "3s", ring_timeout: "20s" },
       push: { webhook: { acme: { url: url(rig), timeout: "800ms" } } },
     }));
-    await rig.sipp({
-      from: "phoneB",
-      to: "us",
-      transport: "tcp",
-      scenario: "register",
-      user: "alice",
-      credentials: { user: "alice", password: "secret" },
-      keys: {
-        push: ";pn-provider=acme;pn-param=app;pn-prid=token-b",
-        instance: "66666666-0000-4000-8000-000000000001",
-        expires: "600",
-      },
-      pauseMs: 1,
+    await rig.register("phoneB", {
+      push: ";pn-provider=acme;pn-param=app;pn-prid=token-b",
+      instance: "66666666-0000-4000-8000-000000000001",
     }).done();
     const awake = rig.phone("phoneA", { user: "alice", onInvite: "ring" });
     expect((await awake.register()).status).toBe(200);

@@ -14,16 +14,7 @@ for (const transport of ["udp", "tcp"] as const) {
   peerTest(name, both, async (rig) => {
     const kamailio = await rig.kamailio(["alice"]);
     const appliance = await rig.appliance(rig.config({ push: rig.pushTo(rig.receiver()) }));
-    await rig.sipp({
-      from: "phoneA",
-      to: "us",
-      transport,
-      scenario: "register",
-      user: "alice",
-      credentials: { user: "alice", password: "secret" },
-      keys: { push: PUSH, instance: INSTANCE, expires: "600" },
-      pauseMs: 300,
-    }).done();
+    await rig.register("phoneA", { transport, push: PUSH, instance: INSTANCE, pauseMs: 300 }).done();
 
     const held = await kamailio.contacts();
     expect(held.map(({ aor, uri }) => ({ aor, uri }))).toEqual([

@@ -157,19 +157,9 @@ peerTest(
       push: rig.pushTo(rig.receiver()),
     });
     const before = await rig.appliance(config);
-    await rig.sipp({
-      from: "phoneA",
-      to: "us",
-      transport: "tcp",
-      scenario: "register",
-      user: "alice",
-      credentials: { user: "alice", password: "secret" },
-      keys: {
-        push: ";pn-provider=acme;pn-param=app;pn-prid=token-a",
-        instance: "33333333-0000-4000-8000-000000000001",
-        expires: "600",
-      },
-      pauseMs: 1,
+    await rig.register("phoneA", {
+      push: ";pn-provider=acme;pn-param=app;pn-prid=token-a",
+      instance: "33333333-0000-4000-8000-000000000001",
     }).done();
     const [held] = await kamailio.contacts();
     expect(held!.expires).toBeLessThanOrEqual(10);

@@ -30,6 +30,18 @@ export const HOST = {
 } as const;
 export type Party = keyof typeof HOST;
 
+/** SIPp as one of the parties. */
+type SippParty = Omit<SippOptions, "address" | "port"> & { from: Party; to?: Party; address?: string; port?: number };
+
+/** What tells one registration from another; the rest is the same for all. */
+type Registration = Partial<Omit<SippParty, "from">> & {
+  /** Further parameters of the Contact's URI. */
+  push?: string;
+  instance: string;
+  /** Seconds. */
+  expires?: string;
+};
+
 export class Rig {
   readonly folder = mkdtempSync(join(tmpdir(), "latefork-peers-"));
   /** 127/8 is all loopback: two random bytes keep runs beside each other apart. */
@@ -115,9 +127,7 @@ export class Rig {
     return this.keep(new Pbx({ address: this.address("pbx"), port: this.port, user: "pbx", ...options }));
   }
 
-  sipp(
-    options: Omit<SippOptions, "address" | "port"> & { from: Party; to?: Party; address?: string; port?: number },
-  ): Sipp {
+  sipp(options: SippParty): Sipp {
     const { from, to, ...rest } = options;
     const folder = join(this.folder, `sipp${++this.count}`);
     mkdirSync(folder);
@@ -126,6 +136,21 @@ export class Rig {
     this.ends.push(() => sipp.end());
     this.reports.push(() => `-- ${sipp.program.name}\n${sipp.report()}`);
     return sipp;
+  }
+
+  /** A phone that registers by SIPp with its password, over TCP; its connection is gone when it is done. */
+  register(from: Party, { push = ";ob", instance, expires = "600", user = "alice", ...more }: Registration): Sipp {
+    return this.sipp({
+      from,
+      to: "us",
+      transport: "tcp",
+      scenario: "register",
+      user,
+      credentials: { user, password: "secret" },
+      keys: { push, instance, expires },
+      pauseMs: 1,
+      ...more,
+    });
   }
 
   baresip(party: Party, options: Pick<BaresipOptions, "user" | "password" | "transport">): Baresip {

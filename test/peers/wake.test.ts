@@ -12,22 +12,9 @@ const both = ["kamailio", "sipp"];
 const instanceOf = (party: Party) => `22222222-0000-4000-8000-0000000000${party === "phoneB" ? "02" : "03"}`;
 
 /** The SIPp phone: registers with digest and push parameters; with `onOther` it stays and takes calls. */
-function register(rig: Rig, party: Party, user: string, more: Partial<Parameters<Rig["sipp"]>[0]> = {}): Sipp {
-  return rig.sipp({
-    from: party,
-    to: "us",
-    transport: "tcp",
-    scenario: "register",
-    user,
-    credentials: { user, password: "secret" },
-    keys: {
-      push: `;pn-provider=acme;pn-param=app;pn-prid=token-${party}`,
-      instance: instanceOf(party),
-      expires: "600",
-    },
-    pauseMs: 1,
-    ...more,
-  });
+function register(rig: Rig, party: Party, user: string, more: Partial<Parameters<Rig["register"]>[1]> = {}): Sipp {
+  const push = `;pn-provider=acme;pn-param=app;pn-prid=token-${party}`;
+  return rig.register(party, { user, push, instance: instanceOf(party), ...more });
 }
 
 /** Registered, and its connection gone: only a push can reach it. */
