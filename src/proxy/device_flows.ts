@@ -16,7 +16,7 @@ export const byConnection: Reach = ({ flow }) => flow === null || flow.state ===
 const RANK: Readonly<Record<Reachability, number>> = { live: 0, unknown: 1, lost: 2 };
 
 /** True if both lead to one phone: the same contact, or flows of one instance. */
-export function isSameDevice(a: Contact, b: Contact): boolean {
+function isSameDevice(a: Contact, b: Contact): boolean {
   return a === b || (a.instance !== "" && a.instance === b.instance && a.aor === b.aor);
 }
 
@@ -36,7 +36,6 @@ export function flowsOf(contact: Contact): readonly Contact[] {
  * flows of one instance at the same time, the one most recently registered before the others; a live one before all.
  */
 export function firstFlows(contacts: readonly Contact[], reach: Reach): readonly Contact[] {
-  if (!hasSeveralFlows(contacts)) return contacts;
   const firsts: Contact[] = [];
   for (const contact of contacts) {
     const n = firsts.findIndex((first) => isSameDevice(first, contact));
@@ -91,15 +90,6 @@ export class NextFlows implements ForkOwner {
   onCancelled(): void {}
 
   onEnded(): void {}
-}
-
-function hasSeveralFlows(contacts: readonly Contact[]): boolean {
-  for (let n = 1; n < contacts.length; n++) {
-    const { instance } = contacts[n]!;
-    if (instance === "") continue;
-    for (let m = 0; m < n; m++) if (contacts[m]!.instance === instance) return true;
-  }
-  return false;
 }
 
 function isBefore(a: Contact, b: Contact, reach: Reach): boolean {

@@ -118,10 +118,7 @@ export class Dialogs {
     const found = this.location.resolve(uri);
     const devices = found === null ? [] : firstFlows(found.aor.contacts, byConnection);
     const device = found?.device ?? (devices.length === 1 ? devices[0]! : null);
-    if (device === null) return NO_DIALOG;
-    const way = connectedFlow(device);
-    if (way === null) return { ...NO_CONNECTION, asleep: device };
-    return { target: { uri: this.requestUri(way), flow: way.flow!, route: way.path, token: "", contactId: way.id } };
+    return device === null ? NO_DIALOG : deviceHop(device, this.requestUri);
   }
 
   /** @returns null if there is no PURR, or its device is gone */
@@ -129,10 +126,7 @@ export class Dialogs {
     const purr = uriParam(uri, "pn-purr") ?? routes.purr;
     const id = purr === "" ? "" : this.deviceOfPurr(purr);
     const device = id === "" ? undefined : this.usrloc.contact(id);
-    if (device === undefined) return null;
-    const way = connectedFlow(device);
-    if (way === null) return { ...NO_CONNECTION, asleep: device };
-    return { target: { uri: null, flow: way.flow!, route: way.path, token: "", contactId: way.id } };
+    return device === undefined ? null : deviceHop(device, () => null);
   }
 
   private tokenHop(named: FlowToken, port: TransactionPort): Hop {
@@ -160,6 +154,13 @@ export class Dialogs {
     const [address, remotePort] = splitHostPort(remote);
     return port.flowTo(listener.transport, address, remotePort, listener);
   }
+}
+
+/** To a device over whichever of its flows is open. */
+function deviceHop(device: Contact, uriOf: (way: Contact) => string | null): Hop {
+  const way = connectedFlow(device);
+  if (way === null) return { ...NO_CONNECTION, asleep: device };
+  return { target: { uri: uriOf(way), flow: way.flow!, route: way.path, token: "", contactId: way.id } };
 }
 
 function pbxHop(flow: Flow | null): Hop {

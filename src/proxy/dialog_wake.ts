@@ -11,19 +11,14 @@ import { unquote } from "../sip/scan.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import { type Schedule, T1_MS, type TransactionPort } from "../transaction/timers.ts";
 import type { Contact } from "../usrloc/model.ts";
-import type { PushOrder } from "../usrloc/push_order.ts";
+import type { PushOrder, PushPort } from "../usrloc/push_order.ts";
 import type { Target } from "./branch.ts";
 import { flowsOf, hasPushToken } from "./device_flows.ts";
 import type { Fork } from "./fork.ts";
 import { HeldRequest, UnansweredRequest, type WaitingOwner, type WaitingRequest } from "./waiting_request.ts";
 
-/** What it asks of the world. */
-export interface DialogWakePort extends TransactionPort {
-  /** Starts a push; the verdict comes back through {@link DialogWake.pushResult}. */
-  push(order: PushOrder): void;
-  /** Takes a push back that waits for a retry. */
-  cancelPush(uuid: string): void;
-}
+/** What it asks of the world; verdicts come back through {@link DialogWake.pushResult}. */
+export interface DialogWakePort extends TransactionPort, PushPort {}
 
 /** What the config says of it, ms. */
 export interface DialogWakeTimes {
@@ -64,7 +59,7 @@ export class DialogWake implements WaitingOwner {
   constructor(
     private readonly port: DialogWakePort,
     private readonly schedule: Schedule,
-    /** The pushable device of an id, if it is registered. */
+    /** The device of an id, if it is registered. */
     private readonly deviceOf: (id: string) => Contact | undefined,
     private readonly times: () => DialogWakeTimes,
   ) {}

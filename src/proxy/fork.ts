@@ -14,7 +14,7 @@ import { withoutTopVia } from "../sip/response.ts";
 import { detached } from "../sip/scan.ts";
 import { viaValue } from "../sip/via.ts";
 import type { Due } from "../transaction/deadline.ts";
-import type { ServerOwner, ServerTransaction } from "../transaction/server.ts";
+import { RELEASED, type ServerOwner, type ServerTransaction } from "../transaction/server.ts";
 import type { Transactions } from "../transaction/table.ts";
 import { bestOutcome, otherChallenges, type Outcome } from "./best.ts";
 import { Branch, type BranchOwner, type Target } from "./branch.ts";
@@ -65,6 +65,10 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   /** What a caller is told when the only word is our own 408: 480 where phones slept through it all (W-08). */
   silentStatus: 408 | 480 = 408;
   owner: ForkOwner | null = null;
+  /** Not to be asked for after {@link letGo}. */
+  request: Message;
+  /** What marks the request as ours in the Via of each of its branches; empty before the first. */
+  private loopMark = "";
   /** The branch whose 2xx went to the caller first. */
   private winner: Branch | null = null;
   /** Its To tag where one answer is all there may be: behind one branch, too, several phones may answer. */
@@ -84,13 +88,12 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   constructor(
     private readonly table: Transactions,
     readonly server: ServerTransaction,
-    /** Not to be asked for after {@link letGo}. */
-    public request: Message,
     private readonly options: ForkOptions,
   ) {
     server.owner = this;
-    this.breadth = breadthOf(request);
-    this.isInDialog = request.to.tag !== "";
+    this.request = server.request;
+    this.breadth = breadthOf(this.request);
+    this.isInDialog = this.request.to.tag !== "";
   }
 
   /** Set before the first branch. */
@@ -116,7 +119,8 @@ export class Fork implements ServerOwner, BranchOwner, Due {
       branch.refuse(440);
       return branch;
     }
-    const id = this.table.newBranch(loopSuffix(this.request, this.callerToken !== ""));
+    if (this.loopMark === "") this.loopMark = loopSuffix(this.request, this.callerToken !== "");
+    const id = this.table.newBranch(this.loopMark);
     const from = this.server.flow;
     const edit = forwardEdit(this.request, {
       uri: target.uri,
@@ -341,8 +345,6 @@ function callersStatus(status: number): number {
   if (status === 503) return 500; // §16.7 step 6
   return status === 430 ? 480 : status; // RFC 5626 §11.5: for us alone
 }
-
-const RELEASED: Message = undefined as unknown as Message;
 
 function statusLineEnd(response: Message): number {
   return response.raw.indexOf("\r\n");

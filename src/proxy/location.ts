@@ -93,7 +93,8 @@ export class Location {
   isFromPbx(flow: Flow): boolean {
     const { pbx } = this;
     if (pbx === null) return false;
-    return pbx.isPbxPeer(flow) || (pbx.isPbxAddress(flow.remoteAddress) && !this.usrloc.isPhoneFlow(flow));
+    // In this order: an address has to be read for each network it is looked for in.
+    return pbx.isPbxPeer(flow) || (!this.usrloc.isPhoneFlow(flow) && pbx.isPbxAddress(flow.remoteAddress));
   }
 
   /**

@@ -304,7 +304,7 @@ export class Router implements TransactionUser {
     isInitial: boolean,
   ): Fork {
     const isRecordRouting = isInitial && !WITHOUT_DIALOG.has(transaction.request.method);
-    const fork = new Fork(this.table, transaction, transaction.request, PLAIN)
+    const fork = new Fork(this.table, transaction, PLAIN)
       .prepare(callerToken, routesToDrop, isRecordRouting);
     if (transaction.isInvite && transaction.status === 0) transaction.respond(100);
     return fork;

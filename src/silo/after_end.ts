@@ -3,13 +3,13 @@
  * too late (W-13). Knows how the call ended from its record alone.
  */
 import type { Contact } from "../usrloc/model.ts";
+import type { PushOrder } from "../usrloc/push_order.ts";
 import type { CallHome } from "./call_home.ts";
 import type { DeviceLeg } from "./device_leg.ts";
 import type { Legs } from "./legs.ts";
 import { isAnsweredElsewhere } from "./reason.ts";
 import type { CallRecord, CallResult } from "./record.ts";
 import { canTellMissed, isApns, isVoipToken } from "./push_token.ts";
-import type { PushOrder } from "./settings.ts";
 import type { Wakes } from "./wakes.ts";
 
 export class AfterEnd {

@@ -56,7 +56,7 @@ export class Call implements ForkOwner, HeldCall, Due {
   ) {
     const request = server.request;
     const { settings, table } = owner;
-    this.fork = new Fork(table, server, request, {
+    this.fork = new Fork(table, server, {
       isSingleAnswer: settings.isSingleAnswer,
       endsOn6xx: true,
       endsOn603: settings.decline === "all",

@@ -1,8 +1,6 @@
 /** What the silo is told from the config, and what it asks of the world. */
 import type { TransactionPort } from "../transaction/timers.ts";
-import type { PushOrder } from "../usrloc/push_order.ts";
-
-export type { PushOrder };
+import type { PushPort } from "../usrloc/push_order.ts";
 
 export interface SiloSettings {
   /** How long a wake may take (`wake.window`). */
@@ -41,9 +39,5 @@ export interface PushResult {
   readonly isRateLimited?: boolean;
 }
 
-export interface SiloPort extends TransactionPort {
-  /** Starts a push; the result comes back through `Silo.pushResult`. */
-  push(order: PushOrder): void;
-  /** Takes a push back that waits for a retry. */
-  cancelPush(uuid: string): void;
-}
+/** Verdicts of pushes come back through `Silo.pushResult`. */
+export interface SiloPort extends TransactionPort, PushPort {}

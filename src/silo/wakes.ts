@@ -6,10 +6,11 @@ import { hasPushToken } from "../proxy/device_flows.ts";
 import type { Fork } from "../proxy/fork.ts";
 import { detached } from "../sip/scan.ts";
 import type { Contact } from "../usrloc/model.ts";
+import type { PushOrder } from "../usrloc/push_order.ts";
 import type { CallHome } from "./call_home.ts";
 import type { DeviceLeg } from "./device_leg.ts";
 import type { Legs } from "./legs.ts";
-import type { PushOrder, PushResult } from "./settings.ts";
+import type { PushResult } from "./settings.ts";
 import type { Story } from "./story.ts";
 import { Wake, type WakeOwner } from "./wake.ts";
 import { callerName, seconds } from "./words.ts";
@@ -51,15 +52,14 @@ export class Wakes implements WakeOwner {
 
   /** Sends the push of a device, once per call (P-07); nothing if it cannot be pushed or has declined. */
   start(leg: DeviceLeg, contact: Contact, why: string): void {
-    const push = contact.push;
-    if (push === null || push.tokenState === "dead" || leg.wake?.wasSent || leg.hasDeclined) return;
+    if (!hasPushToken(contact) || leg.wake?.wasSent || leg.hasDeclined) return;
     const wake = leg.wake ?? new Wake(this, this.home.port.token(16), contact.id);
     leg.wake = wake;
     wake.state = "waiting";
     wake.sentAtMs = this.nowMs;
     this.home.table.schedule.deadlines.set(wake, this.nowMs + this.home.settings.windowMs);
     this.call.onWakeStarted(wake);
-    this.story.push(leg, push.provider, "push call", why);
+    this.story.push(leg, contact.push!.provider, "push call", why);
     this.home.port.push(this.pushOrder(contact, wake.uuid, "call"));
     this.sendProgress();
   }

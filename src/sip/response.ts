@@ -27,8 +27,8 @@ export function receivedVia(message: Message, flow: Flow): string {
   return isAt(via, address) ? value : value + ";received=" + address;
 }
 
-function isAt(via: Via, address: string): boolean {
-  return via.host === address || via.host === "[" + address + "]";
+function isAt({ host }: Via, address: string): boolean {
+  return host === address || host === "[" + address + "]";
 }
 
 /** The value with `rport` filled in where it stands, and without `received`. */

@@ -142,7 +142,8 @@ function readSentBy(raw: string, start: number, end: number, via: Via): number {
   return next === end || raw.charCodeAt(next) === 59 ? next : -1;
 }
 
-const TRANSPORTS = ["UDP", "TCP", "TLS", "WS", "WSS"];
+const PROTOCOL: Record<Transport, string> = { udp: "UDP", tcp: "TCP", tls: "TLS", ws: "WS", wss: "WSS" };
+const TRANSPORTS = Object.values(PROTOCOL);
 
 /** One of a few, and so nothing is cut out for them. */
 function transportAt(raw: string, start: number, end: number): string {
@@ -151,8 +152,6 @@ function transportAt(raw: string, start: number, end: number): string {
   }
   return raw.slice(start, end).toUpperCase();
 }
-
-const PROTOCOL: Record<Transport, string> = { udp: "UDP", tcp: "TCP", tls: "TLS", ws: "WS", wss: "WSS" };
 
 /** Value of our Via on a request that leaves over `flow`. `rport` so that the answer finds us behind a NAT (RFC 3581). */
 export function viaValue(flow: Flow, branch: string): string {

@@ -200,4 +200,5 @@ export class ServerTransaction implements Due, Lingering {
   }
 }
 
-const RELEASED: Message = undefined as unknown as Message;
+/** In place of a request that nobody is to ask for any more. */
+export const RELEASED: Message = undefined as unknown as Message;

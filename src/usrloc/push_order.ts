@@ -26,3 +26,11 @@ export interface PushOrder {
   /** Of `cancel`: why the call is over. */
   readonly reason?: "answered_elsewhere" | "caller_gave_up" | "declined" | "timeout";
 }
+
+/** Who takes orders. */
+export interface PushPort {
+  /** Starts a push; the verdict comes back as an input. */
+  push(order: PushOrder): void;
+  /** Takes a push back that waits for a retry. */
+  cancelPush(uuid: string): void;
+}

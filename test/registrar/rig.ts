@@ -6,7 +6,7 @@ import { Cidr } from "../../src/config/cidr.ts";
 import { defaultConfig } from "../../src/config/defaults.ts";
 import type { Config, DeviceRule, PbxConfig } from "../../src/config/schema.ts";
 import { Core, type CorePort, type CoreSecrets } from "../../src/core.ts";
-import type { PushOrder } from "../../src/silo/settings.ts";
+import type { PushOrder } from "../../src/usrloc/push_order.ts";
 import type { Flow, FlowState, Listener, Transport } from "../../src/sip/flow.ts";
 import { type Message, parseMessage } from "../../src/sip/message.ts";
 import type { ApplianceEvent, Counter, LogFields, LogLevel } from "../../src/sip/port.ts";

@@ -1,6 +1,6 @@
 /** What must hold in every world, whatever happened in it. */
 import type { Call } from "../../src/silo/call.ts";
-import type { PushOrder } from "../../src/silo/settings.ts";
+import type { PushOrder } from "../../src/usrloc/push_order.ts";
 import { parseMessage } from "../../src/sip/message.ts";
 import type { Contact } from "../../src/usrloc/model.ts";
 import { type Actor, Chaos } from "./chaos.ts";

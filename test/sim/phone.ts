@@ -1,5 +1,5 @@
 /** A scripted phone: registers, sleeps, is woken by push, rings, answers, declines, is cancelled. */
-import type { PushOrder } from "../../src/silo/settings.ts";
+import type { PushOrder } from "../../src/usrloc/push_order.ts";
 import { answerChallenge, type DigestSecret, parseChallenges } from "../../src/sip/digest.ts";
 import type { Message } from "../../src/sip/message.ts";
 import type { Link } from "./net.ts";

@@ -1,6 +1,6 @@
 /** The core's port in a virtual world: sends wait for the end of the turn, durable ones go last; the rest is recorded. */
 import type { CorePort } from "../../src/core.ts";
-import type { PushOrder } from "../../src/silo/settings.ts";
+import type { PushOrder } from "../../src/usrloc/push_order.ts";
 import type { Flow, Transport } from "../../src/sip/flow.ts";
 import type { ApplianceEvent, LogFields } from "../../src/sip/port.ts";
 import type { Aor, Contact } from "../../src/usrloc/model.ts";
