@@ -7,11 +7,12 @@ import { ApplianceControl } from "./appliance/control_backend.ts";
 import { readSecretFiles, type SecretFiles, secretProblems } from "./appliance/files.ts";
 import { needsResolving, type PbxNames, resolvePbx } from "./appliance/pbx_names.ts";
 import { mergeLive } from "./appliance/reload.ts";
+import { registerGauges } from "./appliance/gauges.ts";
 import { guardSettings } from "./appliance/guard_settings.ts";
-import { flowSamples } from "./appliance/flow_samples.ts";
 import { PushLog } from "./appliance/push_log.ts";
 import { Turn } from "./appliance/turn.ts";
 import { World } from "./appliance/world.ts";
+import { containsAddress } from "./config/cidr.ts";
 import { checkFiles, loadConfigFile, readToken } from "./config/files.ts";
 import { hasErrors } from "./config/problem.ts";
 import { diffConfig } from "./config/reload.ts";
@@ -121,7 +122,7 @@ export class Appliance {
     const pushLog = new PushLog();
     this.relay = new PushRelay(this.config.push, {
       rates: this.htables.ensure("push_limits", { ttl: 60_000, max: MAX_RATED_DEVICES, persist: false }),
-      now: () => this.startedAtMs + performance.now() - this.startedMonotonicMs,
+      now: () => this.turn.readMs(),
     }, {
       verdict: (verdict, request, backend) => {
         const { aor, device, event, callId } = request;
@@ -159,7 +160,7 @@ export class Appliance {
       onInput: () => this.turn.enter(),
       log: (level, message, fields) => this.world.log(level, message, fields),
       limits: transportLimits(this.config),
-      isExempt: (address) => this.world.isExempt(address) || this.isPbxAddress(address),
+      isExempt: (address) => containsAddress(this.config.security.allow, address) || this.isPbxAddress(address),
       isRefused: (address) => this.guard.isRefused(address, this.turn.nowMs),
       sourceOf,
     });
@@ -181,10 +182,8 @@ export class Appliance {
     this.core = new Core(this.world, this.turn, this.config, this.secrets());
     this.core.guard = this.guard;
     this.core.setPushServices(this.relay);
-    this.registerGauges();
+    registerGauges(this);
   }
-
-  private readonly startedMonotonicMs = performance.now();
 
   /**
    * Opens the listeners, puts back what was stored, opens the control port.
@@ -476,69 +475,6 @@ export class Appliance {
     if (pbx === null && users_file === "" && security.trust.length === 0) {
       this.warnings.push("Nothing can register: there is neither pbx, nor users_file, nor security.trust");
     }
-  }
-
-  private registerGauges(): void {
-    const { metrics, core } = this;
-    metrics.gauge("locations", "Registered AoRs and devices", ["kind"], () => [
-      [["aor"], core.usrloc.aorCount],
-      [["device"], core.usrloc.contactCount],
-    ]);
-    metrics.gauge("calls_open", "Open calls", [], () => core.silo.openCalls);
-    metrics.gauge(
-      "flows",
-      "Ways back to devices: live, lost, or unknown (silent for wake.idle)",
-      ["transport", "state"],
-      () => flowSamples(core.usrloc, this.config.wake.idle),
-    );
-    metrics.gauge(
-      "sockets",
-      "Remote addresses and connections there are, registered or not",
-      ["transport", "state"],
-      () => this.transports.flowSamples(),
-    );
-    // Counted in the transports' own fields, once per datagram, and only read here.
-    metrics.gauge(
-      "sip_messages_total",
-      "SIP messages",
-      ["direction", "transport", "kind"],
-      () => this.transports.messageSamples(),
-      "counter",
-    );
-    metrics.gauge(
-      "upstream_bindings",
-      "AoRs by the state of their binding at the PBX",
-      ["state"],
-      () => [...core.upstreamStates()].map(([state, count]) => [[state], count] as const),
-    );
-    metrics.gauge(
-      "connections_refused_total",
-      "Connections refused at once, or closed to make room",
-      ["reason"],
-      () => {
-        const { refusedTotal, refusedPerSource, refusedSources, madeRoom } = this.transports.counts;
-        return [
-          [["limit"], refusedTotal],
-          [["source_limit"], refusedPerSource],
-          [["banned"], refusedSources],
-          [["made_room"], madeRoom],
-        ];
-      },
-      "counter",
-    );
-    metrics.gauge("banned", "Banned sources", [], () => this.htables.get("banned")?.size ?? 0);
-    metrics.gauge(
-      "push_backends",
-      "Push services by how they do",
-      ["provider", "state"],
-      () => this.relay.backends().map(({ backend, state }) => [[backend.replace(/^webhook\./, ""), state], 1] as const),
-    );
-    metrics.gauge("build_info", "Version", ["version", "bun"], () => [[[this.version, Bun.version], 1]]);
-    metrics.gauge("transactions", "Transactions in the table", ["side"], () => [
-      [["server"], core.table.serverCount],
-      [["client"], core.table.clientCount],
-    ]);
-    metrics.gauge("tombstones", "Ended calls that still listen", [], () => core.silo.tombstoneCount);
   }
 }
 

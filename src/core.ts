@@ -98,7 +98,7 @@ export class Core implements RouterUser, RegistrarUser {
     this.pbx = config.pbx === null ? null : new Pbx(port, (address) => this.isPbxTrusted(address));
     this.router = new Router(this.usrloc, this.own, new FlowTokens(secrets.installation), this.pbx, this, {
       domains: config.domain,
-      isTrusted: (address) => this.config.security.trust.some((network) => network.contains(address)),
+      isTrusted: (address) => this.isTrusted(address),
       isKnownUser: (user, domain) => isKnownUser(this.config, this.secrets, user, domain),
     });
     this.table = new Transactions(port, this.schedule, this.router);
@@ -175,7 +175,7 @@ export class Core implements RouterUser, RegistrarUser {
     // It need not be asked whether it is back if it speaks.
     if (this.qualify !== null && this.qualify.state === "down" && this.pbx!.isPbxPeer(flow)) this.qualify.heard();
     if (!message.isRequest) return this.table.receiveResponse(message, flow);
-    if (this.local !== null && message.method === "REGISTER" && this.isTrusted(flow)) {
+    if (this.local !== null && message.method === "REGISTER" && this.isTrusted(flow.remoteAddress)) {
       return this.registerTrusted(message, flow);
     }
     this.table.receiveRequest(message, flow);
@@ -202,14 +202,9 @@ export class Core implements RouterUser, RegistrarUser {
   ): void {
     this.isOtherPbx = isOtherPbx;
     this.usrloc.restore(aors, contacts, flowOf);
-    if (isOtherPbx) return this.forgetPbx();
-    this.mid?.agent.onRemnants(remnants);
-    this.mid?.keeper.restored();
-  }
-
-  /** What was stored tells of another PBX, or of other Contacts than this one gets: every registration goes to it anew. */
-  private forgetPbx(): void {
-    this.mid?.ledger.forgetAll();
+    // Told of another PBX, or of other Contacts than this one gets: every registration goes to it anew.
+    if (isOtherPbx) this.mid?.ledger.forgetAll();
+    else this.mid?.agent.onRemnants(remnants);
     this.mid?.keeper.restored();
   }
 
@@ -440,8 +435,7 @@ export class Core implements RouterUser, RegistrarUser {
     if (replyFlow !== null) this.port.send(replyFlow, wire);
   }
 
-  private isTrusted(flow: Flow): boolean {
-    const address = flow.remoteAddress;
+  private isTrusted(address: string): boolean {
     const known = this.trustOf.get(address);
     if (known !== undefined) return known;
     const isTrusted = this.config.security.trust.some((network) => network.contains(address));

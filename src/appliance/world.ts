@@ -3,7 +3,6 @@
  * whatever comes of it is a later input of a turn.
  */
 import type { CorePort } from "../core.ts";
-import { containsAddress } from "../config/cidr.ts";
 import type { Config } from "../config/schema.ts";
 import type { EventListener } from "../control/backend.ts";
 import type { SourceGuard } from "../guard/source_guard.ts";
@@ -13,7 +12,7 @@ import type { TraceRing } from "../observe/trace.ts";
 import { canonicalUuid } from "../push/payload.ts";
 import type { PushRelay } from "../push/relay.ts";
 import type { PushVerdict } from "../push/types.ts";
-import type { PushOrder } from "../silo/settings.ts";
+import type { PushOrder } from "../usrloc/push_order.ts";
 import type { Flow, Listener, Transport } from "../sip/flow.ts";
 import type { ApplianceEvent, Counter, Histogram, LogFields, LogLevel } from "../sip/port.ts";
 import { noteClock } from "../store/clock_shift.ts";
@@ -245,11 +244,5 @@ export class World implements CorePort {
 
   aorRemoved(aor: Aor): void {
     this.parts.store.aorRemoved(aor);
-  }
-
-  /** True for sources that limits per source do not apply to. */
-  isExempt(address: string): boolean {
-    const { pbx, security } = this.config();
-    return containsAddress(security.allow, address) || (pbx !== null && containsAddress(pbx.trust, address));
   }
 }

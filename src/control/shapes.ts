@@ -54,16 +54,17 @@ export function locationShape(aor: Aor, upkeeps: Upkeeps, nowMs: number): Locati
   const { upstream } = aor;
   const isRegistered = upstream.state === "registered";
   const upkeep = upkeeps.upkeepOfAor(aor);
+  const devices = aor.contacts.map((contact) => deviceShape(contact, upkeeps, nowMs));
   return {
     aor: aor.key,
     upstream: {
       mode: upkeeps.upstreamMode,
       state: isRegistered && upstream.expiresAtMs <= nowMs ? "lapsed" : upstream.state,
       expires_in: isRegistered ? secondsLeft(upstream.expiresAtMs, nowMs) : 0,
-      at_risk: aor.contacts.some((contact) => upkeeps.upkeepOf(contact).isAtRisk),
+      at_risk: devices.some((device) => device.at_risk),
       refresh: upkeep === null ? null : refreshShape(upkeep, nowMs),
     },
-    devices: aor.contacts.map((contact) => deviceShape(contact, upkeeps, nowMs)),
+    devices,
   };
 }
 
