@@ -1,6 +1,8 @@
 /** `/v1/push`: how the push services do, the last pushes, and pushes sent by hand. */
 import { ApiError } from "../control/backend.ts";
 import type { PushBackendInfo, PushBody, PushRecent, PushResult } from "../control/backend.ts";
+import { TEST_TTL_MS } from "../push/relay.ts";
+import { pushOfNoCall } from "../push/request.ts";
 import type { PushEvent, PushVerdict } from "../push/types.ts";
 import { ControlResource, unknownDevice } from "./control_resource.ts";
 
@@ -41,22 +43,14 @@ export class ControlPush extends ControlResource {
         "See push in GET /v1/locations/{aor}; a token comes with the REGISTER, or by PUT .../devices/{id}",
       );
     }
-    const { provider, param, prid, keys } = contact.push;
+    const { prid } = contact.push;
+    const to = { ...contact.push, uuid: crypto.randomUUID() };
     const sentAtMs = this.nowMs;
     const verdict = await this.appliance.relay.sendNow({
-      uuid: crypto.randomUUID(),
-      event: event as PushEvent,
-      provider,
-      param,
-      prid,
-      keys,
+      ...pushOfNoCall(to, event as PushEvent, TEST_TTL_MS),
       aor: aor.key,
       device: contact.id,
-      callId: "",
-      fromUri: "",
-      fromName: "",
       toUri: "sip:" + aor.key,
-      ttlMs: 10_000,
     });
     this.input(() =>
       this.appliance.core.pushResult(verdict, contact.id, prid, Math.min(sentAtMs, verdict.deadSinceMs ?? sentAtMs))

@@ -9,8 +9,16 @@ import { type ApnsNotification, apnsNotificationOf } from "./apns_notification.t
 import { type ApnsTarget, apnsTargetOf } from "./apns_target.ts";
 import { apnsKeyOf, ApnsToken } from "./apns_token.ts";
 import type { ServiceAnswer } from "./ask.ts";
-import { type PushAnswer, type PushAttempt, type PushBackend, type PushWorld, retry } from "./backend.ts";
-import { codeOf, retryAfterMsOf } from "./http_answer.ts";
+import {
+  type PushAnswer,
+  type PushAttempt,
+  type PushBackend,
+  type PushWorld,
+  readKeyFile,
+  refused,
+  retry,
+} from "./backend.ts";
+import { retryAfterMsOf } from "./http_answer.ts";
 import type { Http2Answer } from "./http2.ts";
 import { Http2Client } from "./http2_client.ts";
 import type { PushRequest } from "./types.ts";
@@ -83,18 +91,9 @@ export class Apns implements PushBackend {
   }
 
   reload(): string {
-    let ca: string | undefined;
-    let keyText: string;
-    try {
-      keyText = this.#world.readSecret(this.#config.key_file);
-    } catch (error) {
-      return `Cannot read push.apns.key_file ${this.#config.key_file}: ${codeOf(error) || "error"}`;
-    }
-    try {
-      if (this.#config.ca_file !== "") ca = this.#world.readSecret(this.#config.ca_file);
-    } catch (error) {
-      return `Cannot read push.apns.ca_file ${this.#config.ca_file}: ${codeOf(error) || "error"}`;
-    }
+    const read = readKeyFile(this.#world, "push.apns", "key_file", this.#config);
+    if ("problem" in read) return read.problem;
+    const { text: keyText, ca } = read;
     const key = apnsKeyOf(keyText);
     if (key === null) {
       const file = this.#config.key_file;
@@ -125,7 +124,7 @@ export class Apns implements PushBackend {
 
   attempt(request: PushRequest, attempt: PushAttempt): Promise<void> {
     const refuse = (reason: string): Promise<void> => {
-      attempt.answer({ kind: "refused", status: 0, reason, retryAfterMs: -1, isOurFault: false });
+      attempt.answer(refused(reason));
       return Promise.resolve();
     };
     const said = apnsTargetOf(request.provider, request.param, request.prid);

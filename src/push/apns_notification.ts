@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import type { ApnsTarget } from "./apns_target.ts";
-import { canonicalUuid, fit, type PushFields, pushFields } from "./payload.ts";
+import { canonicalUuid, fit, type PushFields, pushFields, shown } from "./payload.ts";
 import type { PushEvent, PushRequest } from "./types.ts";
 
 /** Largest payloads in bytes, from Apple's "Generating a remote notification". */
@@ -83,9 +83,8 @@ const WORDS: Readonly<Record<PushEvent, string>> = {
   cancel: "",
 };
 
-/** The fields of the webhook but for what the phone knows (its token), and three keys under the names Flexisip uses. */
+/** What the phone is told, and three keys under the names Flexisip uses. */
 function payload(fields: PushFields, type: PushType, title: string): string {
-  const { device: _device, provider: _provider, param: _param, prid: _prid, ...said } = fields;
   const aps: Record<string, unknown> = {};
   // An alert alone starts no app until somebody taps it, and a call does not wait so long.
   if (type === "background" || (type === "alert" && fields.event !== "missed")) aps["content-available"] = 1;
@@ -96,7 +95,7 @@ function payload(fields: PushFields, type: PushType, title: string): string {
     aps["mutable-content"] = 1;
   }
   if (fields.call_id !== "") aps["call-id"] = fields.call_id;
-  return JSON.stringify({ aps, ...said, "from-uri": fields.from_uri, "display-name": fields.from_name });
+  return JSON.stringify({ aps, ...shown(fields), "from-uri": fields.from_uri, "display-name": fields.from_name });
 }
 
 /** What a person calls the number: the user part of a SIP URI. */

@@ -5,6 +5,7 @@
 import { isIP } from "node:net";
 import type { HostLookup } from "./backend.ts";
 import { unreachable } from "./http_answer.ts";
+import { pushOfNoCall } from "./request.ts";
 import type { PushRequest } from "./types.ts";
 import { isPublicAddress } from "./webpush_address.ts";
 
@@ -31,20 +32,7 @@ export const CONNECT_MS = 4000;
  * @param uuid of the push, as services want one.
  */
 export function pushForNobody(uuid: string, provider: string, param: string, prid: string): PushRequest {
-  return {
-    uuid,
-    event: "refresh",
-    provider,
-    param,
-    prid,
-    aor: "",
-    device: "",
-    callId: "",
-    fromUri: "",
-    fromName: "",
-    toUri: "",
-    ttlMs: CONNECT_MS,
-  };
+  return pushOfNoCall({ uuid, provider, param, prid }, "refresh", CONNECT_MS);
 }
 
 /** The way {@link connectOnly} goes. */

@@ -4,6 +4,7 @@
  * the delivery's, so that every backend behaves alike.
  */
 import type { ServiceAnswer } from "./ask.ts";
+import { codeOf } from "./http_answer.ts";
 import type { PushRequest } from "./types.ts";
 
 /** What an attempt came to. `retry`: not now (429, 5xx, no connection); the delivery decides whether there is time. */
@@ -42,6 +43,34 @@ export interface PushAttempt {
 /** The attempt could not be made or the service cannot take it now. */
 export function retry(reason: string, status = 0, retryAfterMs = -1): PushAnswer {
   return { kind: "retry", status, reason, retryAfterMs, isOurFault: false };
+}
+
+/** The service, or we in its place, will say no to this push again; the fault is the push's own. */
+export function refused(reason: string): PushAnswer {
+  return { kind: "refused", status: 0, reason, retryAfterMs: -1, isOurFault: false };
+}
+
+/**
+ * The file with a backend's key, then the CA to trust instead of the system's, where one is named.
+ *
+ * @param part of the config: `push.apns`.
+ * @param setting which of `files` is the key's.
+ * @returns in words which file cannot be read.
+ */
+export function readKeyFile<Setting extends string>(
+  world: PushWorld,
+  part: string,
+  setting: Setting,
+  files: Readonly<Record<Setting | "ca_file", string>>,
+): { text: string; ca: string | undefined } | { problem: string } {
+  let read: Setting | "ca_file" = setting;
+  try {
+    const text = world.readSecret(files[setting]);
+    read = "ca_file";
+    return { text, ca: files.ca_file === "" ? undefined : world.readSecret(files.ca_file) };
+  } catch (error) {
+    return { problem: `Cannot read ${part}.${read} ${files[read]}: ${codeOf(error) || "error"}` };
+  }
 }
 
 export interface PushBackend {

@@ -11,6 +11,7 @@
  */
 import { type PushAnswer, type PushBackend, type PushWorld, retry } from "./backend.ts";
 import { Health, type HostHealth } from "./health.ts";
+import { canWait } from "./request.ts";
 import type { PushOutcome, PushRequest, PushVerdict } from "./types.ts";
 
 /** Bun's fetch runs 256 requests at a time in one process: one receiver that hangs must not take them all. */
@@ -113,7 +114,7 @@ export class Delivery {
       request,
       deadlineMs: nowMs + windowMs,
       endsMs: nowMs + lifeMs,
-      isCrowd: request.event === "refresh" || request.event === "missed",
+      isCrowd: canWait(request.event),
       done,
       state: "queued",
       isCancelled: false,

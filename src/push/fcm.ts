@@ -4,12 +4,20 @@
  */
 import type { Config } from "../config/schema.ts";
 import { pushForNobody, type ServiceAnswer } from "./ask.ts";
-import { type PushAnswer, type PushAttempt, type PushBackend, type PushWorld, retry } from "./backend.ts";
+import {
+  type PushAnswer,
+  type PushAttempt,
+  type PushBackend,
+  type PushWorld,
+  readKeyFile,
+  refused,
+  retry,
+} from "./backend.ts";
 import { type FcmAccount, fcmAccountOf } from "./fcm_account.ts";
 import { type FcmError, fcmErrorOf, fcmSaid } from "./fcm_errors.ts";
 import { fcmMessageOf, MAX_DATA_BYTES } from "./fcm_message.ts";
 import { FcmToken, type TokenResult } from "./fcm_token.ts";
-import { codeOf, retryAfterMsOf } from "./http_answer.ts";
+import { retryAfterMsOf } from "./http_answer.ts";
 import { shownWords } from "./http_body.ts";
 import type { Http2Answer } from "./http2.ts";
 import { Http2Client } from "./http2_client.ts";
@@ -64,21 +72,12 @@ export class Fcm implements PushBackend {
   }
 
   reload(): string {
-    const { service_account_file: file, ca_file } = this.#config;
-    let text: string;
-    let ca: string | undefined;
-    try {
-      text = this.#world.readSecret(file);
-    } catch (error) {
-      return `Cannot read push.fcm.service_account_file ${file}: ${codeOf(error) || "error"}`;
-    }
-    try {
-      if (ca_file !== "") ca = this.#world.readSecret(ca_file);
-    } catch (error) {
-      return `Cannot read push.fcm.ca_file ${ca_file}: ${codeOf(error) || "error"}`;
-    }
+    const read = readKeyFile(this.#world, "push.fcm", "service_account_file", this.#config);
+    if ("problem" in read) return read.problem;
+    const { text, ca } = read;
     const account = fcmAccountOf(text);
     if (account === null) {
+      const file = this.#config.service_account_file;
       return `push.fcm.service_account_file ${file} is no service account; latefork check says why`;
     }
     const source = `${text}\0${ca ?? ""}`;
@@ -98,7 +97,7 @@ export class Fcm implements PushBackend {
 
   attempt(request: PushRequest, attempt: PushAttempt): Promise<void> {
     const refuse = (reason: string): Promise<void> => {
-      attempt.answer({ kind: "refused", status: 0, reason, retryAfterMs: -1, isOurFault: false });
+      attempt.answer(refused(reason));
       return Promise.resolve();
     };
     const { projectId } = this.#account!;

@@ -2,8 +2,9 @@
  * Owns the message an event becomes for FCM: data alone, every value a string, its priority, its life, and its size
  * (P-03, P-06). Pure. It must not know access tokens or connections.
  */
-import { fit, type PushFields, pushFields } from "./payload.ts";
-import type { PushEvent, PushRequest } from "./types.ts";
+import { fit, type PushFields, pushFields, shown } from "./payload.ts";
+import { canWait } from "./request.ts";
+import type { PushRequest } from "./types.ts";
 
 /** FCM's limit for keys and values of `data`; the JSON they stand in is larger than both. */
 export const MAX_DATA_BYTES = 4096;
@@ -19,27 +20,17 @@ export function fcmMessageOf(request: PushRequest, nowMs: number, leftMs: number
   const fields = pushFields(request, nowMs, leftMs);
   const data = fit(fields, MAX_DATA_BYTES, (some) => JSON.stringify(dataOf(some)));
   if (data === null) return null;
-  const android = { priority: PRIORITY[request.event], ttl: `${fields.ttl}s` };
+  const android = { priority: canWait(request.event) ? "NORMAL" : "HIGH", ttl: `${fields.ttl}s` };
   // No collapse_key: FCM holds back collapsible messages after twenty, for minutes.
   return JSON.stringify({ message: { token: fields.prid, android, data: JSON.parse(data) } });
 }
 
-/** A refresh can wait for the phone's next look around; what rings, or stops ringing, cannot. */
-const PRIORITY: Readonly<Record<PushEvent, "HIGH" | "NORMAL">> = {
-  call: "HIGH",
-  message: "HIGH",
-  cancel: "HIGH",
-  test: "HIGH",
-  missed: "NORMAL",
-  refresh: "NORMAL",
-};
-
 /**
- * The fields of the webhook but for what the phone knows (its token), and the keys Linphone's SDK reads. None is one of
- * FCM's own (`from`, `message_type`, `google…`, `gcm…`).
+ * What the phone is told, and the keys Linphone's SDK reads. None is one of FCM's own (`from`, `message_type`,
+ * `google…`, `gcm…`).
  */
 function dataOf(fields: PushFields): Record<string, string> {
-  const { device: _device, provider: _provider, param: _param, prid: _prid, ttl, ...said } = fields;
+  const { ttl, ...said } = shown(fields);
   return {
     ...said,
     ttl: String(ttl),

@@ -72,6 +72,12 @@ export function pushFields(request: PushRequest, sentAtMs: number, leftMs: numbe
   return fields;
 }
 
+/** The fields of the webhook but for what the phone knows (its token or subscription). */
+export function shown(fields: PushFields): Omit<PushFields, "device" | "provider" | "param" | "prid"> {
+  const { device: _device, provider: _provider, param: _param, prid: _prid, ...said } = fields;
+  return said;
+}
+
 /**
  * Body of a webhook push of at most {@link MAX_BODY_BYTES}.
  *

@@ -12,6 +12,7 @@ import { type BackendHealth, Delivery } from "./delivery.ts";
 import { Fcm } from "./fcm.ts";
 import { MAX_PARAM_LENGTH, MAX_PRID_LENGTH, MAX_PROVIDER_LENGTH } from "./parameters.ts";
 import { DeviceRate, type RateTable } from "./rate.ts";
+import { pushOfNoCall } from "./request.ts";
 import type { PushKeys } from "../usrloc/model.ts";
 import type { PushEvent, PushOutcome, PushRequest, PushVerdict } from "./types.ts";
 import { Webhook } from "./webhook.ts";
@@ -127,21 +128,8 @@ export class PushRelay {
     token: { provider: string; param: string; prid: string; keys?: PushKeys | undefined },
     event: PushEvent = "test",
   ): Promise<PushVerdict> {
-    return this.sendNow({
-      uuid: crypto.randomUUID(),
-      event,
-      provider: token.provider.toLowerCase(),
-      param: token.param,
-      prid: token.prid,
-      keys: token.keys,
-      aor: "",
-      device: "",
-      callId: "",
-      fromUri: "",
-      fromName: "",
-      toUri: "",
-      ttlMs: TEST_TTL_MS,
-    });
+    const to = { ...token, uuid: crypto.randomUUID(), provider: token.provider.toLowerCase() };
+    return this.sendNow(pushOfNoCall(to, event, TEST_TTL_MS));
   }
 
   /**

@@ -4,9 +4,6 @@ import type { PushOrder } from "../usrloc/push_order.ts";
 /** Why a push is sent: `event` of the webhook body. The pure parts order all but `test`, which an admin sends. */
 export type PushEvent = PushOrder["event"] | "test";
 
-/** Why a call a device was woken for is over: `reason` of a `cancel` push. */
-export type CancelReason = NonNullable<PushOrder["reason"]>;
-
 /** An order of the pure parts, or a test. `uuid` is also that of the payload; `ttlMs` bounds the retries, too. */
 export interface PushRequest extends Omit<PushOrder, "event"> {
   readonly event: PushEvent;

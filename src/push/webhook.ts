@@ -10,6 +10,7 @@ import {
   type PushAttempt,
   type PushBackend,
   type PushWorld,
+  refused,
   retry,
 } from "./backend.ts";
 import { codeOf, retryAfterMsOf, unreachable } from "./http_answer.ts";
@@ -83,8 +84,7 @@ export class Webhook implements PushBackend {
   attempt(request: PushRequest, attempt: PushAttempt): Promise<void> {
     const body = webhookBody(request, this.#world.systemNow(), attempt.leftMs);
     if (body === null) {
-      const reason = `token, AoR and Call-ID are too long for a push of ${MAX_BODY_BYTES} bytes`;
-      attempt.answer({ kind: "refused", status: 0, reason, retryAfterMs: -1, isOurFault: false });
+      attempt.answer(refused(`token, AoR and Call-ID are too long for a push of ${MAX_BODY_BYTES} bytes`));
       return Promise.resolve();
     }
     const headers: Record<string, string> = { "content-type": "application/json", "user-agent": "latefork" };

@@ -4,8 +4,16 @@
  */
 import type { Config } from "../config/schema.ts";
 import { adviceOn, connectOnly, MAX_ASKED_HOSTS, type ServiceAnswer } from "./ask.ts";
-import { type PushAnswer, type PushAttempt, type PushBackend, type PushWorld, retry } from "./backend.ts";
-import { codeOf, retryAfterMsOf } from "./http_answer.ts";
+import {
+  type PushAnswer,
+  type PushAttempt,
+  type PushBackend,
+  type PushWorld,
+  readKeyFile,
+  refused,
+  retry,
+} from "./backend.ts";
+import { retryAfterMsOf } from "./http_answer.ts";
 import { shownWords } from "./http_body.ts";
 import type { Http2Answer } from "./http2.ts";
 import { decodeSipText } from "./payload.ts";
@@ -84,19 +92,10 @@ export class WebPush implements PushBackend {
   }
 
   reload(): string {
-    const { vapid_file, ca_file, subject } = this.#config;
-    let text: string;
-    let ca: string | undefined;
-    try {
-      text = this.#world.readSecret(vapid_file);
-    } catch (error) {
-      return `Cannot read push.webpush.vapid_file ${vapid_file}: ${codeOf(error) || "error"}`;
-    }
-    try {
-      if (ca_file !== "") ca = this.#world.readSecret(ca_file);
-    } catch (error) {
-      return `Cannot read push.webpush.ca_file ${ca_file}: ${codeOf(error) || "error"}`;
-    }
+    const read = readKeyFile(this.#world, "push.webpush", "vapid_file", this.#config);
+    if ("problem" in read) return read.problem;
+    const { text, ca } = read;
+    const { vapid_file, subject } = this.#config;
     const keys = vapidKeysOf(text);
     if (keys === null) return `push.webpush.vapid_file ${vapid_file} holds no VAPID keys; latefork check says why`;
     this.#keys = keys;
@@ -116,7 +115,7 @@ export class WebPush implements PushBackend {
 
   attempt(request: PushRequest, attempt: PushAttempt): Promise<void> {
     const refuse = (reason: string): Promise<void> => {
-      attempt.answer({ kind: "refused", status: 0, reason, retryAfterMs: -1, isOurFault: false });
+      attempt.answer(refused(reason));
       return Promise.resolve();
     };
     const target = webPushTargetOf(decodeSipText(request.prid), this.#config.allow_hosts);
@@ -217,7 +216,7 @@ export class WebPush implements PushBackend {
   }
 
   #refuse(one: Try, reason: string): void {
-    one.attempt.answer({ kind: "refused", status: 0, reason, retryAfterMs: -1, isOurFault: false });
+    one.attempt.answer(refused(reason));
     one.settled();
   }
 

@@ -3,8 +3,9 @@
  * its size (P-03, P-06). Pure but for hashing. It must not know subscriptions, keys or connections.
  */
 import { createHash } from "node:crypto";
-import { fit, MAX_BODY_BYTES, type PushFields, pushFields } from "./payload.ts";
-import type { PushEvent, PushRequest } from "./types.ts";
+import { fit, MAX_BODY_BYTES, pushFields, shown } from "./payload.ts";
+import { canWait } from "./request.ts";
+import type { PushRequest } from "./types.ts";
 
 /** RFC 8291 §4 and RFC 8188: of 4096 bytes, 86 are the header, 17 the padding delimiter and the tag. */
 export const MAX_PLAIN_BYTES = 3993;
@@ -34,27 +35,11 @@ export function webPushMessageOf(request: PushRequest, nowMs: number, leftMs: nu
   const headers: Record<string, string> = {
     // A cancel that cannot say so can still take the place of a call push nobody has fetched, and then be gone itself.
     ttl: isMuteCancel ? "0" : String(fields.ttl),
-    urgency: isMuteCancel ? "normal" : URGENCY[request.event],
+    urgency: isMuteCancel || canWait(request.event) ? "normal" : "high",
   };
   const topic = topicOf(request);
   if (topic !== "") headers.topic = topic;
   return { headers, plainText };
-}
-
-/** A refresh can wait for the phone's next look around; what rings, or stops ringing, cannot. */
-const URGENCY: Readonly<Record<PushEvent, "high" | "normal">> = {
-  call: "high",
-  message: "high",
-  cancel: "high",
-  test: "high",
-  missed: "normal",
-  refresh: "normal",
-};
-
-/** The fields of the webhook but for what the phone knows (its subscription). */
-function shown(fields: PushFields): Partial<PushFields> {
-  const { device: _device, provider: _provider, param: _param, prid: _prid, ...said } = fields;
-  return said;
 }
 
 /** What a later push replaces while the phone is off: the cancel its call, a refresh the one before. */
