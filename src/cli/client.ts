@@ -1,6 +1,7 @@
 /** Talks to the control port of a running appliance. Must not know the verbs. */
 import { type IncomingMessage, request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
+import { problemLine } from "../config/problem.ts";
 import type { ControlAddress } from "./control_address.ts";
 import { CONFIG, FAILED, UNAVAILABLE, VerbError } from "./exit.ts";
 
@@ -118,11 +119,4 @@ async function bodyOf(answer: IncomingMessage): Promise<string> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of answer) chunks.push(chunk as Uint8Array);
   return Buffer.concat(chunks).toString("utf8");
-}
-
-function problemLine(
-  problem: { line?: number; column?: number; path?: string; message?: string; hint?: string },
-): string {
-  const hint = problem.hint ? ` (${problem.hint})` : "";
-  return `${problem.line}:${problem.column}: ${problem.path ? `${problem.path}: ` : ""}${problem.message}${hint}`;
 }

@@ -2,7 +2,7 @@
  * `latefork keys`: says what a key file holds and what to put where, and makes those that nobody gives out. Works on the
  * file alone, no appliance needed. Must not print a part of a private key, but for the pair somebody asks for.
  */
-import { existsSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, type Stats, statSync, writeFileSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import { readApnsKey, readVapidFile } from "../config/files.ts";
 import { makeVapidKeys } from "../config/vapid_keys.ts";
@@ -44,13 +44,13 @@ function keysVapid(file: string, isJson: boolean, io: Io): number {
     else io.stderr(`${file} holds no VAPID keys: ${read.reason}\n`);
     return FAILED;
   }
-  const isOpen = (statSync(file).mode & 0o004) !== 0;
+  const access = statSync(file);
   if (isJson) {
-    const key = { file: path, ok: true, made: isNew, public_key: read.publicKey, world_readable: isOpen };
+    const key = { file: path, ok: true, made: isNew, public_key: read.publicKey, world_readable: isOpen(access) };
     io.stdout(JSON.stringify(key) + "\n");
     return OK;
   }
-  warnOfAccess(file, io);
+  warnOfAccess(file, access, io);
   io.stdout(`${file}: VAPID keys, ${isNew ? "made now; keep a copy, as phones subscribe with them" : "there already"}
 public key: ${read.publicKey}
 
@@ -81,13 +81,20 @@ function keysApns(file: string, isJson: boolean, io: Io): number {
   }
   // Apple names the file so, and says the id nowhere in it.
   const keyId = /^AuthKey_([A-Z0-9]{10})\.p8$/.exec(basename(file))?.[1] ?? "";
-  const isOpen = (statSync(file).mode & 0o004) !== 0;
+  const access = statSync(file);
   if (isJson) {
-    const key = { file: path, ok: true, algorithm: "ES256", curve: "P-256", key_id: keyId, world_readable: isOpen };
+    const key = {
+      file: path,
+      ok: true,
+      algorithm: "ES256",
+      curve: "P-256",
+      key_id: keyId,
+      world_readable: isOpen(access),
+    };
     io.stdout(JSON.stringify(key) + "\n");
     return OK;
   }
-  warnOfAccess(file, io);
+  warnOfAccess(file, access, io);
   io.stdout(`${file}: a private key on P-256 (ES256), as APNs takes it
 
 Put into latefork.yaml:
@@ -110,10 +117,15 @@ Whether Apple takes key and team, check --live asks; whether they may push to yo
 }
 
 /** What a service that runs as a user of its own stumbles over, and what it should not. */
-function warnOfAccess(file: string, io: Io): void {
-  const { mode, uid } = statSync(file);
-  if ((mode & 0o004) !== 0) io.stderr(`warning: everyone on this machine can read ${file} (chmod o-r ${file})\n`);
+function warnOfAccess(file: string, access: Stats, io: Io): void {
+  const { mode, uid } = access;
+  if (isOpen(access)) io.stderr(`warning: everyone on this machine can read ${file} (chmod o-r ${file})\n`);
   else if (uid === 0 && (mode & 0o040) === 0) {
     io.stderr(`note: only root can read ${file}; if latefork runs as a user of its own: chown latefork ${file}\n`);
   }
+}
+
+/** True if everyone on this machine can read it. */
+function isOpen({ mode }: Stats): boolean {
+  return (mode & 0o004) !== 0;
 }

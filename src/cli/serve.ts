@@ -2,7 +2,7 @@
 import { Appliance } from "../appliance.ts";
 import { checkFiles, loadConfigFile } from "../config/files.ts";
 import { loadConfig } from "../config/load.ts";
-import { hasErrors, type Problem, renderProblems } from "../config/problem.ts";
+import { hasErrors, type Problem, problemLine, renderProblems } from "../config/problem.ts";
 import { CONFIG, FAILED, OK } from "./exit.ts";
 import type { Io } from "./io.ts";
 
@@ -115,10 +115,5 @@ function refusal(error: unknown): string[] {
   const { problems } = (error as { details?: { problems?: Problem[] } }).details ?? {};
   const errors = (problems ?? []).filter(({ severity }) => severity === "error");
   const message = error instanceof Error ? error.message : String(error);
-  return [
-    message,
-    ...errors.map(({ line, column, path, message, hint }) =>
-      `${line}:${column}: ${path === "" ? "" : `${path}: `}${message}${hint === "" ? "" : ` (${hint})`}`
-    ),
-  ];
+  return [message, ...errors.map(problemLine)];
 }

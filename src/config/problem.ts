@@ -26,6 +26,11 @@ export function problemJson(problem: Problem): Record<string, string | number> {
   return { severity, line, column, path, message, hint };
 }
 
+/** The problem in one line, with its place; of what the control port answers, any part may be missing. */
+export function problemLine({ line, column, path, message, hint }: Partial<Problem>): string {
+  return `${line}:${column}: ${path ? `${path}: ` : ""}${message}${hint ? ` (${hint})` : ""}`;
+}
+
 /** True if the config cannot be used. */
 export function hasErrors(problems: readonly Problem[]): boolean {
   return problems.some((problem) => problem.severity === "error");
