@@ -25,7 +25,7 @@ import {
   type WantedContact,
 } from "./register.ts";
 import { contactLines } from "./reply_contacts.ts";
-import type { RegistrarUser } from "./settings.ts";
+import { askedSeconds, type RegistrarUser } from "./settings.ts";
 import type { UserDirectory } from "./users.ts";
 
 /** Answer to a REGISTER: status, reason, header lines. */
@@ -158,14 +158,15 @@ export class LocalRegistrar {
     // Before the general minimum: a phone told that one would be told this one next.
     const push = this.bindings.pushAnswer(request);
     if (push.status !== 0) return this.refused(push.status, "", message, flow, push.lines);
-    const { minExpires, defaultExpires, maxExpires } = this.bindings.settings;
+    const { settings } = this.bindings;
+    const { minExpires, defaultExpires } = settings;
     const grants: number[] = [];
     for (const wanted of request.contacts) {
       const asked = wanted.expires ?? defaultExpires;
       if (asked !== 0 && asked < minExpires) {
         return this.refused(423, "", message, flow, `Min-Expires: ${minExpires}\r\n`);
       }
-      grants.push(Math.min(asked, maxExpires));
+      grants.push(askedSeconds(wanted.expires, settings));
     }
     if (this.bindings.isFull(request)) return this.refused(403, "Too many devices", message, flow);
     const outbound = outboundOf(message, request);

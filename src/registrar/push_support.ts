@@ -13,7 +13,7 @@ import { parseUri, uriParam } from "../sip/uri.ts";
 import type { Contact } from "../usrloc/model.ts";
 import { wakesItself } from "./refresh_push.ts";
 import type { RegisterRequest, WantedContact } from "./register.ts";
-import type { RegistrarSettings } from "./settings.ts";
+import { askedSeconds, type RegistrarSettings } from "./settings.ts";
 
 /** The push services that can be sent to. */
 export interface PushServices {
@@ -44,8 +44,7 @@ export interface PushAnswer {
   readonly offers: readonly PushOffer[];
 }
 
-export const NO_OFFERS: readonly PushOffer[] = [];
-const NOTHING: PushAnswer = { status: 0, lines: "", offers: NO_OFFERS };
+const NOTHING: PushAnswer = { status: 0, lines: "", offers: [] };
 
 /**
  * A refresh push needs two minutes (RFC 8599 §5.5): whoever asks for less is told so. Who asks for a little more than
@@ -87,8 +86,7 @@ export function pushAnswer(request: RegisterRequest, services: PushServices, set
       if (isTooShort && least <= settings.maxExpires) {
         return { ...NOTHING, status: 423, lines: `Min-Expires: ${least}\r\n` };
       }
-      const asks = Math.min(wanted.expires ?? settings.defaultExpires, settings.maxExpires);
-      if (asks * 1000 <= settings.refreshLeadMs) continue;
+      if (askedSeconds(wanted.expires, settings) * 1000 <= settings.refreshLeadMs) continue;
     }
     // RFC 8599 §4.1.4: only to whom says that it wakes itself.
     const refreshBefore = wakesItself(wanted.params) ? Math.ceil(settings.refreshLeadMs / 1000) : 0;

@@ -57,13 +57,10 @@ export class RegisterRelay implements ClientOwner {
     const status = response.status;
     if (status === 100) return;
     if (status < 500) this.registrar.keeper.pbxAnswered();
-    const edit = withoutTopVia(response);
-    if (edit === null) {
-      if (status >= 200) this.onUnusable();
-      return;
-    }
-    if (this.server.flow.isReliable) addLength(edit, response);
     if (status < 200) return; // RFC 4320 §4.1: no 1xx but our own 100
+    const edit = withoutTopVia(response);
+    if (edit === null) return this.onUnusable();
+    if (this.server.flow.isReliable) addLength(edit, response);
     this.tellOfAuth(response);
     if (status < 300) this.onAccepted(response, edit);
     else {

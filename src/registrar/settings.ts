@@ -41,6 +41,17 @@ export interface RegistrarSettings {
   credentials(user: string): DigestSecret | null;
 }
 
+/**
+ * Seconds a phone asks for, within our bounds (R-10).
+ * @param expires null: it names none
+ */
+export function askedSeconds(
+  expires: number | null,
+  { defaultExpires, maxExpires }: Pick<RegistrarSettings, "defaultExpires" | "maxExpires">,
+): number {
+  return Math.min(expires ?? defaultExpires, maxExpires);
+}
+
 /** What a `devices:` rule says of a phone that does not speak RFC 8599 (R-20). */
 export interface DeviceHint {
   readonly kind: DeviceKind | "";

@@ -49,13 +49,14 @@ export function deviceUpkeep(contact: Contact, mid: MidRegistrar | null, nowMs: 
   const id = mid?.ledger.upstreamId(contact) ?? "";
   const state = mid?.keeper.stateOf(id) ?? null;
   const isOurs = mid !== null && state !== null && mid.keeper.isKeeping(user, id);
-  // The phone's own binding ends first or is all there is: only the phone can renew that.
   const failed = pushFailure(binding);
   const lastFailure = state !== null && state.reason !== "" ? state.reason : failed;
+  const held = heldState(binding, upstreamEndsMs, nowMs);
+  const isGone = held === "dropped" || held === "lapsed";
   const base = {
     upstreamEndsMs,
     lastFailure,
-    held: heldState(binding, upstreamEndsMs, nowMs),
+    held,
     phone: phoneUpkeep(binding),
   };
   if (isOurs) {
@@ -65,10 +66,9 @@ export function deviceUpkeep(contact: Contact, mid: MidRegistrar | null, nowMs: 
       next: state.state === "idle" ? "looked at again: no device can be reached or woken" : "our REGISTER to the PBX",
       nextMs: state.nextMs,
       why: mid.settings.trustsUs ? "pbx.trusts_us" : `pbx.credentials_file has ${user}`,
-      isAtRisk: binding.isDropped || isAtRisk(binding) || (upstreamEndsMs > 0 && upstreamEndsMs <= nowMs),
+      isAtRisk: isGone || isAtRisk(binding),
     };
   }
-  const isLapsed = upstreamEndsMs > 0 && upstreamEndsMs <= nowMs;
   if (isPushable(contact)) {
     return {
       ...base,
@@ -76,16 +76,17 @@ export function deviceUpkeep(contact: Contact, mid: MidRegistrar | null, nowMs: 
       next: binding.refreshTries === 0 ? "refresh push" : `refresh push ${binding.refreshTries + 1}`,
       nextMs: binding.refreshAtMs,
       why: whyNotWe(mid, user, state !== null) + "its phone is woken to refresh by itself",
-      isAtRisk: binding.isDropped || isAtRisk(binding) || isLapsed,
+      isAtRisk: isGone || isAtRisk(binding),
     };
   }
+  // Whichever ends first, the phone's own binding or the PBX's: only the phone can renew it.
   return {
     ...base,
     refreshedBy: "phone",
     next: "the phone's own REGISTER",
     nextMs: Math.min(contact.expiresAtMs, upstreamEndsMs || Infinity),
     why: whyNotWe(mid, user, state !== null) + whyNoPush(contact),
-    isAtRisk: binding.isDropped || isLapsed,
+    isAtRisk: isGone,
   };
 }
 
@@ -119,10 +120,7 @@ export function upstreamStates(
 
 function upstreamState(aor: Aor, mid: MidRegistrar | null, nowMs: number): UpstreamState {
   const { state, expiresAtMs } = aor.upstream;
-  if (
-    mid !== null &&
-    aor.contacts.some((contact) => mid.keeper.stateOf(mid.ledger.upstreamId(contact))?.state === "failing")
-  ) {
+  if (mid !== null && aor.contacts.some((contact) => mid.keeper.isFailing(mid.ledger.upstreamId(contact)))) {
     return "failing";
   }
   if (state === "registered" && expiresAtMs <= nowMs) return "lapsed";

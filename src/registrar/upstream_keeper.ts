@@ -74,6 +74,12 @@ export class UpstreamKeeper {
     return this.keeps.get(id)?.state() ?? null;
   }
 
+  /** True if the last refresh of this binding failed. */
+  isFailing(id: string): boolean {
+    const keep = this.keeps.get(id);
+    return keep !== undefined && keep.failure !== "none";
+  }
+
   /** Bindings whose last refresh failed. */
   get failing(): number {
     let count = 0;

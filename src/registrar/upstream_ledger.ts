@@ -85,6 +85,8 @@ export class UpstreamLedger {
     const aor = this.usrloc.find(aorKey);
     if (this.registrar.mode === "aor" || aor === undefined || !this.registrar.inFlight.isLast(aorKey, order)) return;
     const held = (aor.contacts as Binding[]).filter(({ upstreamEndsMs }) => upstreamEndsMs > this.clock.nowMs);
+    // One device that is not dropped: nothing to learn, so the PBX's Contacts are not read a second time per REGISTER.
+    if (held.length === 0 || (held.length === 1 && !held[0]!.isDropped)) return;
     const listed = held.map(({ id }) => grantOf(response, aor.user, id, flow).isListed);
     if (!listed.includes(true)) return;
     // It has room for all of them now.

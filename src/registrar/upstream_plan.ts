@@ -7,6 +7,7 @@ import type { Usrloc } from "../usrloc/usrloc.ts";
 import type { Bindings } from "./apply.ts";
 import type { MidRegistrar } from "./mid_registrar.ts";
 import type { RegisterRequest, WantedContact } from "./register.ts";
+import { askedSeconds } from "./settings.ts";
 import { upstreamUri } from "./upstream_contact.ts";
 
 /** What the REGISTER means upstream. */
@@ -22,7 +23,7 @@ export interface UpstreamPlan {
 }
 
 /** What each Contact is asked for; one that a phone takes out and adds again is added. */
-export function askedOf({ ids, asked }: UpstreamPlan): Map<string, number> {
+export function askedOf({ ids, asked }: Pick<UpstreamPlan, "ids" | "asked">): Map<string, number> {
   const seconds = new Map<string, number>();
   ids.forEach((id, i) => seconds.set(id, Math.max(asked[i]!, seconds.get(id) ?? 0)));
   return seconds;
@@ -38,7 +39,7 @@ export class UpstreamPlanner {
 
   /** Seconds a phone asks for, within our bounds. */
   asked(wanted: WantedContact): number {
-    return Math.min(wanted.expires ?? this.registrar.settings.defaultExpires, this.registrar.settings.maxExpires);
+    return askedSeconds(wanted.expires, this.registrar.settings);
   }
 
   /** Which Contacts the PBX is told. */
@@ -82,10 +83,8 @@ export class UpstreamPlanner {
       return this.registrar.mode === "mirror" ? seconds : this.askedUpstream(request.user, ids[i]!, seconds);
     });
     // A device that leaves its old address and comes with a new one is one Contact there.
-    const told = new Map<string, number>();
-    ids.forEach((id, i) => told.set(id, Math.max(asked[i]!, told.get(id) ?? 0)));
     let lines = "";
-    for (const [id, seconds] of told) lines += this.line(request.user, id, flow, seconds);
+    for (const [id, seconds] of askedOf({ ids, asked })) lines += this.line(request.user, id, flow, seconds);
     return { contactLines: lines, ids, asked, contradicted: null };
   }
 
