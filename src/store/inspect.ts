@@ -4,8 +4,9 @@
  */
 import { constants, Database } from "bun:sqlite";
 import { existsSync, unlinkSync } from "node:fs";
-import { refusal } from "./migrations.ts";
-import { damage, describeProblem } from "./problem.ts";
+import { isNew, refusal } from "./migrations.ts";
+import { unsound } from "./open.ts";
+import { describeProblem, isBusy } from "./problem.ts";
 
 /** What stands in it; nothing if there is a problem. */
 export interface Inspected {
@@ -28,14 +29,10 @@ export function inspectStore(path: string): Inspected {
   let db: Database | null = null;
   try {
     db = openReadOnly(path);
-    const foreign = refusal(db, path);
-    if (foreign !== "") return { ...NOTHING, problem: foreign };
-    if (db.query<{ quick_check: string }, []>("PRAGMA quick_check(1)").get()?.quick_check !== "ok") {
-      return { ...NOTHING, problem: `Cannot open ${path}: ${damage(path)}` };
-    }
+    const problem = refusal(db, path) || unsound(db, path);
+    if (problem !== "") return { ...NOTHING, problem };
     // A file that was made and never filled is a new database.
-    const isEmpty = db.query("SELECT 1 FROM sqlite_master LIMIT 1").get() === null;
-    if (isEmpty) return NOTHING;
+    if (isNew(db)) return NOTHING;
     const count = (table: "aor" | "contact") =>
       db!.query<{ count: number }, []>(`SELECT count(*) AS count FROM ${table}`).get()!.count;
     const tokens = db.query<{ provider: string; prid: string }, [number]>(
@@ -44,8 +41,7 @@ export function inspectStore(path: string): Inspected {
     ).all(MAX_TOKENS);
     return { ...NOTHING, aors: count("aor"), contacts: count("contact"), tokens };
   } catch (error) {
-    const code = String((error as { code?: unknown } | null)?.code);
-    return { ...NOTHING, problem: describeProblem("open", path, error), isBusy: /^SQLITE_(BUSY|LOCKED)/.test(code) };
+    return { ...NOTHING, problem: describeProblem("open", path, error), isBusy: isBusy(error) };
   } finally {
     db?.close();
   }

@@ -129,7 +129,8 @@ function copyBefore(db: Database, path: string): void {
   renameSync(unfinished, path);
 }
 
-function isNew(db: Database): boolean {
+/** True if nothing was ever written to it. */
+export function isNew(db: Database): boolean {
   return number(db, "SELECT count(*) FROM sqlite_schema") === 0;
 }
 

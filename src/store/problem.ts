@@ -9,7 +9,7 @@
 export function describeProblem(action: string, path: string, error: unknown): string {
   const code = codeOf(error);
   const start = `Cannot ${action} ${path}: `;
-  if (code.startsWith("SQLITE_BUSY") || code.startsWith("SQLITE_LOCKED")) {
+  if (isBusy(error)) {
     return `${start}another process is using it (is latefork already running?)`;
   }
   if (code.startsWith("SQLITE_CORRUPT") || code === "SQLITE_NOTADB") return start + damage(path);
@@ -21,6 +21,11 @@ export function describeProblem(action: string, path: string, error: unknown): s
   if (code.startsWith("SQLITE_IOERR")) return `${start}the disk reports an error (${code})`;
   const text = error instanceof Error ? error.message : String(error);
   return start + (code === "" || text.includes(code) ? text : `${text} (${code})`);
+}
+
+/** True if another process has the file open. */
+export function isBusy(error: unknown): boolean {
+  return /^SQLITE_(?:BUSY|LOCKED)/.test(codeOf(error));
 }
 
 /** The second half of the sentence for a damaged file, with the way out. */

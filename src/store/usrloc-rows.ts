@@ -16,6 +16,7 @@ import type {
   TokenState,
   Upstream,
 } from "../usrloc/model.ts";
+import { SharedTexts } from "../usrloc/shared_texts.ts";
 import { BindingLog, type BindingRow, LogEntry } from "./binding-log.ts";
 import { RowNumbers } from "./row-numbers.ts";
 
@@ -191,7 +192,7 @@ export class UsrlocRows implements ChangeLog {
    */
   load(nowMs: number, aors: StoredAor[], contacts: StoredContact[], remnants: StoredRemnant[]): number {
     // Few domains, models and apps, many phones: one string for all of them.
-    const shared = sharing();
+    const shared = new SharedTexts(Infinity);
     const aorKeys = this.#loadAors(aors, shared);
     const bindings = this.#log.load();
     const select = this.#db.prepare<ContactRow, []>("SELECT * FROM contact ORDER BY row");
@@ -231,7 +232,7 @@ export class UsrlocRows implements ChangeLog {
   }
 
   /** Gives the keys as one string each, for the contacts to share. */
-  #loadAors(aors: StoredAor[], shared: (text: string) => string): Map<string, string> {
+  #loadAors(aors: StoredAor[], shared: SharedTexts): Map<string, string> {
     const select = this.#db.prepare<AorRow, []>("SELECT * FROM aor ORDER BY row");
     const keys = new Map<string, string>();
     try {
@@ -278,29 +279,19 @@ export class UsrlocRows implements ChangeLog {
   }
 }
 
-function sharing(): (text: string) => string {
-  const strings = new Map<string, string>();
-  return (text) => {
-    const known = strings.get(text);
-    if (known !== undefined) return known;
-    strings.set(text, text);
-    return text;
-  };
-}
-
-function storedAor(row: AorRow, shared: (text: string) => string): StoredAor {
+function storedAor(row: AorRow, shared: SharedTexts): StoredAor {
   return {
     key: row.key,
     user: row.user,
-    domain: shared(row.domain),
+    domain: shared.of(row.domain),
     id: row.id,
     upstream: {
-      state: shared(row.upstream_state) as Upstream["state"],
+      state: shared.of(row.upstream_state) as Upstream["state"],
       expiresAtMs: row.upstream_expires_at,
       provenMs: row.upstream_proven === 0 ? undefined : row.upstream_proven,
       callId: row.upstream_call_id,
       cseq: row.upstream_cseq,
-      lines: shared(row.upstream_lines),
+      lines: shared.of(row.upstream_lines),
     },
   };
 }
@@ -309,7 +300,7 @@ function storedContact(
   row: ContactRow,
   binding: BindingRow,
   aorKey: string,
-  shared: (text: string) => string,
+  shared: SharedTexts,
 ): StoredContact {
   return {
     id: row.id,
@@ -323,15 +314,15 @@ function storedContact(
     cseq: binding.cseq,
     expiresAtMs: binding.expires_at,
     registeredAtMs: binding.registered_at,
-    path: shared(row.path),
-    userAgent: shared(row.user_agent),
-    kind: shared(row.kind) as DeviceKind,
+    path: shared.of(row.path),
+    userAgent: shared.of(row.user_agent),
+    kind: shared.of(row.kind) as DeviceKind,
     // `prid` is never empty (model.ts), so an empty one says there is no push.
     push: row.pn_prid === "" ? null : {
-      provider: shared(row.pn_provider),
-      param: shared(row.pn_param),
+      provider: shared.of(row.pn_provider),
+      param: shared.of(row.pn_param),
       prid: row.pn_prid,
-      tokenState: shared(row.pn_token_state) as TokenState,
+      tokenState: shared.of(row.pn_token_state) as TokenState,
       registeredAtMs: binding.pn_registered_at,
       keys: row.pn_p256dh === "" ? undefined : { p256dh: row.pn_p256dh, auth: row.pn_auth },
       isByHand: row.pn_by_hand === 1 ? true : undefined,
