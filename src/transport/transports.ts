@@ -6,10 +6,8 @@ import type { ListenEntry } from "../config/schema.ts";
 import type { Flow, Listener, Transport } from "../sip/flow.ts";
 import {
   canonicalAddress,
-  defaultPort,
   hostPort,
   isIpv6,
-  isLoopback,
   isPort,
   isWildcard,
   machineAddresses,
@@ -18,6 +16,7 @@ import {
 } from "./address.ts";
 import { Connections, TcpFlow } from "./connections.ts";
 import { connectionsFor, descriptorLimit } from "./descriptors.ts";
+import { Listeners } from "./listeners.ts";
 import { type AddressedDatagram, openNative } from "./native.ts";
 import {
   DEFAULT_LIMITS,
@@ -67,8 +66,6 @@ interface WildcardUdp {
 const ADDRESSES_CHECK_MS = 10_000;
 /** How long the sockets of an address that the machine no longer has are kept: it often comes back. */
 const GONE_ADDRESS_MS = 600_000;
-/** A bound on what is remembered of it. */
-const MAX_ROUTES = 10_000;
 /** Datagrams to addresses without a socket are looked for at flushes, not more often than this. */
 const STRAY_CHECK_MS = 20;
 /** Sockets opened for addresses found by stray datagrams (every address of 127/8 is local). */
@@ -86,12 +83,9 @@ export class Transports {
   readonly #udpByAddress = new Map<string, UdpSocket>();
   readonly #acceptors: TcpAcceptor[] = [];
   readonly #wildcards: WildcardUdp[] = [];
-  #listeners: Listener[] = [];
+  readonly #listeners = new Listeners();
   /** Since when an address of a wildcard is missing, ms; an absent one is there. */
   readonly #goneSinceMs = new Map<string, number>();
-  /** `transport host:port` of every listener and advertised name; port 0 where a URI may leave it out. */
-  readonly #local = new Set<string>();
-  readonly #routes = new Map<string, Listener | null>();
   #addressesCheckedMs = 0;
   #strayCheckedMs = 0;
   #straySockets = 0;
@@ -149,7 +143,7 @@ export class Transports {
   }
 
   listeners(): Listener[] {
-    return [...this.#listeners];
+    return this.#listeners.all();
   }
 
   /** New limits, from now on; connections that are there stay. More connections than there are descriptors for is no limit. */
@@ -194,7 +188,7 @@ export class Transports {
     this.#takeStrays(nowMs);
     if (nowMs - this.#addressesCheckedMs < ADDRESSES_CHECK_MS) return;
     this.#addressesCheckedMs = nowMs;
-    this.#routes.clear();
+    this.#listeners.forgetRoutes();
     this.#letGo(nowMs);
     for (const wildcard of this.#wildcards) {
       const fresh = this.#addressesOf(wildcard.listen.host).filter((address) =>
@@ -234,7 +228,7 @@ export class Transports {
       const found = this.#connections.find(remote, port, wanted);
       if (found !== null) return found;
     }
-    const listener = wanted ?? this.#route(transport, remote);
+    const listener = wanted ?? this.#listeners.routeTo(transport, remote);
     if (listener === null || isIpv6(listener.address) !== isIpv6(remote)) return null;
     if (transport === "tcp") return connectTcp(this.#connections, listener, remote, port);
     return this.#udpByAddress.get(hostPort(listener.address, listener.port))?.flow(remote, port) ?? null;
@@ -250,20 +244,12 @@ export class Transports {
   }
 
   listenerFor(transport: Transport, address: string, port: number): Listener | null {
-    const canonical = canonicalAddress(address);
-    return this.#listeners.find((listener) =>
-      listener.transport === transport && listener.address === canonical && listener.port === port
-    ) ?? null;
+    return this.#listeners.find(transport, address, port);
   }
 
-  /**
-   * True if a host and port of a URI, Route or Via are ours: an address listened on, or an advertised name.
-   * @param port 0 if the text had none
-   */
+  /** See {@link Listeners.isLocal}. */
   isLocal(host: string, port: number, transport?: Transport): boolean {
-    const name = splitHostPort(isIpv6(host) && !host.startsWith("[") ? `[${host}]` : host).host;
-    if (transport !== undefined) return this.#local.has(`${transport} ${name}:${port}`);
-    return this.#local.has(`any ${name}:${port}`);
+    return this.#listeners.isLocal(host, port, transport);
   }
 
   /** `sip_messages_total{direction,transport,kind}` */
@@ -271,7 +257,7 @@ export class Transports {
     return this.counts.messageSamples();
   }
 
-  /** `flows{transport,state}` */
+  /** `sockets{transport,state}` */
   flowSamples(): Sample[] {
     let udpFlows = 0;
     for (const socket of this.#udp) udpFlows += socket.flowCount;
@@ -333,7 +319,7 @@ export class Transports {
       );
       this.#udp.push(socket);
       this.#udpByAddress.set(hostPort(address, socket.listener.port), socket);
-      this.#addListener(socket.listener);
+      this.#listeners.add(socket.listener);
       return socket;
     } catch (error) {
       throw bindError({ ...listen, host: address }, port, error);
@@ -354,12 +340,10 @@ export class Transports {
 
   /** The listener of a local address; a wildcard socket may be reached at one that was not there at start. */
   #tcpListener(listen: Listen, address: string, port: number): Listener {
-    const known = this.#listeners.find((listener) =>
-      listener.transport === "tcp" && listener.address === address && listener.port === port
-    );
-    if (known !== undefined) return known;
+    const known = this.#listeners.find("tcp", address, port);
+    if (known !== null) return known;
     const listener: Listener = { transport: "tcp", address, port, advertised: this.#advertised(listen, address, port) };
-    this.#addListener(listener);
+    this.#listeners.add(listener);
     return listener;
   }
 
@@ -373,27 +357,6 @@ export class Transports {
     const { host, port: advertisedPort } = splitHostPort(text);
     if (advertisedPort !== 0) return hostPort(host, advertisedPort);
     return isIpv6(host) ? `[${host}]` : host;
-  }
-
-  #addListener(listener: Listener): void {
-    this.#listeners.push(listener);
-    this.#routes.clear();
-    const usual = defaultPort(listener.transport);
-    this.#addLocal(listener, listener.address, listener.port);
-    if (listener.port === usual) this.#addLocal(listener, listener.address, 0);
-    const { host, port } = splitHostPort(listener.advertised);
-    this.#addLocal(listener, host, port);
-    if (port === usual) this.#addLocal(listener, host, 0);
-    // Advertised without a port: whoever resolves the name may add the usual one or ours.
-    if (port === 0) {
-      this.#addLocal(listener, host, usual);
-      this.#addLocal(listener, host, listener.port);
-    }
-  }
-
-  #addLocal(listener: Listener, host: string, port: number): void {
-    this.#local.add(`${listener.transport} ${host}:${port}`);
-    this.#local.add(`any ${host}:${port}`);
   }
 
   /**
@@ -424,37 +387,10 @@ export class Transports {
     socket.close();
     this.#udp.splice(this.#udp.indexOf(socket), 1);
     this.#udpByAddress.delete(hostPort(address, port));
-    const left = this.#listeners.filter((listener) => listener !== socket.listener);
-    this.#listeners = [];
-    this.#local.clear();
-    for (const listener of left) this.#addListener(listener);
+    this.#listeners.remove(socket.listener);
     this.#context.log("info", "Closed the listener of an address that the machine no longer has", {
       listener: `udp ${hostPort(address, port)}`,
     });
-  }
-
-  /** The listener to reach a remote address from, remembered for a while. */
-  #route(transport: Transport, remote: string): Listener | null {
-    const key = `${transport} ${remote}`;
-    const known = this.#routes.get(key);
-    if (known !== undefined) return known;
-    const found = this.#chooseListener(transport, remote);
-    if (this.#routes.size >= MAX_ROUTES) this.#routes.clear();
-    this.#routes.set(key, found);
-    return found;
-  }
-
-  #chooseListener(transport: Transport, remote: string): Listener | null {
-    const candidates = this.#listeners.filter((listener) =>
-      listener.transport === transport && isIpv6(listener.address) === isIpv6(remote)
-    );
-    const native = openNative();
-    if (native !== null) {
-      const preferred = native.sourceAddress(remote);
-      const exact = candidates.find((listener) => listener.address === preferred);
-      return exact ?? candidates.find((listener) => native.sourceAddress(remote, listener.address) !== null) ?? null;
-    }
-    return candidates.find((listener) => isLoopback(listener.address) === isLoopback(remote)) ?? null;
   }
 
   #openStray(stray: StrayDatagrams): void {
