@@ -7,12 +7,10 @@ import type { Port } from "../sip/port.ts";
 import { paramOf } from "../sip/scan.ts";
 import type { Binding } from "../usrloc/binding.ts";
 import type { Contact } from "../usrloc/model.ts";
-import type { PushOrder } from "../usrloc/push_order.ts";
+import type { PushPort } from "../usrloc/push_order.ts";
 import { Pace } from "./pace.ts";
 
-export interface RefreshPort extends Port {
-  push(order: PushOrder): void;
-}
+export type RefreshPort = Port & Pick<PushPort, "push">;
 
 export interface RefreshSettings {
   /** How long before the end the first push goes (`push.refresh_before`). */
