@@ -2,7 +2,7 @@
  * What the control port asks, handed to the resource it is about. Every change runs as an input of a loop turn, so
  * that it is committed and sent like any other. Answers nothing itself.
  */
-import type { Appliance } from "../appliance.ts";
+import type { Appliance } from "./appliance.ts";
 import type {
   Call,
   CallBranch,
@@ -29,8 +29,8 @@ import type {
   TraceItem,
   TraceQuery,
 } from "../control/backend.ts";
-import type { CallState } from "../silo/record.ts";
-import type { LogLevel } from "../sip/port.ts";
+import type { CallState } from "../core/silo/record.ts";
+import type { LogLevel } from "../core/port.ts";
 import { ControlCalls } from "./control_calls.ts";
 import { ControlHtables } from "./control_htables.ts";
 import { ControlLocations } from "./control_locations.ts";

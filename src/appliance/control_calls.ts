@@ -3,9 +3,9 @@ import { ApiError } from "../control/backend.ts";
 import type { Call, CallBranch, Page, PageQuery, SiloEntry } from "../control/backend.ts";
 import { callShape } from "../control/shapes.ts";
 import { renderLadder } from "../observe/ladder.ts";
-import type { Call as OpenCall } from "../silo/call.ts";
-import type { CallRecord, CallState } from "../silo/record.ts";
-import { parseUri } from "../sip/uri.ts";
+import type { Call as OpenCall } from "../core/silo/call.ts";
+import type { CallRecord, CallState } from "../core/silo/record.ts";
+import { parseUri } from "../core/sip/uri.ts";
 import { ControlResource, unknownDevice } from "./control_resource.ts";
 
 export class ControlCalls extends ControlResource {

@@ -1,9 +1,9 @@
 /** `/v1/htables`: the tables of the config, read and written. */
 import { ApiError } from "../control/backend.ts";
 import type { HtableEntry, HtableInfo, Page, PageQuery } from "../control/backend.ts";
-import type { Htable, HtableItem } from "../htable/htable.ts";
-import { sourceOf } from "../guard/network.ts";
-import { canonicalAddress } from "../transport/address.ts";
+import type { Htable, HtableItem } from "../core/htable/htable.ts";
+import { sourceOf } from "../core/guard/network.ts";
+import { canonicalAddress } from "../io/transport/address.ts";
 import { ControlResource } from "./control_resource.ts";
 
 export class ControlHtables extends ControlResource {

@@ -2,10 +2,10 @@
 import { ApiError } from "../control/backend.ts";
 import type { DevicePatch, Location, LocationDevice, Page, PageQuery } from "../control/backend.ts";
 import { deviceShape, locationShape, type Upkeeps } from "../control/shapes.ts";
-import type { Flow } from "../sip/flow.ts";
-import { aorOf, parseUri, type Uri } from "../sip/uri.ts";
-import type { ContactFields } from "../usrloc/binding.ts";
-import type { Aor, Contact } from "../usrloc/model.ts";
+import type { Flow } from "../core/sip/flow.ts";
+import { aorOf, parseUri, type Uri } from "../core/sip/uri.ts";
+import type { ContactFields } from "../core/usrloc/binding.ts";
+import type { Aor, Contact } from "../core/usrloc/model.ts";
 import { ControlResource, unknownDevice } from "./control_resource.ts";
 
 /** Devices set by hand without an expiry: until somebody deletes them. */

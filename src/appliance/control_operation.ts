@@ -1,6 +1,6 @@
 /** What keeps the appliance running: its status, trace, config, log, draining, copies of its database, and its events. */
 import { dirname, resolve } from "node:path";
-import type { Appliance } from "../appliance.ts";
+import type { Appliance } from "./appliance.ts";
 import { checkFiles } from "../config/files.ts";
 import { loadConfig } from "../config/load.ts";
 import { masked } from "../config/masked.ts";
@@ -16,7 +16,7 @@ import type {
   TraceItem,
   TraceQuery,
 } from "../control/backend.ts";
-import type { LogLevel } from "../sip/port.ts";
+import type { LogLevel } from "../core/port.ts";
 import { Backups } from "./backups.ts";
 import type { ControlPush } from "./control_push.ts";
 import { ControlResource } from "./control_resource.ts";

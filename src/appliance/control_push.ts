@@ -1,9 +1,9 @@
 /** `/v1/push`: how the push services do, the last pushes, and pushes sent by hand. */
 import { ApiError } from "../control/backend.ts";
 import type { PushBackendInfo, PushBody, PushRecent, PushResult } from "../control/backend.ts";
-import { TEST_TTL_MS } from "../push/relay.ts";
-import { pushOfNoCall } from "../push/request.ts";
-import type { PushEvent, PushVerdict } from "../push/types.ts";
+import { TEST_TTL_MS } from "../io/push/relay.ts";
+import { pushOfNoCall } from "../io/push/request.ts";
+import type { PushEvent, PushVerdict } from "../io/push/types.ts";
 import { ControlResource, unknownDevice } from "./control_resource.ts";
 
 const PUSH_EVENTS: readonly string[] = ["call", "message", "refresh", "cancel", "missed", "test"];

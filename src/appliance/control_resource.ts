@@ -1,9 +1,9 @@
 /** What every resource of the control port has: the live parts, the turn its changes run in, and the AoRs they are about. */
-import type { Appliance } from "../appliance.ts";
+import type { Appliance } from "./appliance.ts";
 import { ApiError } from "../control/backend.ts";
-import type { Flow } from "../sip/flow.ts";
-import { type Uri, uriParam } from "../sip/uri.ts";
-import type { Aor } from "../usrloc/model.ts";
+import type { Flow } from "../core/sip/flow.ts";
+import { type Uri, uriParam } from "../core/sip/uri.ts";
+import type { Aor } from "../core/usrloc/model.ts";
 
 export abstract class ControlResource {
   constructor(protected readonly appliance: Appliance) {}

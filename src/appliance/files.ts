@@ -4,8 +4,8 @@ import { parseCredentialsFile } from "../config/credentials_file.ts";
 import type { Place, Problem } from "../config/problem.ts";
 import type { Config } from "../config/schema.ts";
 import { parseUsersFile, type UsersFileProblem } from "../config/users_file.ts";
-import type { CoreSecrets } from "../core.ts";
-import { UserDirectory } from "../registrar/users.ts";
+import type { CoreSecrets } from "./settings.ts";
+import { UserDirectory } from "../core/registrar/users.ts";
 
 /** Users and credentials of the config's files. */
 export interface SecretFiles {

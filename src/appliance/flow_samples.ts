@@ -1,6 +1,6 @@
 /** The gauge `flows`: how many devices can be reached over which transport. Must not know sockets. */
 import type { GaugeSample } from "../observe/metrics.ts";
-import type { Reachability, Usrloc } from "../usrloc/usrloc.ts";
+import type { Reachability, Usrloc } from "../core/usrloc/usrloc.ts";
 
 const STATES: readonly Reachability[] = ["live", "unknown", "lost"];
 

@@ -1,5 +1,5 @@
 /** What metrics are read from the appliance when somebody asks for them (O-05). Keeps nothing. */
-import type { Appliance } from "../appliance.ts";
+import type { Appliance } from "./appliance.ts";
 import { flowSamples } from "./flow_samples.ts";
 
 /** Registers them all; called once, when every part is there. */

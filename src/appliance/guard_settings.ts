@@ -1,7 +1,7 @@
 /** What the config means for the guard of sources. */
 import { containsAddress } from "../config/cidr.ts";
 import type { Config } from "../config/schema.ts";
-import type { GuardSettings } from "../guard/source_guard.ts";
+import type { GuardSettings } from "../core/guard/source_guard.ts";
 
 /** @param isPbxAddress true for the addresses the PBX is reached at and its requests are believed from */
 export function guardSettings(config: Config, isPbxAddress: (address: string) => boolean): GuardSettings {

@@ -5,8 +5,8 @@
 import { existsSync } from "node:fs";
 import type { Finding, RunningAppliance } from "../config/finding.ts";
 import type { Config } from "../config/schema.ts";
-import { PushRelay } from "../push/relay.ts";
-import { inspectStore } from "../store/inspect.ts";
+import { PushRelay } from "../io/push/relay.ts";
+import { inspectStore } from "../io/store/inspect.ts";
 import { type PbxProbeOptions, probePbx } from "./pbx_probe.ts";
 
 export interface LiveOptions extends PbxProbeOptions {

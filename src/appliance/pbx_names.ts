@@ -2,7 +2,7 @@
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import type { PbxConfig } from "../config/schema.ts";
-import type { PbxAddress } from "../proxy/pbx.ts";
+import type { PbxAddress } from "../core/proxy/pbx.ts";
 
 /** What a look-up gave. */
 export interface PbxNames {

@@ -9,10 +9,10 @@ import type { RunningAppliance } from "../config/finding.ts";
 import type { Place, Problem } from "../config/problem.ts";
 import type { Config, ListenEntry } from "../config/schema.ts";
 import { listenControl } from "../control/server.ts";
-import { fcmAccountOf } from "../push/fcm_account.ts";
-import { inspectStore } from "../store/inspect.ts";
-import { hostPort, isWildcard } from "../transport/address.ts";
-import { Transports } from "../transport/transports.ts";
+import { fcmAccountOf } from "../io/push/fcm/account.ts";
+import { inspectStore } from "../io/store/inspect.ts";
+import { hostPort, isWildcard } from "../io/transport/address.ts";
+import { Transports } from "../io/transport/transports.ts";
 import { readSecretFiles } from "./files.ts";
 import { relayForAsking } from "./live_probe.ts";
 

@@ -2,8 +2,8 @@
  * Which verdicts about pushes are worth a warning (O-05). A refresh push that is refused comes again every minute or so, for
  * each phone that nothing but an admin can help: said once, it does not bury what else goes wrong. Knows no log.
  */
-import { Recent } from "../guard/recent.ts";
-import type { PushRequest, PushVerdict } from "../push/types.ts";
+import { Recent } from "../core/guard/recent.ts";
+import type { PushRequest, PushVerdict } from "../io/push/types.ts";
 
 /** Devices whose last refusal is remembered; one that is forgotten is told once more. */
 const MAX_REMEMBERED = 10_000;

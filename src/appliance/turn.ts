@@ -2,7 +2,7 @@
  * The loop turn: all inputs at hand run to the end, then what may leave at once leaves, the store commits, what
  * promised durability leaves, and one timer is armed for the earliest deadline. Owns the clock and that timer.
  */
-import type { Clock } from "../sip/clock.ts";
+import type { Clock } from "../core/clock.ts";
 
 /** What a turn does at its end, in this order. */
 export interface TurnWork {

@@ -2,23 +2,23 @@
  * The core's port on the real world: sockets, store, push relay, log, metrics, trace. Every effect returns at once;
  * whatever comes of it is a later input of a turn.
  */
-import type { CorePort } from "../core.ts";
+import type { CorePort } from "../core/core.ts";
 import type { Config } from "../config/schema.ts";
 import type { EventListener } from "../control/backend.ts";
-import type { SourceGuard } from "../guard/source_guard.ts";
+import type { SourceGuard } from "../core/guard/source_guard.ts";
 import type { Log } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { TraceRing } from "../observe/trace.ts";
-import { canonicalUuid } from "../push/payload.ts";
-import type { PushRelay } from "../push/relay.ts";
-import type { PushVerdict } from "../push/types.ts";
-import type { PushOrder } from "../usrloc/push_order.ts";
-import type { Flow, Listener, Transport } from "../sip/flow.ts";
-import type { ApplianceEvent, Counter, Histogram, LogFields, LogLevel } from "../sip/port.ts";
-import { noteClock } from "../store/clock_shift.ts";
-import type { SqliteStore } from "../store/sqlite.ts";
-import type { Transports } from "../transport/transports.ts";
-import type { Aor, Contact } from "../usrloc/model.ts";
+import { canonicalUuid } from "../io/push/payload.ts";
+import type { PushRelay } from "../io/push/relay.ts";
+import type { PushVerdict } from "../io/push/types.ts";
+import type { PushOrder } from "../core/usrloc/push_order.ts";
+import type { Flow, Listener, Transport } from "../core/sip/flow.ts";
+import type { ApplianceEvent, Counter, Histogram, LogFields, LogLevel } from "../core/port.ts";
+import { noteClock } from "../io/store/clock_shift.ts";
+import type { SqliteStore } from "../io/store/sqlite.ts";
+import type { Transports } from "../io/transport/transports.ts";
+import type { Aor, Contact } from "../core/usrloc/model.ts";
 
 /** The parts behind the port. */
 export interface WorldParts {

@@ -1,5 +1,5 @@
 /** `latefork serve`: runs the appliance until a signal ends it. Knows how to tell people what was started. */
-import { Appliance } from "../appliance.ts";
+import { Appliance } from "../appliance/appliance.ts";
 import { checkFiles, loadConfigFile } from "../config/files.ts";
 import { loadConfig } from "../config/load.ts";
 import { hasErrors, type Problem, problemLine, renderProblems } from "../config/problem.ts";

@@ -2,7 +2,7 @@
  * The text of `pbx.credentials_file` (R-09): `user:password` or `user:realm:ha1` a line, `#` comments; a line of a users
  * file does as well. Must not open files, and never repeats a password or hash in a problem.
  */
-import { type DigestSecret, wireText } from "../sip/digest.ts";
+import { type DigestSecret, wireText } from "../core/sip/digest.ts";
 import { parseUserLine, splitLines, type UsersFileProblem } from "./users_file.ts";
 
 /**

@@ -2,7 +2,7 @@
  * Reads the values that name a place: listen URLs, the PBX's SIP URIs, control URLs, web URLs, hosts. Must not look
  * names up or open anything.
  */
-import type { Transport } from "../sip/flow.ts";
+import type { Transport } from "../core/sip/flow.ts";
 import { parseAddress } from "./cidr.ts";
 import { bad, didYouMean, ok, type Parsed, quoted } from "./parsed.ts";
 import type { ControlEntry, ListenEntry, PbxUri } from "./schema.ts";

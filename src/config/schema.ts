@@ -3,8 +3,8 @@
  * table of what this version does not have. Must not know how a file is read, checked or printed: load, example,
  * reload and masked all work from these tables. Names are those of the YAML file.
  */
-import type { Transport } from "../sip/flow.ts";
-import type { LogLevel } from "../sip/port.ts";
+import type { Transport } from "../core/sip/flow.ts";
+import type { LogLevel } from "../core/port.ts";
 import type { Cidr } from "./cidr.ts";
 
 /** The whole config. Durations are ms, sizes bytes, files absolute or "" (not set). */

@@ -2,7 +2,7 @@
  * The text of a users file: lines of `user:realm:ha1-md5[:ha1-sha256]`, `#` comments, blank lines (R-16). Reads it and
  * edits it, other lines untouched. Must not open files, and never repeats a hash in a problem: it is worth a password.
  */
-import { type DigestUser, digestUser } from "../sip/digest.ts";
+import { type DigestUser, digestUser } from "../core/sip/digest.ts";
 
 /** A line that is not used, and why. Never carries the text of a hash or password. */
 export interface UsersFileProblem {

@@ -6,10 +6,10 @@
  */
 import type { Problem } from "../config/problem.ts";
 import type { LogOverride } from "../observe/log.ts";
-import type { ApplianceEvent, LogLevel } from "../sip/port.ts";
-import type { BranchState, CallResult, CallState, TimelineEvent, WakeState } from "../silo/record.ts";
-import type { DeviceKind, PushKeys, TokenState } from "../usrloc/model.ts";
-import type { Reachability } from "../usrloc/usrloc.ts";
+import type { ApplianceEvent, LogLevel } from "../core/port.ts";
+import type { BranchState, CallResult, CallState, TimelineEvent, WakeState } from "../core/silo/record.ts";
+import type { DeviceKind, PushKeys, TokenState } from "../core/usrloc/model.ts";
+import type { Reachability } from "../core/usrloc/usrloc.ts";
 
 /**
  * A refusal that becomes `{"error":{"code","message","hint"}}` with its status. Every method of

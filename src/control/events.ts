@@ -2,7 +2,7 @@
  * Followers of `/v1/events`: each has its own bounded queue, so that a slow one loses events and nothing else. Must
  * not know what the events mean.
  */
-import type { ApplianceEvent } from "../sip/port.ts";
+import type { ApplianceEvent } from "../core/port.ts";
 
 /** Events a follower may lag behind; older ones are dropped and counted. */
 const QUEUE = 256;

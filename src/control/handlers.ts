@@ -14,7 +14,7 @@ import { Fields, parseDurationMs, parseWhole, readText } from "./request.ts";
 import { curlLine, type RouteId, ROUTES } from "./routes.ts";
 import { locationsText, locationText } from "./location_text.ts";
 import * as text from "./text.ts";
-import type { PushKeys } from "../usrloc/model.ts";
+import type { PushKeys } from "../core/usrloc/model.ts";
 
 /** What the server tells about the connection of a request. */
 export interface ControlEnv extends Entrance {

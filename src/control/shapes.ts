@@ -1,10 +1,10 @@
 /** From the objects of usrloc and silo to the shapes of the API. Reads only. */
 import { maskSecrets, shortToken } from "../observe/privacy.ts";
 import { readable } from "../observe/display.ts";
-import type { CallRecord } from "../silo/record.ts";
-import type { Aor, Contact } from "../usrloc/model.ts";
-import type { Reachability } from "../usrloc/usrloc.ts";
-import type { Upkeep } from "../registrar/upkeep.ts";
+import type { CallRecord } from "../core/silo/record.ts";
+import type { Aor, Contact } from "../core/usrloc/model.ts";
+import type { Reachability } from "../core/usrloc/usrloc.ts";
+import type { Upkeep } from "../core/registrar/upkeep.ts";
 import type { Call, Location, LocationDevice, Refresh } from "./backend.ts";
 
 export function callShape(record: CallRecord): Call {

@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Appliance } from "../appliance.ts";
+import { Appliance } from "../appliance/appliance.ts";
 import { loadConfigFile } from "../config/files.ts";
 import { renderProblems } from "../config/problem.ts";
 import { Log } from "../observe/log.ts";

@@ -1,5 +1,5 @@
 /** A player's way to latefork: a UDP socket or a TCP connection that carries whole SIP messages. Knows no SIP beyond framing. */
-import { StreamFramer } from "../sip/framing.ts";
+import { StreamFramer } from "../core/sip/framing.ts";
 
 export const LOOPBACK = "127.0.0.1";
 

@@ -2,12 +2,12 @@
  * A small PBX for the demo: it knows the users and their passwords, registers whoever proves one, and calls the
  * Contact it was given. It has never heard of push, nor of latefork.
  */
-import { digestResponse, formatChallenge, ha1, parseCredentials } from "../sip/digest.ts";
-import { ackForFailure, cancelFor } from "../sip/forward.ts";
-import { AUTHORIZATION, CONTACT, EXPIRES, FROM, RECORD_ROUTE, TO } from "../sip/header.ts";
-import { type Message, parseMessage } from "../sip/message.ts";
-import { parseNameAddr } from "../sip/name_addr.ts";
-import { paramOf } from "../sip/scan.ts";
+import { digestResponse, formatChallenge, ha1, parseCredentials } from "../core/sip/digest.ts";
+import { ackForFailure, cancelFor } from "../core/sip/forward.ts";
+import { AUTHORIZATION, CONTACT, EXPIRES, FROM, RECORD_ROUTE, TO } from "../core/sip/header.ts";
+import { type Message, parseMessage } from "../core/sip/message.ts";
+import { parseNameAddr } from "../core/sip/name_addr.ts";
+import { paramOf } from "../core/sip/scan.ts";
 import { type Line, openUdp } from "./line.ts";
 import type { Stage } from "./stage.ts";
 import { answerTo, fresh, SDP } from "./ua.ts";

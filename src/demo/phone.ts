@@ -2,9 +2,9 @@
  * A phone of the demo: registers with its password, rings, answers when told, and falls asleep by closing its
  * connection. Knows only its own line; that latefork stands between it and the PBX it cannot tell.
  */
-import { answerChallenge, parseChallenges } from "../sip/digest.ts";
-import { REASON, WWW_AUTHENTICATE } from "../sip/header.ts";
-import { type Message, parseMessage } from "../sip/message.ts";
+import { answerChallenge, parseChallenges } from "../core/sip/digest.ts";
+import { REASON, WWW_AUTHENTICATE } from "../core/sip/header.ts";
+import { type Message, parseMessage } from "../core/sip/message.ts";
 import { connectTcp, type Line, openUdp } from "./line.ts";
 import type { Stage } from "./stage.ts";
 import { answerTo, fresh, SDP } from "./ua.ts";

@@ -1,7 +1,7 @@
 /** What the demo's PBX and phones have in common as SIP user agents: answers, fresh names, a session description. */
-import type { Message } from "../sip/message.ts";
-import { reasonPhrase } from "../sip/reason.ts";
-import { responseTo } from "../sip/response.ts";
+import type { Message } from "../core/sip/message.ts";
+import { reasonPhrase } from "../core/sip/reason.ts";
+import { responseTo } from "../core/sip/response.ts";
 
 /** A name nobody else has: `word-` and 10 characters. */
 export function fresh(word: string): string {

@@ -3,7 +3,7 @@
  * floods, masking, and buffering. Must not know SIP; never throws, whatever becomes of the stream.
  */
 import { writeSync } from "node:fs";
-import type { LogFields, LogLevel } from "../sip/port.ts";
+import type { LogFields, LogLevel } from "../core/port.ts";
 import { isSecretField, maskPrivate, maskSecrets } from "./privacy.ts";
 
 export interface LogConfig {

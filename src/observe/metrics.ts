@@ -3,7 +3,7 @@
  * not know where the numbers come from. Our own small file because importing prom-client adds 16 MB of RSS; the hot
  * path here is one Map lookup and one increment.
  */
-import type { Counter, Histogram } from "../sip/port.ts";
+import type { Counter, Histogram } from "../core/port.ts";
 
 /** One sample of a gauge: values of its labels in order, and the number. */
 export type GaugeSample = readonly [labels: readonly string[], value: number];

@@ -2,9 +2,9 @@ import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Appliance } from "../../src/appliance.ts";
+import { Appliance } from "../../src/appliance/appliance.ts";
 import { loadConfigFile } from "../../src/config/files.ts";
-import { openStore } from "../../src/store/sqlite.ts";
+import { openStore } from "../../src/io/store/sqlite.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "latefork-backup-test-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

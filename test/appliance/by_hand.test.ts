@@ -1,6 +1,6 @@
 /** Branches and devices added through the control port of a running appliance, over real sockets. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { Appliance } from "../../src/appliance.ts";
+import { Appliance } from "../../src/appliance/appliance.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import { Log } from "../../src/observe/log.ts";
 

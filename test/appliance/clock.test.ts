@@ -3,7 +3,7 @@ import { afterEach, expect, setSystemTime, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Appliance } from "../../src/appliance.ts";
+import { Appliance } from "../../src/appliance/appliance.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import { Log } from "../../src/observe/log.ts";
 

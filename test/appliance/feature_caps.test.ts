@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Appliance } from "../../src/appliance.ts";
+import { Appliance } from "../../src/appliance/appliance.ts";
 import { loadConfigFile } from "../../src/config/files.ts";
 import { makeVapidKeys } from "../../src/config/vapid_keys.ts";
 import { Log } from "../../src/observe/log.ts";

@@ -2,7 +2,7 @@ import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Appliance } from "../../src/appliance.ts";
+import { Appliance } from "../../src/appliance/appliance.ts";
 import { loadConfigFile } from "../../src/config/files.ts";
 import { Log } from "../../src/observe/log.ts";
 

@@ -7,17 +7,17 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Appliance } from "../../src/appliance.ts";
+import { Appliance } from "../../src/appliance/appliance.ts";
 import { loadConfigFile } from "../../src/config/files.ts";
 import { makeVapidKeys } from "../../src/config/vapid_keys.ts";
 import { Log } from "../../src/observe/log.ts";
-import { APNS_ERRORS } from "../../src/push/apns_errors.ts";
-import { FCM_ERRORS } from "../../src/push/fcm_errors.ts";
-import { WEBPUSH_ERRORS } from "../../src/push/webpush_errors.ts";
-import { latefork } from "../cli/recorded-io.ts";
-import { ApnsServer } from "../push/apns_server.ts";
-import { FcmServer } from "../push/fcm_server.ts";
-import { WebPushService } from "../push/webpush_service.ts";
+import { APNS_ERRORS } from "../../src/io/push/apns/errors.ts";
+import { FCM_ERRORS } from "../../src/io/push/fcm/errors.ts";
+import { WEBPUSH_ERRORS } from "../../src/io/push/webpush/errors.ts";
+import { latefork } from "../cli/recorded_io.ts";
+import { ApnsServer } from "../io/push/apns/apns_server.ts";
+import { FcmServer } from "../io/push/fcm/fcm_server.ts";
+import { WebPushService } from "../io/push/webpush/webpush_service.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "latefork-push-services-"));
 const write = (name: string, text: string): string => {

@@ -3,7 +3,7 @@ import { afterAll, expect, spyOn, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Appliance, type ApplianceOptions } from "../../src/appliance.ts";
+import { Appliance, type ApplianceOptions } from "../../src/appliance/appliance.ts";
 import type { PbxNames } from "../../src/appliance/pbx_names.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import { Log } from "../../src/observe/log.ts";

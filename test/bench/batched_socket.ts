@@ -3,8 +3,8 @@
  * cheaper than what it loads. Knows nothing of SIP.
  */
 import type { udp } from "bun";
-import { writeLatin1 } from "../../src/transport/latin1.ts";
-import { openNative } from "../../src/transport/native.ts";
+import { writeLatin1 } from "../../src/io/transport/latin1.ts";
+import { openNative } from "../../src/io/transport/native.ts";
 
 const PACKETS_PER_CALL = 128;
 const BUFFER_BYTES = 4 * 1024 * 1024;

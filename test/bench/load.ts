@@ -5,7 +5,7 @@
  *   bun test/bench/load.ts JSON     a {@link Job}; says "ready" after the set-up, starts when a line comes on stdin, says an {@link Outcome}
  */
 import { BatchedSocket } from "./batched_socket.ts";
-import { readLatin1 } from "../../src/transport/latin1.ts";
+import { readLatin1 } from "../../src/io/transport/latin1.ts";
 import * as sip from "./messages.ts";
 
 /**

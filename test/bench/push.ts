@@ -1,6 +1,6 @@
 /** N-06 and P-05: how soon a push is with each service, and how many go to it. The services are local. */
-import { PushRelay } from "../../src/push/relay.ts";
-import { pushConfig, pushRequest, VirtualWorld } from "../push/virtual_world.ts";
+import { PushRelay } from "../../src/io/push/relay.ts";
+import { pushConfig, pushRequest, VirtualWorld } from "../io/push/virtual_world.ts";
 import type { Figure } from "./figures.ts";
 import { startPushService } from "./push_service.ts";
 

@@ -4,9 +4,9 @@
  * must do.
  */
 import { makeVapidKeys } from "../../src/config/vapid_keys.ts";
-import { ApnsServer } from "../push/apns_server.ts";
-import { FcmServer } from "../push/fcm_server.ts";
-import { WebPushService } from "../push/webpush_service.ts";
+import { ApnsServer } from "../io/push/apns/apns_server.ts";
+import { FcmServer } from "../io/push/fcm/fcm_server.ts";
+import { WebPushService } from "../io/push/webpush/webpush_service.ts";
 
 /** How to reach it: the section of the config, the secret files it names, and a phone. */
 export interface Provider {

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Finding } from "../../src/config/finding.ts";
 import type { Problem } from "../../src/config/problem.ts";
-import { latefork } from "./recorded-io.ts";
+import { latefork } from "./recorded_io.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "latefork-check-"));
 afterAll(() => rmSync(folder, { recursive: true }));

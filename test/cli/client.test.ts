@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { controlApp } from "../../src/control/app.ts";
 import { type ControlServer, listenControl } from "../../src/control/server.ts";
-import { SmallBackend } from "../control/small-backend.ts";
-import { latefork } from "./recorded-io.ts";
+import { SmallBackend } from "../control/small_backend.ts";
+import { latefork } from "./recorded_io.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "latefork-client-"));
 const socket = join(folder, "control.sock");

@@ -16,7 +16,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runUser } from "../../src/cli/user.ts";
 import { parseUsersFile } from "../../src/config/users_file.ts";
-import { digestUser } from "../../src/sip/digest.ts";
+import { digestUser } from "../../src/core/sip/digest.ts";
 
 let folder = "";
 let file = "";

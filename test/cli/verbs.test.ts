@@ -5,7 +5,7 @@ import { join } from "node:path";
 import manifest from "../../package.json" with { type: "json" };
 import { bashCompletion, NOT_BUILT, VERBS } from "../../src/cli/help.ts";
 import { loadConfigFile } from "../../src/config/files.ts";
-import { latefork } from "./recorded-io.ts";
+import { latefork } from "./recorded_io.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "latefork-cli-"));
 afterAll(() => rmSync(folder, { recursive: true }));

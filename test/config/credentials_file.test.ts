@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { parseCredentialsFile } from "../../src/config/credentials_file.ts";
 import { formatUser } from "../../src/config/users_file.ts";
-import { answerChallenge, digestUser, parseCredentials, wireText } from "../../src/sip/digest.ts";
+import { answerChallenge, digestUser, parseCredentials, wireText } from "../../src/core/sip/digest.ts";
 
 const alice = digestUser("alice", "pbx", "wonder");
 const { ha1Md5: MD5, ha1Sha256: SHA } = alice;

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { checkFiles, loadConfigFile } from "../../src/config/files.ts";
 import { serviceAccountProblem } from "../../src/config/service_account.ts";
-import { fcmAccountOf } from "../../src/push/fcm_account.ts";
+import { fcmAccountOf } from "../../src/io/push/fcm/account.ts";
 
 const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey.export({ type: "pkcs8", format: "pem" });
 const ec = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export({ type: "pkcs8", format: "pem" });

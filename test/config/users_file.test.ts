@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { formatUser, nameProblem, parseUsersFile, withoutUser, withUser } from "../../src/config/users_file.ts";
-import { digestUser } from "../../src/sip/digest.ts";
+import { digestUser } from "../../src/core/sip/digest.ts";
 
 const alice = digestUser("alice", "example.org", "wonder");
 const { ha1Md5: MD5, ha1Sha256: SHA } = alice;

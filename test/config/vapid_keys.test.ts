@@ -6,7 +6,7 @@ import { join } from "node:path";
 import webPush from "web-push";
 import { checkFiles, loadConfigFile } from "../../src/config/files.ts";
 import { makeVapidKeys, readVapidKeys } from "../../src/config/vapid_keys.ts";
-import { vapidKeysOf } from "../../src/push/webpush_vapid.ts";
+import { vapidKeysOf } from "../../src/io/push/webpush/vapid.ts";
 
 const pair = makeVapidKeys();
 

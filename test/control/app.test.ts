@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { controlApp } from "../../src/control/app.ts";
 import { methodsOf, ROUTES } from "../../src/control/routes.ts";
-import { SmallBackend } from "./small-backend.ts";
+import { SmallBackend } from "./small_backend.ts";
 
 /** The public key of a subscription. */
 const POINT = createECDH("prime256v1").generateKeys();

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { eventStream } from "../../src/control/events.ts";
-import type { ApplianceEvent } from "../../src/sip/port.ts";
+import type { ApplianceEvent } from "../../src/core/port.ts";
 
 test("X-06 a follower that does not read loses the oldest events and is told how many", async () => {
   let listener: ((event: ApplianceEvent) => void) | null = null;

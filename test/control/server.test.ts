@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { controlApp } from "../../src/control/app.ts";
 import { type ControlListen, type ControlServer, listenControl } from "../../src/control/server.ts";
-import { SmallBackend } from "./small-backend.ts";
+import { SmallBackend } from "./small_backend.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "latefork-server-"));
 afterAll(() => rmSync(folder, { recursive: true }));

@@ -1,11 +1,11 @@
 import { expect, test } from "bun:test";
-import type { Upkeep } from "../../src/registrar/upkeep.ts";
+import type { Upkeep } from "../../src/core/registrar/upkeep.ts";
 import { callShape, locationShape } from "../../src/control/shapes.ts";
 import type { Status } from "../../src/control/backend.ts";
 import { locationsText } from "../../src/control/location_text.ts";
 import { duration, statusText } from "../../src/control/text.ts";
-import type { CallRecord } from "../../src/silo/record.ts";
-import type { Aor, Contact } from "../../src/usrloc/model.ts";
+import type { CallRecord } from "../../src/core/silo/record.ts";
+import type { Aor, Contact } from "../../src/core/usrloc/model.ts";
 
 test("W-22 a call record in the words of the API", () => {
   const record: CallRecord = {

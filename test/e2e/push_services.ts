@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { makeVapidKeys } from "../../src/config/vapid_keys.ts";
 import { Receiver } from "../../src/demo/receiver.ts";
 import type { Stage } from "../../src/demo/stage.ts";
-import { ApnsServer } from "../push/apns_server.ts";
-import { FcmServer } from "../push/fcm_server.ts";
-import { type PushProtocol, WebPushService } from "../push/webpush_service.ts";
+import { ApnsServer } from "../io/push/apns/apns_server.ts";
+import { FcmServer } from "../io/push/fcm/fcm_server.ts";
+import { type PushProtocol, WebPushService } from "../io/push/webpush/webpush_service.ts";
 
 /** What the app is told by a push; all absent where it has no payload. */
 export interface Told {

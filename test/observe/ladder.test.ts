@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { type LadderEntry, renderLadder } from "../../src/observe/ladder.ts";
-import type { CallRecord } from "../../src/silo/record.ts";
+import type { CallRecord } from "../../src/core/silo/record.ts";
 import { displayWidth } from "../../src/observe/display.ts";
 
 function entry(tMs: number, event: string, from: string, to: string, label: string, note = ""): LadderEntry {

@@ -1,86 +1,59 @@
-/** The table of who may import whom, and the check that source text keeps to it. Knows files by path and text only. */
+/** Who may import whom, and the check that source text keeps to it. Knows files by path and text only. */
 import { dirname, join } from "node:path/posix";
-import { isPure } from "./purity.ts";
 import { importsOf } from "./source_text.ts";
 
-/** Source files of `src/`: path from there (`sip/port.ts`) → text. */
+/** Source files of `src/`: path from there (`core/sip/via.ts`) → text. */
 export type Sources = ReadonlyMap<string, string>;
 
 /** The one file outside src/ that the product may import. */
 const versionFile = "../package.json";
 
-/** Folders and files of src/ that decide and do nothing else: no clock, timer, randomness, async or runtime in them. */
-export const pureRooms = [
-  "sip",
-  "transaction",
-  "proxy",
-  "usrloc",
-  "registrar",
-  "silo",
-  "htable",
-  "guard",
-  "core.ts",
-  "core_settings.ts",
-];
-
-const pureFolders = pureRooms.filter((room) => !room.endsWith(".ts"));
-
-/** `(types)` after a room: by `import type` only. `push (pure)`: those files of push/ that are pure, and import only such. */
-const table: Record<string, string[]> = {
-  sip: [],
-  htable: [],
-  guard: ["sip"],
-  transaction: ["sip"],
-  usrloc: ["sip"],
-  proxy: ["sip", "transaction", "usrloc (types)"],
-  registrar: ["sip", "transaction", "usrloc", "push (pure)"],
-  silo: ["sip", "transaction", "proxy", "usrloc"],
-  push: ["sip", "usrloc", "htable (types)", "config (types)", "observe"],
-  transport: ["sip", "usrloc", "htable (types)", "config (types)", "observe"],
-  store: ["sip", "usrloc", "htable (types)", "config (types)", "observe"],
-  config: ["sip"],
-  observe: ["sip"],
-  control: [...pureFolders, "push (pure)", "config", "observe", versionFile],
-  "core.ts": [...pureFolders, "core_settings.ts", "push (pure)", "config (types)"],
-  "core_settings.ts": [...pureFolders, "config (types)"],
-  "appliance.ts": [
-    ...pureRooms,
-    "appliance",
-    "push",
-    "transport",
-    "store",
-    "control",
-    "config",
-    "observe",
-    versionFile,
-  ],
-  // The appliance's own pieces: turn, port, control backend.
-  appliance: [...pureRooms, "appliance.ts", "push", "transport", "store", "control", "config", "observe", versionFile],
-  demo: ["appliance.ts", "sip", "config", "observe"],
+/**
+ * Who may import whom. The longest key that names a file or a folder above it counts. An entry allows a file, or all of a
+ * folder; with `(types)` behind it by `import type` only. A folder may import itself.
+ *
+ * `core/` imports nothing outside itself: no row of it names anything else, and a test says so.
+ */
+export const table: Readonly<Record<string, readonly string[]>> = {
+  "core/clock.ts": [],
+  "core/port.ts": ["core/sip"],
+  "core/sip": [],
+  "core/htable": [],
+  "core/guard": ["core/port.ts", "core/sip"],
+  "core/transaction": ["core/clock.ts", "core/port.ts", "core/sip"],
+  "core/usrloc": ["core/clock.ts", "core/sip"],
+  "core/rfc8599": ["core/sip", "core/usrloc"],
+  "core/proxy": ["core/clock.ts", "core/port.ts", "core/sip", "core/transaction", "core/usrloc (types)"],
+  "core/registrar": ["core/clock.ts", "core/port.ts", "core/sip", "core/transaction", "core/usrloc", "core/rfc8599"],
+  "core/silo": ["core/clock.ts", "core/port.ts", "core/sip", "core/transaction", "core/usrloc", "core/proxy"],
+  core: ["core"],
+  config: ["core"],
+  observe: ["core"],
+  io: ["core", "config (types)", "observe"],
+  control: ["core", "config", "observe", versionFile],
+  appliance: ["core", "config", "observe", "io", "control", versionFile],
+  demo: ["core", "config", "observe", "appliance"],
   cli: ["config", "observe", versionFile],
-  "cli/serve.ts": ["config", "observe", "appliance.ts", versionFile],
-  "cli/demo.ts": ["config", "observe", "appliance.ts", "demo", versionFile],
+  "cli/serve.ts": ["config", "observe", "appliance", versionFile],
+  "cli/demo.ts": ["config", "observe", "appliance", "demo", versionFile],
   "cli/probe.ts": ["appliance"],
   "main.ts": ["cli"],
 };
 
-/** What the table names a file by: its folder, or itself if it stands beside the folders. */
-export function roomOf(path: string): string {
-  return path.split("/")[0];
+/** The row that judges a file. */
+function rowOf(path: string): string | undefined {
+  for (let name = path; name !== "."; name = dirname(name)) if (name in table) return name;
+  return undefined;
 }
 
-/** Whether a file of push/ belongs to its pure part: pure by its text, and all it imports of push/ is too. */
-function isPurePush(path: string, sources: Sources, seen = new Set<string>()): boolean {
-  const source = sources.get(path);
-  if (source === undefined || !isPure(source)) return false;
-  seen.add(path);
-  return importsOf(source)
-    .filter(({ specifier }) => specifier.startsWith("."))
-    .map(({ specifier }) => join(dirname(path), specifier))
-    .every((to) => {
-      if (roomOf(to) !== "push") return ["sip", "usrloc", "config"].includes(roomOf(to));
-      return seen.has(to) || isPurePush(to, sources, seen);
-    });
+/** Whether an entry of a row, without `(types)`, covers a path. */
+function covers(entry: string, path: string): boolean {
+  return path === entry || path.startsWith(entry + "/");
+}
+
+/** The folder that may import itself: the one of a row, or that of a row about one file. */
+function homeOf(row: string): string {
+  return row.includes(".") ? dirname(row) : row;
 }
 
 /**
@@ -90,19 +63,19 @@ function isPurePush(path: string, sources: Sources, seen = new Set<string>()): b
 export function importBreaches(sources: Sources, dependencies: readonly string[]): string[] {
   const breaches: string[] = [];
   for (const [path, source] of sources) {
-    const allowed = table[path] ?? table[roomOf(path)];
-    if (allowed === undefined) {
-      breaches.push(`${path}:1: "${roomOf(path)}" has no row in the table of imports`);
+    const row = rowOf(path);
+    if (row === undefined) {
+      breaches.push(`${path}:1: no row of the table of imports covers this file`);
       continue;
     }
     for (const { specifier, isTypeOnly, line } of importsOf(source)) {
-      const breach = judge(path, specifier, isTypeOnly, allowed);
+      const breach = judge(path, row, specifier, isTypeOnly);
       if (breach !== undefined) breaches.push(`${path}:${line}: ${breach}`);
     }
   }
   return breaches;
 
-  function judge(path: string, specifier: string, isTypeOnly: boolean, allowed: string[]): string | undefined {
+  function judge(path: string, row: string, specifier: string, isTypeOnly: boolean): string | undefined {
     if (/^(node|bun):/.test(specifier) || specifier === "bun") return undefined;
     if (!specifier.startsWith(".")) {
       const name = specifier.split("/").slice(0, specifier.startsWith("@") ? 2 : 1).join("/");
@@ -113,14 +86,14 @@ export function importBreaches(sources: Sources, dependencies: readonly string[]
     const to = join(dirname(path), specifier);
     if (to.startsWith("..") && to !== versionFile) return `imports "${specifier}" from outside src/`;
     if (!/\.\w+$/.test(specifier)) return `imports "${specifier}" without its ending`;
-    const room = to === versionFile ? to : roomOf(to);
-    if (room === roomOf(path) || allowed.includes(room)) return undefined;
-    if (allowed.includes(`${room} (types)`)) {
-      return isTypeOnly ? undefined : `imports "${specifier}": of ${room} only types are allowed here`;
+    const home = homeOf(row);
+    // A row below a folder narrows it: `core/clock.ts` is not allowed all of core because it stands in it.
+    if (home !== "." && (row === home || !row.startsWith("core/")) && covers(home, to)) return undefined;
+    const allowed = table[row]!;
+    if (allowed.some((entry) => covers(entry, to))) return undefined;
+    if (allowed.some((entry) => entry.endsWith(" (types)") && covers(entry.slice(0, -" (types)".length), to))) {
+      return isTypeOnly ? undefined : `imports "${specifier}": only types are allowed here`;
     }
-    if (allowed.includes(`${room} (pure)`)) {
-      return isPurePush(to, sources) ? undefined : `imports "${specifier}", which is not in the pure part of ${room}`;
-    }
-    return `imports "${specifier}": ${roomOf(path)} may not import ${room}`;
+    return `imports "${specifier}": ${row} may not import ${to}`;
   }
 }

@@ -28,8 +28,3 @@ export function purityBreaches(source: string): string[] {
   }
   return breaches;
 }
-
-/** Whether a file breaks nothing of the above. */
-export function isPure(source: string): boolean {
-  return purityBreaches(source).length === 0;
-}

@@ -25,10 +25,21 @@ test("every folder of src/ says in a README.md what it owns", () => {
 });
 
 test("a folder without README.md, or with an empty one, is found", () => {
-  const paths = ["src/main.ts", "src/sip/port.ts", "src/push/a.ts", "src/push/README.md", "src/silo/README.md"];
+  const paths = ["src/main.ts", "src/sip/via.ts", "src/push/a.ts", "src/push/README.md", "src/silo/README.md"];
   const textOf = (path: string) => path === "src/push/README.md" ? " \n" : "It owns the silo.";
   expect(withoutReadme(paths, "src/", textOf)).toEqual(["src/sip", "src/push"]);
 });
+
+test("file names are snake_case", () => {
+  const names = files.map((path) => path.slice(path.lastIndexOf("/") + 1));
+  expect(names.filter((name) => name.endsWith(".ts") && !isSnakeCase(name))).toEqual([]);
+  expect(["via.ts", "name_addr.test.ts", "npm_sip.d.ts", "http1.ts"].every(isSnakeCase)).toBe(true);
+  expect(["name-addr.ts", "nameAddr.ts", "Via.ts", "a-b.test.ts"].some(isSnakeCase)).toBe(false);
+});
+
+function isSnakeCase(name: string): boolean {
+  return /^[a-z0-9]+(?:_[a-z0-9]+)*(?:\.test|\.d)?\.ts$/.test(name);
+}
 
 test("the top level holds what the tools force and nothing else", () => {
   const top = new Set(files.map((path) => path.split("/")[0]));

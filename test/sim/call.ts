@@ -1,5 +1,5 @@
 /** One INVITE of a scripted caller, from the first packet to the BYE, as RFC 3261 has a UAC do it. */
-import type { Message } from "../../src/sip/message.ts";
+import type { Message } from "../../src/core/sip/message.ts";
 import { Exchange } from "./exchange.ts";
 import type { Link } from "./net.ts";
 import type { Ua } from "./ua.ts";

@@ -1,5 +1,5 @@
 /** One request of a scripted peer that is no new call, and what it was answered: MESSAGE, INFO, a re-INVITE. */
-import type { Message } from "../../src/sip/message.ts";
+import type { Message } from "../../src/core/sip/message.ts";
 import type { Link } from "./net.ts";
 import type { Ua } from "./ua.ts";
 

@@ -1,8 +1,8 @@
 /** What must hold in every world, whatever happened in it. */
-import type { Call } from "../../src/silo/call.ts";
-import type { PushOrder } from "../../src/usrloc/push_order.ts";
-import { parseMessage } from "../../src/sip/message.ts";
-import type { Contact } from "../../src/usrloc/model.ts";
+import type { Call } from "../../src/core/silo/call.ts";
+import type { PushOrder } from "../../src/core/usrloc/push_order.ts";
+import { parseMessage } from "../../src/core/sip/message.ts";
+import type { Contact } from "../../src/core/usrloc/model.ts";
 import { type Actor, Chaos } from "./chaos.ts";
 import { isForgotten, judgeRequests } from "./judge_requests.ts";
 import { DOMAIN } from "./pbx.ts";

@@ -2,7 +2,7 @@
  * The network between latefork and everybody else: UDP 5-tuples that lose, repeat and reorder, and connections that
  * deliver in order until they close. A link is a `Flow` to latefork and a wire to its peer. Knows no SIP.
  */
-import type { Flow, FlowState, Listener, Transport } from "../../src/sip/flow.ts";
+import type { Flow, FlowState, Listener, Transport } from "../../src/core/sip/flow.ts";
 import type { Agenda } from "./agenda.ts";
 import type { Prng } from "./prng.ts";
 

@@ -1,5 +1,5 @@
 /** The scripted PBX: a registrar that grants what it is asked (or something else), with or without a challenge, and a caller. */
-import { digestResponse, ha1, parseCredentials } from "../../src/sip/digest.ts";
+import { digestResponse, ha1, parseCredentials } from "../../src/core/sip/digest.ts";
 import { SimCall } from "./call.ts";
 import { Exchange } from "./exchange.ts";
 import { type Link, LISTENERS } from "./net.ts";

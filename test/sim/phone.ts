@@ -1,7 +1,7 @@
 /** A scripted phone: registers, sleeps, is woken by push, rings, answers, declines, is cancelled. */
-import type { PushOrder } from "../../src/usrloc/push_order.ts";
-import { answerChallenge, type DigestSecret, parseChallenges } from "../../src/sip/digest.ts";
-import type { Message } from "../../src/sip/message.ts";
+import type { PushOrder } from "../../src/core/usrloc/push_order.ts";
+import { answerChallenge, type DigestSecret, parseChallenges } from "../../src/core/sip/digest.ts";
+import type { Message } from "../../src/core/sip/message.ts";
 import type { Link } from "./net.ts";
 import { DOMAIN, passwordOf } from "./pbx.ts";
 import { type Incoming, Ua } from "./ua.ts";

@@ -1,5 +1,5 @@
 /** The push services of a virtual world: take an order, give a verdict, wake the phone that has the token, or not. */
-import type { PushOrder } from "../../src/usrloc/push_order.ts";
+import type { PushOrder } from "../../src/core/usrloc/push_order.ts";
 import type { World } from "./world.ts";
 
 /** `lost`: accepted and never delivered. `slow`: accepted and delivered `slowMs` later. `mute`: no verdict at all. `limit`: refused by our own limit. */

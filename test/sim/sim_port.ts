@@ -1,9 +1,9 @@
 /** The core's port in a virtual world: sends wait for the end of the turn, durable ones go last; the rest is recorded. */
-import type { CorePort } from "../../src/core.ts";
-import type { PushOrder } from "../../src/usrloc/push_order.ts";
-import type { Flow, Transport } from "../../src/sip/flow.ts";
-import type { ApplianceEvent, LogFields } from "../../src/sip/port.ts";
-import type { Aor, Contact } from "../../src/usrloc/model.ts";
+import type { CorePort } from "../../src/core/core.ts";
+import type { PushOrder } from "../../src/core/usrloc/push_order.ts";
+import type { Flow, Transport } from "../../src/core/sip/flow.ts";
+import type { ApplianceEvent, LogFields } from "../../src/core/port.ts";
+import type { Aor, Contact } from "../../src/core/usrloc/model.ts";
 import type { Link, Net } from "./net.ts";
 import type { Prng } from "./prng.ts";
 import type { PushService } from "./push_service.ts";

@@ -2,7 +2,7 @@
  * What every scripted peer has: transactions over links (RFC 3261 §17), nothing else. Requests are repeated over UDP
  * until answered, a repeated request gets the same response, a final response to an INVITE is repeated until its ACK.
  */
-import { type Message, parseMessage } from "../../src/sip/message.ts";
+import { type Message, parseMessage } from "../../src/core/sip/message.ts";
 import type { Appointment } from "./agenda.ts";
 import type { Host, Link, Path } from "./net.ts";
 import { responseText } from "./wire.ts";

@@ -1,6 +1,6 @@
 /** Messages of the scripted peers, built as text on purpose: nothing of the product writes them. */
-import { RECORD_ROUTE, VIA } from "../../src/sip/header.ts";
-import type { Message } from "../../src/sip/message.ts";
+import { RECORD_ROUTE, VIA } from "../../src/core/sip/header.ts";
+import type { Message } from "../../src/core/sip/message.ts";
 import type { Link } from "./net.ts";
 
 export interface RequestParts {

@@ -8,11 +8,12 @@
  *   const call = w.pbx.call("alice");
  *   w.advance(10_000);   // push, wake, REGISTER, INVITE, 180, 200
  */
+import { coreSettings } from "../../src/appliance/settings.ts";
 import { Cidr } from "../../src/config/cidr.ts";
 import { defaultConfig } from "../../src/config/defaults.ts";
 import type { Config } from "../../src/config/schema.ts";
-import { Core } from "../../src/core.ts";
-import type { Call } from "../../src/silo/call.ts";
+import { Core } from "../../src/core/core.ts";
+import type { Call } from "../../src/core/silo/call.ts";
 import { Agenda, type Appointment } from "./agenda.ts";
 import { LISTENERS, Net, type Path } from "./net.ts";
 import { Caller, DOMAIN, PBX_ADDRESS, type PbxOptions, SimPbx } from "./pbx.ts";
@@ -79,12 +80,16 @@ export class World {
     this.push = new PushService(this);
     const config = worldConfig(options.mode ?? "pbx");
     options.config?.(config);
-    this.core = new Core(this.port, this.clock, config, {
-      installation: "installation of the tests",
-      nonces: new Uint8Array(32),
-      users: null,
-      credentials: new Map(),
-    });
+    this.core = new Core(
+      this.port,
+      this.clock,
+      coreSettings(config, {
+        installation: "installation of the tests",
+        nonces: new Uint8Array(32),
+        users: null,
+        credentials: new Map(),
+      }),
+    );
     this.core.setListeners([LISTENERS.udp, LISTENERS.tcp]);
     this.#pbx = config.pbx === null ? null : new SimPbx(this, options.pbx);
     if (this.#pbx !== null) {

@@ -5,9 +5,9 @@
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { refusalOf } from "../../src/proxy/validate.ts";
-import { StreamFramer } from "../../src/sip/framing.ts";
-import { type Message, parseMessage } from "../../src/sip/message.ts";
+import { refusalOf } from "../../src/core/proxy/validate.ts";
+import { StreamFramer } from "../../src/core/sip/framing.ts";
+import { type Message, parseMessage } from "../../src/core/sip/message.ts";
 
 /**
  * `PROCESS`: well-formed, to be passed on. `REJECT`: refused with one of `statuses`. `DROP`: a response nobody waits

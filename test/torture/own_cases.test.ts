@@ -1,10 +1,10 @@
 /** Messages of our own that parsers get wrong: what is refused with which words, what must be let through. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { CALL_ID, CONTACT, SUPPORTED, USER_AGENT, VIA } from "../../src/sip/header.ts";
-import { type Message, parseMessage } from "../../src/sip/message.ts";
-import { parseNameAddr } from "../../src/sip/name_addr.ts";
-import { aorOf, parseUri, urisEqual } from "../../src/sip/uri.ts";
+import { CALL_ID, CONTACT, SUPPORTED, USER_AGENT, VIA } from "../../src/core/sip/header.ts";
+import { type Message, parseMessage } from "../../src/core/sip/message.ts";
+import { parseNameAddr } from "../../src/core/sip/name_addr.ts";
+import { aorOf, parseUri, urisEqual } from "../../src/core/sip/uri.ts";
 
 const VIA_LINE = "Via: SIP/2.0/UDP 192.0.2.1:5070;branch=z9hG4bK1;rport";
 const HEADERS: Record<string, string> = {

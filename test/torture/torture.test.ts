@@ -1,12 +1,12 @@
 /** RFC 4475 and RFC 5118 at the level of the parser: who is refused with what, and that the rest passes to the byte. */
 import { describe, expect, test } from "bun:test";
-import type { Flow } from "../../src/sip/flow.ts";
-import { forwardedRequest } from "../../src/sip/forward.ts";
-import { CONTACT, MAX_FORWARDS, ROUTE, VIA } from "../../src/sip/header.ts";
-import { type Message, parseMessage } from "../../src/sip/message.ts";
-import { parseNameAddr } from "../../src/sip/name_addr.ts";
-import { receivedVia, responseTo } from "../../src/sip/response.ts";
-import { aorOf, parseUri, uriParam, urisEqual, withoutHeaders } from "../../src/sip/uri.ts";
+import type { Flow } from "../../src/core/sip/flow.ts";
+import { forwardedRequest } from "../../src/core/sip/forward.ts";
+import { CONTACT, MAX_FORWARDS, ROUTE, VIA } from "../../src/core/sip/header.ts";
+import { type Message, parseMessage } from "../../src/core/sip/message.ts";
+import { parseNameAddr } from "../../src/core/sip/name_addr.ts";
+import { receivedVia, responseTo } from "../../src/core/sip/response.ts";
+import { aorOf, parseUri, uriParam, urisEqual, withoutHeaders } from "../../src/core/sip/uri.ts";
 import { outcomeOf, type TortureCase, tortureCases, tortureFolder } from "./messages.ts";
 
 const OUR_VIA = "SIP/2.0/UDP 127.0.0.1;branch=z9hG4bKours";

@@ -1,0 +1,488 @@
+/**
+ * The appliance: builds the parts and wires them into one loop turn. What it decides is only the order of starting and
+ * stopping; every rule of SIP, calls and registrations is in the core.
+ */
+import manifest from "../../package.json" with { type: "json" };
+import { ApplianceControl } from "./control_backend.ts";
+import { readSecretFiles, type SecretFiles, secretProblems } from "./files.ts";
+import { needsResolving, type PbxNames, resolvePbx } from "./pbx_names.ts";
+import { mergeLive } from "./reload.ts";
+import { registerGauges } from "./gauges.ts";
+import { guardSettings } from "./guard_settings.ts";
+import { PushLog } from "./push_log.ts";
+import { type CoreSecrets, coreSettings } from "./settings.ts";
+import { Turn } from "./turn.ts";
+import { World } from "./world.ts";
+import { containsAddress } from "../config/cidr.ts";
+import { checkFiles, loadConfigFile, readToken } from "../config/files.ts";
+import { hasErrors } from "../config/problem.ts";
+import { diffConfig } from "../config/reload.ts";
+import type { Config } from "../config/schema.ts";
+import { controlApp } from "../control/app.ts";
+import { ApiError, type ApplianceState, type Readiness, type ReloadResult } from "../control/backend.ts";
+import { type ControlServer, listenControl } from "../control/server.ts";
+import { Core } from "../core/core.ts";
+import { sourceOf } from "../core/guard/network.ts";
+import { type GuardSettings, SourceGuard } from "../core/guard/source_guard.ts";
+import { Htables } from "../core/htable/htables.ts";
+import { Log } from "../observe/log.ts";
+import { Metrics } from "../observe/metrics.ts";
+import { TraceRing } from "../observe/trace.ts";
+import { MAX_RATED_DEVICES } from "../io/push/rate.ts";
+import { PushRelay } from "../io/push/relay.ts";
+import type { FramingProblem } from "../core/sip/framing.ts";
+import type { Flow, Listener } from "../core/sip/flow.ts";
+import { clockShift, moveTimes } from "../io/store/clock_shift.ts";
+import { openStore, type SqliteStore } from "../io/store/sqlite.ts";
+import type { TransportLimits } from "../io/transport/sink.ts";
+import { Transports } from "../io/transport/transports.ts";
+
+/** How it is started. */
+export interface ApplianceOptions {
+  readonly config: Config;
+  /** For reload and for people; null: none. */
+  readonly configFile: string | null;
+  /** Instead of a log of its own, for the demo and for tests. */
+  readonly log?: Log;
+  /** Instead of the system's resolver, and how long the start waits for it, ms; for tests. */
+  readonly resolvePbx?: typeof resolvePbx;
+  readonly firstNamesMs?: number;
+}
+
+/** Names are asked again this often. */
+const RESOLVE_MS = 60_000;
+/** How long the start waits for DNS: a box that boots together with its router has none for a while. */
+const FIRST_NAMES_MS = 5_000;
+/** Open calls may take this long to end when draining. */
+const DRAIN_MS = 30_000;
+
+export class Appliance {
+  readonly version: string = manifest.version;
+  readonly configFile: string | null;
+  config: Config;
+  readonly log: Log;
+  readonly metrics = new Metrics();
+  readonly trace: TraceRing;
+  readonly turn: Turn;
+  readonly transports: Transports;
+  readonly relay: PushRelay;
+  readonly store: SqliteStore;
+  readonly htables: Htables;
+  readonly guard: SourceGuard;
+  readonly world: World;
+  readonly core: Core;
+  readonly startedAtMs: number;
+  /** Told at start, in words. */
+  readonly warnings: string[] = [];
+  controlUrls: readonly string[] = [];
+  /** Somebody asked over the control port that it ends: whoever runs the process sees to that. */
+  onEndAsked: () => void = () => {};
+  private state: ApplianceState = "starting";
+  private storeProblem = "";
+  private control: ControlServer | null = null;
+  private controlToken = "";
+  private resolveAtMs = Infinity;
+  private readonly resolvePbx: typeof resolvePbx;
+  private readonly firstNamesMs: number;
+  private isLoaded = false;
+  private newestListener: Listener | undefined = undefined;
+  private files: SecretFiles;
+  private readonly nonceKey = crypto.getRandomValues(new Uint8Array(32));
+  private readonly installation: string;
+  private stopping: Promise<void> | null = null;
+  private drained: (() => void) | null = null;
+  private drainUntilMs = Infinity;
+
+  constructor(options: ApplianceOptions) {
+    this.config = options.config;
+    this.configFile = options.configFile;
+    this.resolvePbx = options.resolvePbx ?? resolvePbx;
+    this.firstNamesMs = options.firstNamesMs ?? FIRST_NAMES_MS;
+    this.log = options.log ?? new Log(this.config.log);
+    this.trace = new TraceRing(this.config.trace.messages);
+    this.turn = new Turn({
+      runDue: () => this.runDue(),
+      flush: () => {
+        this.transports.flush();
+        this.world.flushed();
+      },
+      commit: () => this.world.commit(),
+      nextMs: () => Math.min(this.core.nextMs, this.htables.nextExpiryMs(), this.world.nextCommitDueMs),
+      tick: (nowMs) => this.tick(nowMs),
+      onFault: (error) => this.onFault(error),
+      onLag: (seconds) => this.metrics.measure("loop_lag_seconds", seconds),
+    });
+    this.startedAtMs = this.turn.nowMs;
+    this.store = this.openStore();
+    this.htables = new Htables(this.config.htables, this.store);
+    this.guard = new SourceGuard(
+      this.htables.ensure("banned", { ttl: 600_000, max: 10_000, persist: true }),
+      { count: (counter, label) => this.metrics.count(counter, label), log: (...line) => this.world.log(...line) },
+      this.guardSettings(),
+    );
+    const pushLog = new PushLog();
+    this.relay = new PushRelay(this.config.push, {
+      rates: this.htables.ensure("push_limits", { ttl: 60_000, max: MAX_RATED_DEVICES, persist: false }),
+      now: () => this.turn.readMs(),
+    }, {
+      verdict: (verdict, request, backend) => {
+        const { aor, device, event, callId } = request;
+        const { outcome, reason, ms, provider, status } = verdict;
+        this.metrics.count("push_total", `${backend.replace(/^webhook\./, "")}|${outcome}`);
+        this.metrics.measure("push_seconds", ms / 1000);
+        this.world.event({
+          type: "push",
+          state: outcome,
+          event,
+          aor,
+          device,
+          provider,
+          call_id: callId,
+          status,
+          reason,
+          ms,
+        });
+        const level = pushLog.levelOf(verdict, request);
+        if (level !== null) this.world.log(level, `Push ${outcome}: ${reason}`, { aor, device });
+      },
+    });
+    this.transports = new Transports({
+      listen: this.config.listen,
+      advertise: this.config.advertise,
+      sink: {
+        message: (flow, text) => this.onMessage(flow, text),
+        closed: (flow, reason) => this.turn.run(() => this.core.flowClosed(flow, reason)),
+        malformed: (flow, text, problem) => this.onMalformed(flow, text, problem),
+      },
+      now: () => {
+        this.turn.enter();
+        return this.turn.nowMs;
+      },
+      onInput: () => this.turn.enter(),
+      log: (level, message, fields) => this.world.log(level, message, fields),
+      limits: transportLimits(this.config),
+      isExempt: (address) => containsAddress(this.config.security.allow, address) || this.isPbxAddress(address),
+      isRefused: (address) => this.guard.isRefused(address, this.turn.nowMs),
+      sourceOf,
+    });
+    this.world = new World({
+      transports: this.transports,
+      relay: this.relay,
+      log: this.log,
+      metrics: this.metrics,
+      trace: this.trace,
+      store: this.store,
+      guard: this.guard,
+      now: () => this.turn.nowMs,
+      clock: () => this.turn.readMs(),
+      onVerdict: (verdict, order, sentAtMs) =>
+        this.turn.run(() => this.core.pushResult(verdict, order.device, order.prid, sentAtMs)),
+    }, () => this.config);
+    this.installation = this.installationSecret();
+    this.files = readSecretFiles(this.config);
+    this.core = new Core(this.world, this.turn, coreSettings(this.config, this.secrets()));
+    this.core.guard = this.guard;
+    this.core.setPushServices(this.relay);
+    registerGauges(this);
+  }
+
+  /**
+   * Opens the listeners, puts back what was stored, opens the control port.
+   * @throws Error in words if a port cannot be opened; everything is closed again then
+   */
+  async start(): Promise<void> {
+    try {
+      // Before anything is heard: whoever registers must not meet a table that is yet to be loaded.
+      const names = await this.firstNames();
+      this.core.setListeners(await this.transports.start());
+      this.newestListener = this.transports.listeners().at(-1);
+      if (names !== null) this.takeNames(names);
+      this.restore();
+      this.isLoaded = true;
+      this.control = await this.openControl();
+      this.controlUrls = this.control.urls;
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+    this.warnings.push(...this.relay.problems(), ...this.files.problems);
+    if (this.storeProblem !== "") this.warnings.push(this.storeProblem);
+    this.warnOfNobody();
+    for (const aor of this.core.usrloc.all()) for (const contact of aor.contacts) this.world.expectPush(contact);
+    this.state = "ready";
+    this.turn.enter();
+  }
+
+  readiness(): Readiness {
+    if (this.state === "ready" && (this.storeProblem !== "" || this.store.state === "failed")) {
+      return { state: "store_failed", reason: this.storeProblem || this.store.lastError };
+    }
+    const reasons: Partial<Record<ApplianceState, string>> = {
+      starting: "starting",
+      draining: `draining, ${this.core.silo.openCalls} ${this.core.silo.openCalls === 1 ? "call" : "calls"} open`,
+      stopped: "stopped",
+    };
+    return { state: this.state, reason: reasons[this.state] ?? "" };
+  }
+
+  /** No new calls; resolves when the open ones have ended or 30 s have passed (O-04). */
+  drain(): Promise<void> {
+    if (this.state === "ready") {
+      this.state = "draining";
+      this.core.isDraining = true;
+      this.drainUntilMs = this.turn.nowMs + DRAIN_MS;
+    }
+    return new Promise((resolve) => {
+      const before = this.drained;
+      this.drained = () => {
+        before?.();
+        resolve();
+      };
+      this.turn.enter();
+      this.checkDrained();
+    });
+  }
+
+  /** Closes everything; what is pending is committed first. Asked for again, it is the same end. */
+  stop(): Promise<void> {
+    return this.stopping ??= this.close();
+  }
+
+  private async close(): Promise<void> {
+    this.state = "stopped";
+    await this.control?.stop();
+    this.relay.stop();
+    this.turn.stop();
+    this.world.commit();
+    this.transports.stop();
+    const result = this.store.close();
+    if (!result.ok) this.log.log("error", `Store: ${result.error}`);
+    this.log.flush();
+  }
+
+  /**
+   * Reads the config file again: all of it is taken, or nothing (O-03).
+   * @throws ApiError 422 with the problems
+   */
+  async reload(): Promise<ReloadResult> {
+    if (this.configFile === null) {
+      throw new ApiError(409, "no_config_file", "Started without a config file", "Start with -c FILE");
+    }
+    const loaded = loadConfigFile(this.configFile);
+    if (loaded.config !== null) loaded.problems.push(...checkFiles(loaded.config, loaded.placeOf));
+    const files = loaded.config === null ? null : readSecretFiles(loaded.config);
+    if (files !== null && !hasErrors(loaded.problems)) loaded.problems.push(...secretProblems(files, loaded));
+    if (loaded.config === null || files === null || hasErrors(loaded.problems)) {
+      throw new ApiError(
+        422,
+        "config_invalid",
+        `${this.configFile} cannot be used; the old config stays`,
+        "latefork check shows the lines",
+        {
+          problems: loaded.problems,
+        },
+      );
+    }
+    const diff = diffConfig(this.config, loaded.config);
+    this.turn.enter();
+    this.config = mergeLive(this.config, loaded.config, diff.restart_required);
+    this.files = files;
+    this.log.configure(this.config.log);
+    this.core.reconfigure(coreSettings(this.config, this.secrets()));
+    this.guard.configure(this.guardSettings());
+    this.transports.setLimits(transportLimits(this.config));
+    this.readControlToken();
+    for (const problem of this.relay.reload(this.config.push)) this.world.log("warn", problem);
+    this.world.log(
+      "info",
+      `Config reloaded: ${diff.applied.join(", ") || "no key has changed, files were read again"}` +
+        (diff.restart_required.length === 0 ? "" : `; waits for a restart: ${diff.restart_required.join(", ")}`),
+    );
+    await this.resolve();
+    return diff;
+  }
+
+  private onMessage(flow: Flow, text: string): void {
+    if (!this.isLoaded) return;
+    this.turn.enter();
+    // Before the trace: a flood must not push out what people look for there.
+    const isRegistered = this.transports.isPinned(flow);
+    if (!this.guard.admits(flow.remoteAddress, isRegistered, this.turn.nowMs)) return;
+    this.trace.add(this.turn.nowMs, true, flow, text);
+    try {
+      this.core.receive(flow, text, isRegistered);
+    } catch (error) {
+      this.onFault(error);
+    }
+  }
+
+  private onMalformed(flow: Flow, text: string, problem: FramingProblem): void {
+    if (!this.isLoaded) return;
+    this.turn.run(() => {
+      if (!this.guard.admits(flow.remoteAddress, this.transports.isPinned(flow), this.turn.nowMs)) return;
+      this.trace.add(this.turn.nowMs, true, flow, text);
+      this.core.malformed(flow, text, problem.status, problem.reason);
+    });
+  }
+
+  private isPbxAddress(address: string): boolean {
+    return this.core?.pbx?.isPbxAddress(address) ?? false;
+  }
+
+  private guardSettings(): GuardSettings {
+    return guardSettings(this.config, (address) => this.isPbxAddress(address));
+  }
+
+  /** X-06: an input that throws is a bug of ours; it is dropped, counted, told, and the loop goes on. */
+  onFault(error: unknown): void {
+    this.metrics.count("rejected_total", "fault");
+    const text = error instanceof Error ? error.stack ?? error.message : String(error);
+    this.world.log("error", `Fault while handling an input, please report it: ${text}`);
+  }
+
+  private runDue(): void {
+    this.core.runDue();
+    this.htables.expire(this.turn.nowMs);
+    if (this.drained !== null) this.checkDrained();
+  }
+
+  private checkDrained(): void {
+    if (this.core.silo.openCalls > 0 && this.turn.nowMs < this.drainUntilMs) return;
+    const done = this.drained;
+    this.drained = null;
+    done?.();
+  }
+
+  private tick(nowMs: number): void {
+    this.transports.tick(nowMs);
+    this.world.tick(nowMs);
+    const listeners = this.transports.listeners();
+    // A wildcard follows the addresses of the machine: new ones come at the end, and an old one may go at the same time.
+    if (listeners.at(-1) !== this.newestListener) {
+      this.newestListener = listeners.at(-1);
+      this.core.setListeners(listeners);
+    }
+    if (nowMs >= this.resolveAtMs) {
+      this.resolveAtMs = Infinity;
+      this.resolve().catch((error) => this.onFault(error));
+    }
+  }
+
+  /** The PBX's names; what failed is tried again. */
+  private async resolve(): Promise<void> {
+    const { pbx } = this.config;
+    if (pbx !== null) this.takeNames(await this.resolvePbx(pbx));
+  }
+
+  /** As {@link resolve}, for the start: it waits for DNS a while and no longer; what comes later is taken then. */
+  private async firstNames(): Promise<PbxNames | null> {
+    const { pbx } = this.config;
+    if (pbx === null) return null;
+    const asked = this.resolvePbx(pbx);
+    const waited = Promise.withResolvers<null>();
+    const timer = setTimeout(() => waited.resolve(null), this.firstNamesMs);
+    const names = await Promise.race([asked, waited.promise]);
+    clearTimeout(timer);
+    if (names === null) {
+      this.world.log("warn", "Started before DNS answered: the addresses of pbx.uri come later");
+      asked.then((late) => this.takeNames(late)).catch((error) => this.onFault(error));
+    }
+    return names;
+  }
+
+  private takeNames(names: PbxNames): void {
+    for (const problem of names.problems) this.world.log("warn", problem);
+    this.turn.run(() => {
+      if (names.addresses.length > 0) this.core.setPbxAddresses(names.addresses);
+      this.guard.judgeAnew();
+    });
+    const { pbx } = this.config;
+    if (pbx !== null && needsResolving(pbx)) {
+      this.resolveAtMs = this.turn.nowMs + (names.problems.length > 0 ? RESOLVE_MS / 6 : RESOLVE_MS);
+    }
+  }
+
+  private openStore(): SqliteStore {
+    const { path, sync } = this.config.store;
+    const opened = openStore({ path, sync });
+    if (opened.store !== null) return opened.store;
+    this.storeProblem = opened.problem;
+    this.log.log("error", `${opened.problem}; going on in memory`);
+    return openStore({ path: ":memory:", sync }).store!;
+  }
+
+  private installationSecret(): string {
+    const stored = this.store.meta("installation");
+    if (stored !== undefined) return stored;
+    const secret = this.world.token(32);
+    this.store.setMeta("installation", secret);
+    return secret;
+  }
+
+  private restore(): void {
+    const shift = clockShift(this.store, this.turn.nowMs);
+    const loaded = this.store.load(this.turn.nowMs - shift.shiftMs);
+    if (shift.shiftMs !== 0) moveTimes(this.store, loaded, shift);
+    if (loaded.problem !== "") {
+      this.storeProblem = loaded.problem;
+      this.log.log("error", loaded.problem);
+    }
+    this.htables.restore(loaded.htableItems, this.turn.nowMs);
+    const flowOf = (key: string) => this.transports.flowFromKey(key);
+    this.core.restore(loaded.aors, loaded.contacts, flowOf, loaded.remnants, this.isOtherPbx());
+    if (shift.shiftMs !== 0) this.world.saveAll(this.core.usrloc.all());
+    this.store.commit();
+    // The rows are no longer needed, and a small box wants the memory back.
+    if (loaded.contacts.length > 1000) Bun.gc(true);
+  }
+
+  /** Notes which PBX we register at, and how. @returns true if it was another one, or other Contacts, when we ran last */
+  private isOtherPbx(): boolean {
+    const { pbx } = this.config;
+    const now = pbx === null ? "none" : `${pbx.mode} ${pbx.contact_id} ${pbx.uri.map(({ uri }) => uri).join(" ")}`;
+    const before = this.store.meta("pbx");
+    this.store.setMeta("pbx", now);
+    if (before === undefined || before === now) return false;
+    this.log.log("info", "The PBX, or what it is told, is not that of last time: every registration goes to it anew");
+    return true;
+  }
+
+  private async openControl(): Promise<ControlServer> {
+    this.readControlToken();
+    const app = controlApp(new ApplianceControl(this), () => this.controlToken);
+    return await listenControl(app, this.config.control.listen, this.controlToken !== "");
+  }
+
+  private readControlToken(): void {
+    const { token_file } = this.config.control;
+    if (token_file === "") return void (this.controlToken = "");
+    const read = readToken(token_file);
+    if ("token" in read) this.controlToken = read.token;
+    else if (this.controlToken === "") throw new Error(`Cannot read control.token_file ${token_file}: ${read.reason}`);
+    else this.world.log("warn", `Cannot read control.token_file ${token_file}: ${read.reason}; the old token stays`);
+  }
+
+  private secrets(): CoreSecrets {
+    return {
+      installation: this.installation,
+      nonces: this.nonceKey,
+      users: this.files.users,
+      credentials: this.files.credentials,
+    };
+  }
+
+  private warnOfNobody(): void {
+    const { pbx, users_file, security } = this.config;
+    if (pbx === null && users_file === "" && security.trust.length === 0) {
+      this.warnings.push("Nothing can register: there is neither pbx, nor users_file, nor security.trust");
+    }
+  }
+}
+
+function transportLimits({ limits }: Config): Partial<TransportLimits> {
+  return {
+    maxMessageBytes: limits.message,
+    maxConnections: limits.connections,
+    maxConnectionsPerSource: limits.connections_per_source,
+  };
+}

@@ -1,0 +1,431 @@
+/**
+ * The pure core, put together: messages, closed flows, deadlines and push verdicts go in; sends, pushes and changes
+ * come out through one port. It reads no clock and does no I/O, so the whole appliance runs in virtual time in tests.
+ */
+import type { Clock } from "./clock.ts";
+import type { SourceGuard } from "./guard/source_guard.ts";
+import { OwnAddresses } from "./proxy/address.ts";
+import { Pbx, type PbxAddress } from "./proxy/pbx.ts";
+import { Qualify } from "./proxy/qualify.ts";
+import type { Target } from "./proxy/branch.ts";
+import { DialogWake } from "./proxy/dialog_wake.ts";
+import type { Fork } from "./proxy/fork.ts";
+import { FlowTokens } from "./proxy/record_route.ts";
+import { Router, type RouterUser } from "./proxy/router.ts";
+import { refusalOf } from "./proxy/validate.ts";
+import { stripPushParams } from "./rfc8599/parameters.ts";
+import { Bindings } from "./registrar/apply.ts";
+import { isWokenByOther, type PushServices } from "./registrar/push_support.ts";
+import { LocalRegistrar } from "./registrar/local_registrar.ts";
+import { MidRegistrar } from "./registrar/mid_registrar.ts";
+import { Purrs } from "./registrar/purr.ts";
+import { RefreshPush } from "./registrar/refresh_push.ts";
+import type { DeviceHints, RegistrarMode, RegistrarUser } from "./registrar/settings.ts";
+import { aorUpkeep, deviceUpkeep, type Upkeep, type UpstreamState, upstreamStates } from "./registrar/upkeep.ts";
+import type { UpstreamKeeper } from "./registrar/upstream_keeper.ts";
+import type { CoreSettings } from "./settings.ts";
+import { Silo } from "./silo/silo.ts";
+import type { PushResult, SiloPort } from "./silo/settings.ts";
+import type { Flow, Listener } from "./sip/flow.ts";
+import { statelessTag } from "./sip/hash.ts";
+import { USER_AGENT } from "./sip/header.ts";
+import { type Message, parseMessage } from "./sip/message.ts";
+import { reasonPhrase } from "./sip/reason.ts";
+import { receivedVia, responseTo } from "./sip/response.ts";
+import { parseUri, withoutHeaders } from "./sip/uri.ts";
+import type { ServerTransaction } from "./transaction/server.ts";
+import { Transactions } from "./transaction/table.ts";
+import { Schedule } from "./transaction/timers.ts";
+import type { Binding } from "./usrloc/binding.ts";
+import type { Aor, ChangeLog, Contact, StoredAor, StoredContact, StoredRemnant } from "./usrloc/model.ts";
+import { type FlowPins, type RemovalCause, Usrloc } from "./usrloc/usrloc.ts";
+
+/** Everything the core asks of the world. */
+export interface CorePort extends SiloPort, FlowPins, ChangeLog {}
+
+const TRUST_REMEMBERED = 4096;
+
+export class Core implements RouterUser, RegistrarUser {
+  readonly schedule: Schedule;
+  readonly own = new OwnAddresses();
+  readonly usrloc: Usrloc;
+  readonly table: Transactions;
+  readonly router: Router;
+  readonly silo: Silo;
+  /** Null in registrar mode. */
+  readonly pbx: Pbx | null;
+  /** Null in registrar mode. */
+  readonly qualify: Qualify | null;
+  private readonly bindings: Bindings;
+  private readonly mid: MidRegistrar | null = null;
+  private readonly local: LocalRegistrar | null = null;
+  private readonly refreshPush: RefreshPush;
+  readonly dialogWake: DialogWake;
+  private readonly purrs: Purrs;
+  /** Answers of `security.trust` by address: reading an address anew with every REGISTER costs as much as parsing its Via. */
+  private readonly trustOf = new Map<string, boolean>();
+  /** Hears of scanners and failed logins (X-02); null where nobody is banned. */
+  guard: SourceGuard | null = null;
+  /** What was stored tells of another PBX than ours. */
+  private isOtherPbx = false;
+  /** When draining, new calls are refused (O-04). */
+  isDraining = false;
+
+  constructor(readonly port: CorePort, readonly clock: Clock, private settings: CoreSettings) {
+    this.schedule = new Schedule(clock);
+    this.usrloc = new Usrloc(clock, this.schedule.deadlines, port, port);
+    this.dialogWake = new DialogWake(
+      port,
+      this.schedule,
+      (id) => this.usrloc.contact(id),
+      () => this.silo.settings,
+    );
+    this.purrs = new Purrs(settings.installation);
+    const hints: DeviceHints = (request, paramNamed) => this.settings.deviceHints(request, paramNamed);
+    this.pbx = settings.isMidRegistrar ? new Pbx(port, (address) => this.settings.isPbxTrusted(address)) : null;
+    this.router = new Router(this.usrloc, this.own, new FlowTokens(settings.installation), this.pbx, this, {
+      domains: settings.domains,
+      isTrusted: (address) => this.isTrusted(address),
+      isKnownUser: (user, domain) => this.settings.isKnownUser(user, domain),
+    });
+    this.table = new Transactions(port, this.schedule, this.router);
+    this.router.table = this.table;
+    this.qualify = this.pbx === null ? null : new Qualify(this.table, this.pbx, 0);
+    this.silo = new Silo(port, this.table, this.usrloc, settings.silo);
+    this.silo.router = this.router;
+    this.bindings = new Bindings(this.usrloc, clock, settings.registrar);
+    if (this.pbx !== null) {
+      this.mid = new MidRegistrar(port, clock, this.table, this.usrloc, this.bindings, this.pbx, this, hints);
+      this.qualify!.onBack = () => this.mid!.onPbxBack();
+    } else {
+      this.local = new LocalRegistrar(
+        port,
+        clock,
+        this.usrloc,
+        this.bindings,
+        this,
+        settings.authenticator(),
+        (host) => this.router.isOurDomain(host),
+        hints,
+      );
+    }
+    this.refreshPush = new RefreshPush(
+      port,
+      clock,
+      settings.refresh,
+      (contact) => this.mid?.ledger.endsMs(contact) ?? contact.expiresAtMs,
+    );
+    this.usrloc.listener = {
+      onContactRemoved: (contact, cause, flow) => this.onContactRemoved(contact, cause, flow),
+      // Another PBX has nothing to be ended.
+      onAorLeft: (aor) => this.isOtherPbx ? undefined : this.mid?.agent.onAorLeft(aor),
+      refreshAtMs: (contact) => this.refreshPush.firstMs(contact),
+      onRefreshDue: (contact) => this.refreshPush.onDue(contact),
+    };
+  }
+
+  /** The listeners, with their real ports, once they are open. */
+  setListeners(listeners: readonly Listener[]): void {
+    for (const listener of listeners) {
+      const { transport, address, port } = listener;
+      if (this.own.listenerAt(transport, address, port) === undefined) this.own.add(listener);
+    }
+  }
+
+  setPbxAddresses(addresses: readonly PbxAddress[]): void {
+    this.pbx?.setAddresses(addresses);
+    this.qualify?.start(this.settings.qualifyMs);
+  }
+
+  /** Takes new settings where they may change at run time; what needs a restart keeps its old value. */
+  reconfigure(settings: CoreSettings): void {
+    this.settings = settings;
+    this.trustOf.clear();
+    this.qualify?.start(settings.qualifyMs);
+    this.silo.settings = settings.silo;
+    this.bindings.settings = settings.registrar;
+    this.refreshPush.settings = settings.refresh;
+    this.mid?.keeper.restored();
+    this.local?.setUsers(settings.users, settings.authenticator);
+  }
+
+  /**
+   * A complete message came in over a flow (latin1 text).
+   * @param isRegistered a phone registered over this flow: it is no scanner, whatever it calls itself
+   */
+  receive(flow: Flow, text: string, isRegistered = false): void {
+    const message = parseMessage(text, !flow.isReliable);
+    if (!isRegistered && this.guard !== null && message.isRequest && this.isScanner(this.guard, message, flow)) return;
+    if (message.problem !== null) return this.reject(message, flow);
+    // It need not be asked whether it is back if it speaks.
+    if (this.qualify !== null && this.qualify.state === "down" && this.pbx!.isPbxPeer(flow)) this.qualify.heard();
+    if (!message.isRequest) return this.table.receiveResponse(message, flow);
+    if (this.local !== null && message.method === "REGISTER" && this.isTrusted(flow.remoteAddress)) {
+      return this.registerTrusted(message, flow);
+    }
+    this.table.receiveRequest(message, flow);
+  }
+
+  /**
+   * What a stream held cannot be cut into messages (F-08): answered if it is a request, then its connection closes.
+   * @param text the header section as far as there is one
+   */
+  malformed(flow: Flow, text: string, status: number, reason: string): void {
+    this.port.count("rejected_total", "malformed_stream");
+    const message = parseMessage(text, false);
+    if (!message.isRequest || message.via === null || message.method === "ACK" || message.method === "") return;
+    this.answer(message, flow, status, `${reasonPhrase(status)} (${reason.replace(/[\r\n]/g, " ")})`, "");
+  }
+
+  /** Puts back what was stored (R-18). */
+  restore(
+    aors: readonly StoredAor[],
+    contacts: readonly StoredContact[],
+    flowOf: (key: string) => Flow | null,
+    remnants: readonly StoredRemnant[] = [],
+    isOtherPbx = false,
+  ): void {
+    this.isOtherPbx = isOtherPbx;
+    this.usrloc.restore(aors, contacts, flowOf);
+    // Told of another PBX, or of other Contacts than this one gets: every registration goes to it anew.
+    if (isOtherPbx) this.mid?.ledger.forgetAll();
+    else this.mid?.agent.onRemnants(remnants);
+    this.mid?.keeper.restored();
+  }
+
+  /** How many AoRs there are in each state of their binding at the PBX (the metric `upstream_bindings`). */
+  upstreamStates(): Map<UpstreamState, number> {
+    return upstreamStates(this.usrloc.all(), this.mid, this.clock.nowMs);
+  }
+
+  /** Tells which push services can be sent to, so that phones hear of it (P-02). */
+  setPushServices(services: PushServices): void {
+    this.bindings.pushServices = services;
+  }
+
+  /** A device was set by hand: the PBX is told of its AoR where that is ours to do (R-09). */
+  deviceSet(contact: Contact): void {
+    if (this.mid !== null) this.mid.keeper.granted(contact.aor, this.mid.ledger.upstreamId(contact));
+  }
+
+  /** Keeps the PBX's bindings alive (R-09); null in registrar mode. */
+  get upstreamKeeper(): UpstreamKeeper | null {
+    return this.mid?.keeper ?? null;
+  }
+
+  /** Who keeps a device registered, here and at the PBX, what comes next and why (R-09). */
+  upkeepOf(contact: Contact): Upkeep {
+    return deviceUpkeep(contact, this.mid, this.clock.nowMs);
+  }
+
+  /** The same for the PBX's binding of an AoR; null: it has no devices. */
+  upkeepOfAor(aor: Aor): Upkeep | null {
+    return aorUpkeep(aor, this.mid, this.clock.nowMs);
+  }
+
+  /** How the PBX sees devices (R-04); null: registrar mode. */
+  get upstreamMode(): RegistrarMode | null {
+    return this.mid?.mode ?? null;
+  }
+
+  /** AoRs whose sleeping phones the PBX drops sooner than a push can wake them (R-09). */
+  get shortGrants(): number {
+    return this.mid?.ledger.shortGrants.size ?? 0;
+  }
+
+  /** Id of an AoR, also of one that is not registered yet. */
+  aorId(key: string): string {
+    return this.bindings.aorId(key);
+  }
+
+  /** Flow token of an address a branch is added to by hand, for one call. */
+  addressToken(flow: Flow, callId: string): string {
+    return this.router.addressToken(flow, callId);
+  }
+
+  /** A connection closed or could not be opened: its contacts are lost in this turn (T-02). */
+  flowClosed(flow: Flow, reason: string): void {
+    const lost = this.usrloc.flowClosed(flow);
+    this.table.flowClosed(flow);
+    for (const contact of lost) {
+      this.port.event({ type: "flow", state: "lost", aor: contact.aor.key, device: contact.id, reason });
+      if (this.port.isLogged("debug", contact.aor.key)) {
+        this.port.log("debug", `Connection lost: ${reason}`, {
+          aor: contact.aor.key,
+          device: contact.id,
+          flow: flow.key,
+        });
+      }
+    }
+  }
+
+  /**
+   * The verdict about a push.
+   * @param prid the token it was sent to, `sentAtMs` when
+   */
+  pushResult(result: PushResult, device: string, prid: string, sentAtMs: number): void {
+    const contact = this.usrloc.contact(device);
+    const push = contact?.push ?? null;
+    // P-04: a verdict about an older token, or one that was registered after the push left, says nothing about this one.
+    const isCurrent = push !== null && push.prid === prid && push.registeredAtMs <= sentAtMs;
+    this.silo.pushResult(result);
+    this.dialogWake.pushResult(result);
+    if (contact === undefined || push === null || !isCurrent || !contact.isRegistered) return;
+    if (result.outcome === "accepted" && push.tokenState !== "valid") {
+      push.tokenState = "valid";
+      this.usrloc.touched(contact);
+    } else if (result.outcome === "dead") {
+      // The other flows of the phone (R-15) and the other accounts of its app would be pushed by it in vain.
+      for (const other of [contact, ...this.usrloc.sharingToken(contact)]) {
+        if (other.push!.registeredAtMs <= sentAtMs) this.tokenDied(other, result.reason);
+      }
+    }
+  }
+
+  /** Runs everything that is due by the clock. */
+  runDue(): void {
+    this.schedule.run();
+  }
+
+  /** When {@link runDue} has something to do next, ms; Infinity: nothing is waiting. */
+  get nextMs(): number {
+    return this.schedule.nextMs;
+  }
+
+  onRegister(transaction: ServerTransaction, routesToDrop: number): void {
+    if (this.mid !== null) this.mid.onRegister(transaction, routesToDrop);
+    else this.local!.onRegister(transaction);
+  }
+
+  onCall(
+    transaction: ServerTransaction,
+    aor: Aor,
+    device: Contact | null,
+    callerToken: string,
+    routesToDrop: number,
+  ): void {
+    if (this.isDraining) {
+      const why = "refused: latefork is shutting down";
+      this.silo.refused(transaction.request, { kind: "limit", aor: aor.key, status: 503, why });
+      return transaction.respond(503, "Shutting down", "Retry-After: 10\r\n");
+    }
+    this.silo.start(transaction, aor, device, callerToken, routesToDrop);
+  }
+
+  onNobodyCalled(request: Message, aorKey: string, status: number, why: string): void {
+    this.silo.refused(request, { kind: "unknown", aor: aorKey, status, why });
+  }
+
+  onDialogRequest(request: Message): void {
+    this.silo.dialogRequest(request);
+  }
+
+  deviceOfPurr(purr: string): string {
+    return this.purrs.read(purr);
+  }
+
+  holdInDialog(transaction: ServerTransaction, device: Contact, goOn: () => void): boolean {
+    return this.dialogWake.hold(transaction, device, goOn);
+  }
+
+  watchInDialog(fork: Fork, deviceId: string, retarget: () => Target | null): void {
+    const device = this.usrloc.contact(deviceId);
+    if (device !== undefined && device.kind === "mobile") this.dialogWake.watch(fork, device, retarget);
+  }
+
+  purrOf(contact: Contact): string {
+    return this.purrs.make(contact.id, this.port.token(16));
+  }
+
+  authorize(transaction: ServerTransaction): boolean {
+    return this.local === null || this.local.authorize(transaction);
+  }
+
+  /** RFC 8599 §4: pn-* never leave the REGISTER; RFC 3261 §19.1.1: nor does a headers part become part of a request. */
+  requestUri(contact: Contact): string {
+    const binding = contact as Binding;
+    if (binding.requestUri === "") {
+      const uri = parseUri(binding.uri);
+      const text = uri === null ? binding.uri : withoutHeaders(uri);
+      binding.requestUri = isWokenByOther(binding) ? text : stripPushParams(text);
+    }
+    return binding.requestUri;
+  }
+
+  onRegistered(contact: Contact, arrivedAtMs: number): void {
+    this.silo.deviceRegistered(contact, arrivedAtMs);
+    this.dialogWake.deviceRegistered(contact);
+  }
+
+  onAuthResult(flow: Flow, isPassed: boolean): void {
+    if (isPassed) this.guard?.authPassed(flow.remoteAddress);
+    else this.guard?.authFailed(flow.remoteAddress, this.clock.nowMs);
+  }
+
+  private isScanner(guard: SourceGuard, message: Message, flow: Flow): boolean {
+    const userAgent = message.value(USER_AGENT);
+    return userAgent !== undefined && guard.isScanner(flow.remoteAddress, userAgent, this.clock.nowMs);
+  }
+
+  private onContactRemoved(contact: Contact, cause: RemovalCause, flow: Flow | null): void {
+    if (flow !== null) this.router.dialogs.contactLeft(contact.id, flow);
+    this.port.event({ type: "registration", state: "removed", aor: contact.aor.key, device: contact.id, cause });
+    if (this.port.isLogged("debug", contact.aor.key)) {
+      this.port.log("debug", `Contact removed: ${cause}`, { aor: contact.aor.key, device: contact.id });
+    }
+    this.silo.deviceRemoved(contact);
+    this.dialogWake.deviceRemoved(contact);
+    this.mid?.onContactRemoved(contact, cause);
+  }
+
+  /** R-08, P-04: without its token a phone that is not awake cannot be reached any more. */
+  private tokenDied(contact: Contact, reason: string): void {
+    this.port.log("info", `Push token is dead: ${reason}`, { aor: contact.aor.key, device: contact.id });
+    if (this.usrloc.reachability(contact, this.silo.settings.idleMs) === "lost") {
+      return this.usrloc.remove(contact, "token_dead");
+    }
+    contact.push!.tokenState = "dead";
+    this.usrloc.touched(contact);
+  }
+
+  private registerTrusted(message: Message, flow: Flow): void {
+    const refusal = refusalOf(message);
+    if (refusal !== null) {
+      this.port.count("rejected_total", String(refusal.status));
+      return this.answer(message, flow, refusal.status, refusal.reason, refusal.lines);
+    }
+    this.local!.registerTrusted(message, flow, this.table.replyFlow(message, flow));
+  }
+
+  /** F-08: a malformed request is answered if it can be, a malformed response is dropped; both are counted. */
+  private reject(message: Message, flow: Flow): void {
+    const problem = message.problem!;
+    this.port.count("rejected_total", message.isRequest ? "malformed_request" : "malformed_response");
+    if (this.port.isLogged("debug")) this.port.log("debug", `Malformed message: ${problem.text}`, { flow: flow.key });
+    if (!message.isRequest || message.via === null || message.method === "ACK") return;
+    this.answer(
+      message,
+      flow,
+      problem.status,
+      `${reasonPhrase(problem.status)} (${problem.text.replace(/[\r\n]/g, " ")})`,
+      "",
+    );
+  }
+
+  /** An answer without a transaction: the same tag each time (RFC 3261 §8.2.7). */
+  private answer(message: Message, flow: Flow, status: number, reason: string, lines: string): void {
+    const phrase = reason === "" ? reasonPhrase(status) : reason;
+    const wire = responseTo(message, status, phrase, receivedVia(message, flow), statelessTag(message), lines);
+    const replyFlow = this.table.replyFlow(message, flow);
+    if (replyFlow !== null) this.port.send(replyFlow, wire);
+  }
+
+  private isTrusted(address: string): boolean {
+    const known = this.trustOf.get(address);
+    if (known !== undefined) return known;
+    const isTrusted = this.settings.isTrusted(address);
+    if (this.trustOf.size >= TRUST_REMEMBERED) this.trustOf.clear();
+    this.trustOf.set(address, isTrusted);
+    return isTrusted;
+  }
+}

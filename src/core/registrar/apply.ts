@@ -1,0 +1,258 @@
+/** Writing an accepted REGISTER into usrloc (R-02, R-11, R-13, R-17): the one path for both modes. */
+import type { Clock } from "../clock.ts";
+import type { Flow } from "../sip/flow.ts";
+import type { Binding } from "../usrloc/binding.ts";
+import { findDevice, identityText } from "../usrloc/identity.ts";
+import type { Aor, Contact } from "../usrloc/model.ts";
+import type { Usrloc } from "../usrloc/usrloc.ts";
+import { stableId } from "./ids.ts";
+import { EVERY_DEVICE, InFlight } from "./in_flight.ts";
+import { NO_PUSH_SERVICES, type PushAnswer, pushAnswer, type PushServices } from "./push_support.ts";
+import type { KnownAors, RegisterRequest, WantedContact } from "./register.ts";
+import type { RegistrarSettings } from "./settings.ts";
+
+/** What came of one REGISTER. */
+export interface Applied {
+  /** Contacts this REGISTER wrote. One of them may be gone again: evicted for the next (R-13). */
+  saved: Binding[];
+  /** Its contacts that are registered now, in its order, written by it or by a later one: what the phone is told. */
+  listed: Binding[];
+  removed: number;
+}
+
+/** `order` where answers cannot overtake each other: registrar mode. */
+export const NO_ORDER = 0;
+
+/** 64·T1: as long as a request may be repeated (RFC 3261 §17.1.2.2). */
+const REPEAT_MS = 32_000;
+
+export class Bindings {
+  readonly inFlight = new InFlight();
+  /** Set by the appliance once it knows; until then nothing is announced (P-02). */
+  pushServices: PushServices = NO_PUSH_SERVICES;
+
+  constructor(
+    private readonly usrloc: Usrloc,
+    private readonly clock: Clock,
+    public settings: RegistrarSettings,
+  ) {}
+
+  aorId(key: string): string {
+    return this.usrloc.find(key)?.id ?? stableId(this.settings.idSecret, "a:" + key);
+  }
+
+  /** What a REGISTER is told of push (P-02). */
+  pushAnswer(request: RegisterRequest): PushAnswer {
+    return pushAnswer(request, this.pushServices, this.settings);
+  }
+
+  /** The contact of the AoR that is this device. */
+  known(aor: Aor | undefined, wanted: WantedContact): Binding | null {
+    if (aor === undefined) return null;
+    const { repeats } = wanted;
+    // The PBX may have taken its time, and the contact gone or changed meanwhile.
+    const isStill = repeats !== null && repeats.isRegistered && repeats.aor === aor && repeats.sent === wanted.sent;
+    return isStill ? repeats : findDevice(aor.contacts as Binding[], wanted);
+  }
+
+  /** Where contacts that are only repeated may be found; null: what is known of them may be out of date. */
+  get repeatable(): KnownAors | null {
+    return this.settings.hasDeviceRules ? null : this.usrloc;
+  }
+
+  /** Id of the device behind a wanted contact, known or new. */
+  deviceId(aorKey: string, wanted: WantedContact): string {
+    const known = this.known(this.usrloc.find(aorKey), wanted);
+    if (known !== null) return known.id;
+    const text = "d:" + aorKey + ":" + identityText(wanted);
+    let id = stableId(this.settings.idSecret, text);
+    // A device keeps its id when it takes another instance or token; who comes with the old one then is somebody else.
+    for (let n = 2; this.usrloc.contact(id) !== undefined; n++) id = stableId(this.settings.idSecret, text + "#" + n);
+    return id;
+  }
+
+  /** True if this contact was written by a later REGISTER of the same sequence (R-11). */
+  isOlder(known: Binding | null, request: RegisterRequest): boolean {
+    return known !== null && known.callId === request.callId && request.cseq < known.cseq;
+  }
+
+  /** True if one more device would be too many and nobody may be evicted for it (R-13). */
+  isFull(request: RegisterRequest): boolean {
+    const aor = this.usrloc.find(request.aorKey);
+    let left = aor?.contacts.length ?? 0;
+    let isNew = false;
+    for (const wanted of request.contacts) {
+      const known = this.known(aor, wanted);
+      if (wanted.expires === 0) left -= known === null ? 0 : 1;
+      else if (known === null) {
+        left++;
+        isNew = true;
+      }
+    }
+    if (!isNew) return false;
+    if (this.usrloc.contactCount >= this.settings.maxBindings) return true;
+    return this.settings.overflow === "reject" && left > this.settings.maxContacts;
+  }
+
+  /**
+   * Writes what was accepted.
+   * @param grants seconds for each of `request.contacts`; 0 removes
+   * @param order of the REGISTER's arrival ({@link InFlight}), or {@link NO_ORDER}
+   */
+  apply(request: RegisterRequest, grants: readonly number[], flow: Flow, order: number): Applied {
+    const applied: Applied = { saved: [], listed: [], removed: 0 };
+    if (request.isWildcard) {
+      this.removeAll(request, order, applied);
+      return applied;
+    }
+    for (let i = 0; i < request.contacts.length; i++) {
+      this.applyOne(request, request.contacts[i]!, i, grants[i]!, flow, order, applied);
+    }
+    if (request.contacts.length > 1) {
+      applied.listed = applied.listed.filter((binding, i, all) => binding.isRegistered && all.indexOf(binding) === i);
+    }
+    return applied;
+  }
+
+  private applyOne(
+    request: RegisterRequest,
+    wanted: WantedContact,
+    at: number,
+    granted: number,
+    flow: Flow,
+    order: number,
+    applied: Applied,
+  ): void {
+    const { aorKey } = request;
+    const known = this.known(this.usrloc.find(aorKey), wanted);
+    const id = known !== null ? known.id : granted === 0 && order === NO_ORDER ? "" : this.deviceId(aorKey, wanted);
+    if (
+      this.isOlder(known, request) || this.isOvertaken(aorKey, id, order) || this.isRepeat(request, known, flow, order)
+    ) {
+      if (known !== null && granted > 0) applied.listed.push(known);
+      return;
+    }
+    if (order !== NO_ORDER) this.inFlight.settle(aorKey, id, order);
+    if (granted > 0) {
+      const binding = this.save(request, wanted, known, id, granted, flow);
+      if (!applied.saved.includes(binding)) applied.saved.push(binding);
+      applied.listed.push(binding);
+    } else if (known !== null && !this.comesBack(request, known, at)) {
+      this.usrloc.remove(known, "unregistered");
+      applied.removed++;
+    }
+  }
+
+  private removeAll(request: RegisterRequest, order: number, applied: Applied): void {
+    const { aorKey } = request;
+    for (const contact of [...this.usrloc.find(aorKey)?.contacts ?? []] as Binding[]) {
+      if (this.isOlder(contact, request) || this.isOvertaken(aorKey, contact.id, order)) continue;
+      this.usrloc.remove(contact, "unregistered");
+      applied.removed++;
+    }
+    if (order !== NO_ORDER) this.inFlight.settle(aorKey, EVERY_DEVICE, order);
+  }
+
+  private isOvertaken(aorKey: string, id: string, order: number): boolean {
+    return order !== NO_ORDER && this.inFlight.isOvertaken(aorKey, id, order);
+  }
+
+  /**
+   * True if this REGISTER was processed already and comes again because its answer was lost: trusted sources are
+   * answered without a transaction that would know. A device that never counts its CSeq up is taken at its word later.
+   */
+  private isRepeat(request: RegisterRequest, known: Binding | null, flow: Flow, order: number): boolean {
+    return order === NO_ORDER && known !== null && known.callId === request.callId && known.cseq === request.cseq &&
+      known.flow === flow && this.clock.nowMs - known.registeredAtMs < REPEAT_MS &&
+      request.contacts.every((wanted) => wanted.expires !== 0);
+  }
+
+  /** A phone that moves takes out its old address and adds the new one in one REGISTER: that is no removal. */
+  private comesBack(request: RegisterRequest, known: Binding, after: number): boolean {
+    return request.contacts.some((other, i) =>
+      i > after && other.expires !== 0 && this.known(known.aor, other) === known
+    );
+  }
+
+  private save(
+    request: RegisterRequest,
+    wanted: WantedContact,
+    known: Binding | null,
+    id: string,
+    granted: number,
+    flow: Flow,
+  ): Binding {
+    const nowMs = this.clock.nowMs;
+    if (known !== null && this.isOnlyRefreshed(request, wanted, known, flow)) {
+      this.usrloc.refresh(known, request.callId, request.cseq, nowMs + granted * 1000, nowMs);
+      return known;
+    }
+    const aor = this.usrloc.ensure(request.aorKey, request.user, request.domain, this.aorId(request.aorKey));
+    const oldToken = known?.push?.prid ?? "";
+    // R-20: what a phone does not say of itself, somebody may have said for it.
+    const byHand = wanted.prid === "" && known?.push?.isByHand ? known : null;
+    const binding = this.usrloc.save(aor, known, id, {
+      uri: wanted.uriText,
+      params: wanted.params,
+      instance: wanted.instance,
+      regId: wanted.regId,
+      q: wanted.q,
+      callId: request.callId,
+      cseq: request.cseq,
+      expiresAtMs: nowMs + granted * 1000,
+      registeredAtMs: nowMs,
+      path: request.path,
+      userAgent: request.userAgent,
+      kind: byHand?.kind ?? wanted.kind,
+      push: byHand !== null ? byHand.push : wanted.prid === "" ? null : {
+        provider: wanted.provider,
+        param: wanted.param,
+        prid: wanted.prid,
+        tokenState: "unknown",
+        registeredAtMs: nowMs,
+        // No REGISTER tells them: they were set by hand, and are of that subscription.
+        keys: known?.push?.prid === wanted.prid ? known.push.keys : undefined,
+      },
+      flowKey: flow.key,
+      // The connection may have gone while the PBX was thinking.
+    }, flow.state === "closed" ? null : flow);
+    binding.sent = wanted.sent;
+    if (binding.push !== null && binding.push.prid !== oldToken) this.takeToken(binding, flow);
+    // After the save: an AoR whose only contact is evicted first would be forgotten, and its PBX binding ended.
+    while (known === null && aor.contacts.length > this.settings.maxContacts && this.evict(aor, binding));
+    return binding;
+  }
+
+  /** True if times, Call-ID and CSeq are all that is new. */
+  private isOnlyRefreshed(request: RegisterRequest, wanted: WantedContact, known: Binding, flow: Flow): boolean {
+    return wanted.repeats === known && known.flow === flow && flow.state !== "closed" && known.path === request.path &&
+      known.userAgent === request.userAgent;
+  }
+
+  /**
+   * R-20: a token names one app. Who brings it newly has taken the app over, and calls for its former user must not
+   * wake it. Two accounts of one app come over one connection: those stay.
+   */
+  private takeToken(binding: Binding, flow: Flow): void {
+    for (const other of this.usrloc.sharingToken(binding)) {
+      if (other.aor !== binding.aor && other.flow !== flow) this.usrloc.remove(other, "token_moved");
+    }
+  }
+
+  /** R-13: the oldest lost flow first, then the oldest; never the one it is done for. */
+  private evict(aor: Aor, newcomer: Binding): boolean {
+    let victim: Contact | null = null;
+    let victimIsLost = false;
+    for (const contact of aor.contacts) {
+      if (contact === newcomer) continue;
+      const isLost = this.usrloc.reachability(contact, this.settings.idleMs) === "lost";
+      const isOlder = victim === null || contact.registeredAtMs < victim.registeredAtMs;
+      if (victim === null || (isLost && !victimIsLost) || (isLost === victimIsLost && isOlder)) {
+        victim = contact;
+        victimIsLost = isLost;
+      }
+    }
+    if (victim !== null) this.usrloc.remove(victim, "evicted");
+    return victim !== null;
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * Refresh pushes (R-09, RFC 8599 §5): a sleeping phone is asked to register again before its binding ends, and again
+ * with less and less patience. Keeps nothing of its own: what it knows of a device is on its binding.
+ */
+import type { Clock } from "../clock.ts";
+import type { Port } from "../port.ts";
+import { paramOf } from "../sip/scan.ts";
+import type { Binding } from "../usrloc/binding.ts";
+import type { Contact } from "../usrloc/model.ts";
+import type { PushPort } from "../usrloc/push_order.ts";
+import { Pace } from "./pace.ts";
+
+export type RefreshPort = Port & Pick<PushPort, "push">;
+
+export interface RefreshSettings {
+  /** How long before the end the first push goes (`push.refresh_before`). */
+  readonly leadMs: number;
+  /** Silence after which a phone may be asleep (`wake.idle`). */
+  readonly idleMs: number;
+}
+
+/** Between the first push and the second; doubles up to the second. */
+const REPEAT_MS = 15_000;
+const MAX_REPEAT_MS = 600_000;
+/** A phone needs about this long to wake up and register: later pushes help nobody. */
+const LAST_CALL_MS = 5_000;
+/** RFC 8599 §5.5: at least this long before the end. */
+const SELF_WAKING_LEAD_MS = 120_000;
+/** Pushes go no faster than one in this time, so many at once aside: after a restart thousands may be late. */
+const EACH_MS = 5;
+const BURST = 100;
+/** How often a phone that is awake is looked at again. */
+const AWAKE_MS = 20_000;
+
+export class RefreshPush {
+  private readonly pace = new Pace(EACH_MS, BURST);
+  /** Devices that wait for their turn to be pushed. */
+  private readonly waiting = new WeakSet<Binding>();
+
+  constructor(
+    private readonly port: RefreshPort,
+    private readonly clock: Clock,
+    public settings: RefreshSettings,
+    /** When what keeps the device reachable ends: its binding, or the PBX's where nobody else keeps that alive. */
+    private readonly endsMs: (binding: Binding) => number,
+  ) {}
+
+  /** When the device is to be looked at next, after a REGISTER; Infinity: never, it cannot be woken. */
+  firstMs(binding: Binding): number {
+    if (!isPushable(binding)) return Infinity;
+    const nowMs = this.clock.nowMs;
+    const endMs = this.endsMs(binding);
+    const leadMs = this.leadMs(binding);
+    // Granted less than the lead: half of it is better than nothing.
+    return endMs - nowMs > leadMs ? endMs - leadMs : nowMs + Math.max(0, endMs - nowMs) / 2;
+  }
+
+  /** It is time to look at the device. Sets when to look again. */
+  onDue(binding: Binding): void {
+    const nowMs = this.clock.nowMs;
+    const endMs = this.endsMs(binding);
+    const leadMs = this.leadMs(binding);
+    if (!isPushable(binding)) return void (binding.refreshAtMs = Infinity);
+    // Somebody else made the PBX's binding last.
+    if (endMs - nowMs > leadMs) {
+      binding.refreshTries = 0;
+      return void (binding.refreshAtMs = endMs - leadMs);
+    }
+    if (binding.expiresAtMs - nowMs < LAST_CALL_MS) return void (binding.refreshAtMs = Infinity);
+    // Whoever is awake refreshes by itself; its app may still fall asleep before.
+    if (this.isAwake(binding) && endMs - nowMs > AWAKE_MS) return void (binding.refreshAtMs = nowMs + AWAKE_MS);
+    const turnMs = this.waiting.delete(binding) ? nowMs : this.pace.take(nowMs);
+    if (turnMs > nowMs) {
+      this.waiting.add(binding);
+      return void (binding.refreshAtMs = turnMs);
+    }
+    // The PBX's binding may have lapsed already: only the phone can bring it back.
+    this.push(binding, (endMs > nowMs ? endMs : binding.expiresAtMs) - nowMs);
+    if (binding.refreshTries === 1) {
+      this.port.log("warn", "Device is at risk: it did not answer a refresh push", {
+        aor: binding.aor.key,
+        device: binding.id,
+      });
+    }
+    binding.refreshAtMs = nowMs + Math.min(REPEAT_MS * 2 ** binding.refreshTries, MAX_REPEAT_MS);
+    binding.refreshTries++;
+  }
+
+  /** RFC 8599 §5.5: whoever can wake itself is pushed only if it did not. */
+  private leadMs(binding: Binding): number {
+    binding.wakesItself ??= wakesItself(binding.params);
+    return binding.wakesItself ? Math.min(this.settings.leadMs, SELF_WAKING_LEAD_MS) : this.settings.leadMs;
+  }
+
+  /** Heard of lately. An open connection alone says nothing: that of a sleeping phone stays open for hours. */
+  private isAwake({ flow }: Binding): boolean {
+    return flow !== null && flow.state === "open" && this.clock.nowMs - flow.lastHeardMs < this.settings.idleMs;
+  }
+
+  private push(binding: Binding, leftMs: number): void {
+    const { provider, param, prid, keys } = binding.push!;
+    if (this.port.isLogged("debug", binding.aor.key)) {
+      this.port.log("debug", `Refresh push, ${Math.round(leftMs / 1000)} s before the end`, {
+        aor: binding.aor.key,
+        device: binding.id,
+      });
+    }
+    this.port.push({
+      uuid: this.port.token(16),
+      event: "refresh",
+      provider,
+      param,
+      prid,
+      keys,
+      aor: binding.aor.key,
+      device: binding.id,
+      callId: "",
+      fromUri: "",
+      fromName: "",
+      toUri: "sip:" + binding.aor.key,
+      ttlMs: leftMs,
+    });
+  }
+}
+
+/** True if a refresh push was not answered: the device may be gone at its next call. */
+export function isAtRisk(binding: Binding): boolean {
+  return binding.refreshTries > 1;
+}
+
+/** True if the device can be woken. */
+export function isPushable(contact: Contact): boolean {
+  return contact.kind === "mobile" && contact.push !== null && contact.push.tokenState !== "dead";
+}
+
+/** True if a Contact with these header parameters said that it wakes itself in time to refresh (RFC 8599 §4.1.4 `+sip.pnsreg`). */
+export function wakesItself(params: string): boolean {
+  return params !== "" && paramOf(params, "+sip.pnsreg") !== undefined;
+}

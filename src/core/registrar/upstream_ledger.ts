@@ -1,0 +1,214 @@
+/**
+ * What the PBX is believed to hold: for each AoR or device until when, what its 2xx changes in that, and who is told if
+ * it is not what it should be. Sends nothing.
+ */
+import type { Clock } from "../clock.ts";
+import type { Flow } from "../sip/flow.ts";
+import type { Message } from "../sip/message.ts";
+import type { Binding } from "../usrloc/binding.ts";
+import type { Aor, Contact, Upstream } from "../usrloc/model.ts";
+import type { Usrloc } from "../usrloc/usrloc.ts";
+import type { Bindings } from "./apply.ts";
+import type { MidRegistrar } from "./mid_registrar.ts";
+import { isPushable } from "./refresh_push.ts";
+import type { RegisterRequest } from "./register.ts";
+import type { Grants } from "./relay.ts";
+import { grantOf } from "./upstream_contact.ts";
+
+export class UpstreamLedger {
+  /** AoRs whose sleeping phones the PBX drops sooner than a push can wake them (R-09). */
+  readonly shortGrants = new Set<Aor>();
+  /** AoRs of which the PBX dropped a Contact, and which it was told of. */
+  private readonly dropping = new Set<Aor>();
+  /** What the PBX granted since it was away; null: it was not. */
+  private fresh: WeakSet<Upstream | Contact> | null = null;
+
+  constructor(
+    private readonly registrar: MidRegistrar,
+    private readonly usrloc: Usrloc,
+    private readonly bindings: Bindings,
+    private readonly clock: Clock,
+  ) {}
+
+  /** When the PBX's binding that a contact depends on ends, ms; 0: none that we know of. */
+  upstreamEndsMs(contact: Binding): number {
+    if (this.registrar.mode !== "aor") return contact.isDropped ? 0 : contact.upstreamEndsMs;
+    const { upstream } = contact.aor;
+    return upstream.state === "registered" ? upstream.expiresAtMs : 0;
+  }
+
+  /** The PBX was away, and may have lost what it held: nobody is answered in its place before it has granted anew. */
+  onPbxBack(): void {
+    this.fresh = new WeakSet();
+  }
+
+  /** It is another PBX than before, or it is told other Contacts: nothing is known of what it holds. */
+  forgetAll(): void {
+    for (const aor of [...this.usrloc.all()]) {
+      for (const contact of aor.contacts) this.usrloc.setDeviceUpstream(contact as Binding, 0, false);
+      if (aor.upstream.state === "none") continue;
+      this.usrloc.setUpstream(aor, { ...aor.upstream, state: "none", expiresAtMs: 0, provenMs: undefined, lines: "" });
+    }
+  }
+
+  /** As far as the PBX's answers prove it: what a REGISTER may be answered on (R-05). */
+  provenEndsMs(contact: Binding): number {
+    const { upstream } = contact.aor;
+    if (this.fresh !== null && !this.fresh.has(this.registrar.mode === "aor" ? upstream : contact)) return 0;
+    return Math.min(this.upstreamEndsMs(contact), upstream.provenMs ?? Infinity);
+  }
+
+  /** True if there is a device the PBX must hold this Contact for. */
+  isWanted(aor: Aor, id: string): boolean {
+    return this.registrar.mode === "aor" ? aor.contacts.length > 0 : this.usrloc.contact(id) !== undefined;
+  }
+
+  /** How long the PBX holds the Contact of each device. */
+  noteDeviceGrants(request: RegisterRequest, grants: Grants, order: number, arrivedAtMs: number): void {
+    const aor = this.usrloc.find(request.aorKey);
+    request.contacts.forEach((wanted, i) => {
+      const binding = this.bindings.known(aor, wanted);
+      if (binding === null || grants.each[i]! === 0) return;
+      // R-17: what a later one was granted counts.
+      if (this.registrar.inFlight.isOvertaken(aor!.key, binding.id, order)) return;
+      this.usrloc.setDeviceUpstream(binding, arrivedAtMs + grants.each[i]! * 1000, false);
+      this.fresh?.add(binding);
+      this.registrar.keeper.granted(binding.aor, binding.id);
+    });
+  }
+
+  /**
+   * A 2xx lists every Contact the PBX holds (RFC 3261 §10.3): one of ours that is missing was evicted there. It is told,
+   * and not registered again at once: that would evict the next.
+   */
+  noteDropped(response: Message, aorKey: string, order: number, flow: Flow): void {
+    const aor = this.usrloc.find(aorKey);
+    if (this.registrar.mode === "aor" || aor === undefined || !this.registrar.inFlight.isLast(aorKey, order)) return;
+    const held = (aor.contacts as Binding[]).filter(({ upstreamEndsMs }) => upstreamEndsMs > this.clock.nowMs);
+    // One device that is not dropped: nothing to learn, so the PBX's Contacts are not read a second time per REGISTER.
+    if (held.length === 0 || (held.length === 1 && !held[0]!.isDropped)) return;
+    const listed = held.map(({ id }) => grantOf(response, aor.user, id, flow).isListed);
+    if (!listed.includes(true)) return;
+    // It has room for all of them now.
+    if (held.length > 1 && !listed.includes(false)) this.dropping.delete(aor);
+    held.forEach((binding, i) => {
+      if (!listed[i] && !binding.isDropped) this.tellDropped(binding);
+      this.usrloc.setDeviceUpstream(binding, binding.upstreamEndsMs, !listed[i]);
+    });
+  }
+
+  /** Two devices in turns would fill the log with one and the same. */
+  private tellDropped({ aor, id }: Binding): void {
+    const level = this.dropping.has(aor) ? "debug" : "warn";
+    this.dropping.add(aor);
+    this.registrar.port.log(
+      level,
+      "The PBX dropped this device's Contact when another one registered: raise its max_contacts, or take pbx.mode aor",
+      { aor: aor.key, device: id },
+    );
+  }
+
+  /** Id of the Contact at the PBX that a device depends on. */
+  upstreamId(contact: Contact): string {
+    return this.registrar.mode === "aor" ? contact.aor.id : contact.id;
+  }
+
+  /** When our Contact with this id ends at the PBX, ms; 0: it holds none that we know of. */
+  contactEndsMs(aorKey: string, id: string): number {
+    const aor = this.usrloc.find(aorKey);
+    if (aor === undefined) return 0;
+    if (this.registrar.mode !== "aor") return this.usrloc.contact(id)?.upstreamEndsMs ?? 0;
+    return aor.upstream.state === "registered" ? aor.upstream.expiresAtMs : 0;
+  }
+
+  /** The PBX granted a REGISTER of our own. */
+  writeOwn(
+    aor: Aor,
+    id: string,
+    granted: number,
+    order: number,
+    sentAtMs: number,
+    callId: string,
+    cseq: number,
+    lines: string,
+  ): void {
+    const expiresAtMs = sentAtMs + granted * 1000;
+    const device = this.registrar.mode === "aor" ? null : this.usrloc.contact(id) ?? null;
+    if (device !== null) {
+      this.usrloc.setDeviceUpstream(device, expiresAtMs, false);
+      this.fresh?.add(device);
+    }
+    if (this.registrar.mode === "aor" && !this.registrar.inFlight.takesUpstream(aor.key, order)) return;
+    const longest = this.registrar.mode === "aor" ? expiresAtMs : Math.max(expiresAtMs, aor.upstream.expiresAtMs);
+    this.usrloc.setUpstream(aor, { state: "registered", expiresAtMs: longest, callId, cseq, lines });
+    this.fresh?.add(aor.upstream);
+  }
+
+  /** When what a phone depends on ends: with our own refreshes its binding here, else the earlier of both (R-09). */
+  endsMs(contact: Binding): number {
+    const upstreamMs = this.upstreamEndsMs(contact);
+    if (upstreamMs === 0 || this.registrar.keeper.isKeeping(contact.aor.user, this.upstreamId(contact))) {
+      return contact.expiresAtMs;
+    }
+    return Math.min(contact.expiresAtMs, upstreamMs);
+  }
+
+  /** The PBX granted a phone's REGISTER. */
+  write(request: RegisterRequest, grants: Grants, order: number, arrivedAtMs: number): void {
+    const { aorKey, callId, cseq } = request;
+    const { upstream, lines } = grants;
+    const known = this.usrloc.find(aorKey);
+    const isOneForAll = this.registrar.mode === "aor";
+    if (isOneForAll && !this.registrar.inFlight.takesUpstream(aorKey, order)) return;
+    if (upstream === 0) {
+      if (known === undefined || (!isOneForAll && known.contacts.length > 0)) return;
+      if (known.contacts.length > 0) {
+        this.registrar.port.log("warn", "The PBX ended its binding though devices are registered", { aor: aorKey });
+      }
+      return this.usrloc.setUpstream(known, { state: "removed", expiresAtMs: 0, callId, cseq, lines });
+    }
+    const aor = known ?? this.usrloc.ensure(aorKey, request.user, request.domain, this.bindings.aorId(aorKey));
+    let expiresAtMs = arrivedAtMs + upstream * 1000;
+    // One Contact per device: what counts is how long the PBX holds any of them.
+    if (!isOneForAll && aor.upstream.state === "registered") {
+      expiresAtMs = Math.max(expiresAtMs, aor.upstream.expiresAtMs);
+    }
+    const isSooner = isOneForAll && aor.upstream.state === "registered" && expiresAtMs < aor.upstream.expiresAtMs;
+    this.usrloc.setUpstream(aor, { state: "registered", expiresAtMs, callId, cseq, lines });
+    this.fresh?.add(aor.upstream);
+    if (isOneForAll) this.registrar.keeper.granted(aor, aor.id);
+    // The PBX took back what it granted before: the other devices are to refresh earlier than they thought.
+    if (isSooner) { for (const contact of aor.contacts) this.usrloc.reschedule(contact); }
+    this.warnOfShortGrant(aor, upstream, request);
+  }
+
+  /** R-09: less than a refresh push needs, and nobody to refresh in the phone's place. */
+  private warnOfShortGrant(aor: Aor, granted: number, request: RegisterRequest): void {
+    // In mode mirror the phone itself may have asked for no more.
+    const isCut = this.registrar.mode !== "mirror" ||
+      request.contacts.some((wanted) => this.registrar.planner.asked(wanted) > granted);
+    const isShort = isCut && granted * 1000 <= this.registrar.settings.refreshLeadMs &&
+      !this.registrar.keeper.canKeep(aor.user) &&
+      aor.contacts.some((contact) => isPushable(contact));
+    if (!isShort) return void this.shortGrants.delete(aor);
+    if (this.shortGrants.has(aor)) return;
+    this.shortGrants.add(aor);
+    const words = shortGrantWords(granted, this.registrar.settings.refreshLeadMs, this.registrar.mode === "mirror");
+    this.registrar.port.log("warn", words, { aor: aor.key });
+  }
+
+  /** A device left: what its AoR was told of may be over. */
+  onContactRemoved(aor: Aor): void {
+    if (aor.contacts.length === 0) this.shortGrants.delete(aor);
+    if (aor.contacts.length < 2) this.dropping.delete(aor);
+  }
+}
+
+/** What an admin is told where the PBX grants less than a refresh push needs. In mode mirror we never refresh. */
+function shortGrantWords(granted: number, leadMs: number, isMirror: boolean): string {
+  return `The PBX grants only ${granted} s, a sleeping phone needs more than ${Math.round(leadMs / 1000)} s: ` +
+    "raise its maximum registration time (Asterisk: maximum_expiration of the aor, Kamailio: max_expires of registrar, " +
+    `FreeSWITCH: sip-force-expires), or ${
+      isMirror ? "take pbx.mode aor or contact with" : "set"
+    } pbx.credentials_file so that latefork refreshes it`;
+}

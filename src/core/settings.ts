@@ -1,0 +1,31 @@
+/** What the core is told by whoever runs it. The appliance makes it from the config file; nothing here knows of one. */
+import type { Authenticator } from "./registrar/authenticator.ts";
+import type { RefreshSettings } from "./registrar/refresh_push.ts";
+import type { DeviceHints, RegistrarSettings } from "./registrar/settings.ts";
+import type { UserDirectory } from "./registrar/users.ts";
+import type { SiloSettings } from "./silo/settings.ts";
+
+export interface CoreSettings {
+  /** Hosts behind the `@` of our AoRs, lower-case; empty: our own addresses, and the PBX's. Read at the start only. */
+  readonly domains: readonly string[];
+  /** Text key of flow tokens and ids; belongs to the installation and outlives restarts. Read at the start only. */
+  readonly installation: string;
+  /** REGISTERs go to a PBX; false: we are the registrar ourselves. Read at the start only. */
+  readonly isMidRegistrar: boolean;
+  /** How often the PBX is asked by OPTIONS, ms; 0: never. */
+  readonly qualifyMs: number;
+  readonly registrar: RegistrarSettings;
+  readonly refresh: RefreshSettings;
+  readonly silo: SiloSettings;
+  /** The rules for phones that do not speak RFC 8599 (R-20). */
+  readonly deviceHints: DeviceHints;
+  /** Users of registrar mode; null: nobody has a password here. */
+  readonly users: UserDirectory | null;
+  /** Makes who checks passwords; null where there are no users, or no domain to know them in. */
+  readonly authenticator: () => Authenticator | null;
+  readonly isKnownUser: (user: string, domain: string) => boolean;
+  /** Registrar mode: sources believed without digest. Asked once for each address, then remembered. */
+  readonly isTrusted: (address: string) => boolean;
+  /** Sources whose requests are the PBX's, besides the addresses of its URI (X-03). */
+  readonly isPbxTrusted: (address: string) => boolean;
+}

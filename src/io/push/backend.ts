@@ -1,0 +1,155 @@
+/**
+ * Owns the contract between the relay and a push service: webhook today, APNs, FCM and Web Push behind the same
+ * interface. A backend makes one attempt and says what came of it; windows, retries, queues, limits and health are
+ * the delivery's, so that every backend behaves alike.
+ */
+import type { ServiceAnswer } from "./ask.ts";
+import { codeOf } from "./http/answer.ts";
+import type { PushRequest } from "./types.ts";
+
+/** What an attempt came to. `retry`: not now (429, 5xx, no connection); the delivery decides whether there is time. */
+export interface PushAnswer {
+  readonly kind: "accepted" | "dead" | "refused" | "retry";
+  /** HTTP status, 0 if no answer came. */
+  readonly status: number;
+  /** In words, for people, with what to do about it. Never a secret. */
+  readonly reason: string;
+  /** Wait the service asked for (Retry-After), or -1. */
+  readonly retryAfterMs: number;
+  /** Of `dead`: when the service last saw it dead, ms since the epoch; a token registered since then is another matter (P-04). */
+  readonly deadSinceMs?: number;
+  /** The fault lies in our set-up (credentials, address), not in this one push: shown as the backend's health. */
+  readonly isOurFault: boolean;
+  /** Of a fault that seems ours: one phone alone may have caused it, so it says little about the service (see `health.ts`). */
+  readonly isPerhapsThePhones?: boolean;
+  /** Who said it, where that is not the backend's one host: scheme, host and port. */
+  readonly host?: string;
+}
+
+/** What an attempt is told. */
+export interface PushAttempt {
+  /** What is left of the push's life: what the service may keep it for. */
+  readonly leftMs: number;
+  /** 1 for the first. From the second on, a fresh connection is better than one that may be dead. */
+  readonly attempt: number;
+  /** Fires when the attempt takes too long or the relay stops: let go of everything. */
+  readonly signal: AbortSignal;
+  /** Call it once, as soon as the outcome is known; later calls are ignored. */
+  answer(answer: PushAnswer): void;
+  /** What the outcome is if time runs out before {@link answer}: the status is there, the words are still coming. */
+  draft(answer: PushAnswer): void;
+}
+
+/** The attempt could not be made or the service cannot take it now. */
+export function retry(reason: string, status = 0, retryAfterMs = -1): PushAnswer {
+  return { kind: "retry", status, reason, retryAfterMs, isOurFault: false };
+}
+
+/** The service, or we in its place, will say no to this push again; the fault is the push's own. */
+export function refused(reason: string): PushAnswer {
+  return { kind: "refused", status: 0, reason, retryAfterMs: -1, isOurFault: false };
+}
+
+/**
+ * The file with a backend's key, then the CA to trust instead of the system's, where one is named.
+ *
+ * @param part of the config: `push.apns`.
+ * @param setting which of `files` is the key's.
+ * @returns in words which file cannot be read.
+ */
+export function readKeyFile<Setting extends string>(
+  world: PushWorld,
+  part: string,
+  setting: Setting,
+  files: Readonly<Record<Setting | "ca_file", string>>,
+): { text: string; ca: string | undefined } | { problem: string } {
+  let read: Setting | "ca_file" = setting;
+  try {
+    const text = world.readSecret(files[setting]);
+    read = "ca_file";
+    return { text, ca: files.ca_file === "" ? undefined : world.readSecret(files.ca_file) };
+  } catch (error) {
+    return { problem: `Cannot read ${part}.${read} ${files[read]}: ${codeOf(error) || "error"}` };
+  }
+}
+
+export interface PushBackend {
+  /** Config key without `push.`: `webhook.acme`, `apns`. Label for health, logs and metrics: bounded, unlike `provider`. */
+  readonly name: string;
+  /** `pn-provider` it serves, `*` for all without a backend. */
+  readonly provider: string;
+  /** Other `pn-provider` values it serves, unless a backend of that very name exists. */
+  readonly aliases?: readonly string[];
+  /** Its configuration as one text: a reload keeps a backend whose settings did not change. */
+  readonly settings: string;
+  /** Scheme, host and port; neither path nor query, which may hold secrets. */
+  readonly host: string;
+  /** Longest time one attempt may take. */
+  readonly timeoutMs: number;
+  /** Why it cannot send, in words; empty if it can. */
+  problem(): string;
+  /** Opens the connection ahead of the first push, where the service's protocol allows it (P-05). */
+  warm(): void;
+  /** A device with this token exists: as {@link warm}, for a backend whose connections depend on tokens. */
+  expect?(prid: string, isEncrypted: boolean): void;
+  /** Reads secrets again. Returns a problem in words, or an empty text; an old secret that worked is kept. */
+  reload(): string;
+  /** Takes over what it need not learn or make anew from the backend a reload replaces by it. */
+  succeed?(before: PushBackend): void;
+  /**
+   * Makes one attempt. The request leaves within this call, before the first await (N-06).
+   *
+   * @returns settles once its connection is free again, which may be after the answer; it never rejects.
+   */
+  attempt(request: PushRequest, attempt: PushAttempt): Promise<void>;
+  /**
+   * Asks its service as far as no phone hears of it (O-02); called while {@link problem} is empty.
+   *
+   * @param prids tokens of devices that it serves: some services are known by them alone.
+   * @param signal fires when the answer takes too long.
+   * @returns one answer for each address asked; it never rejects.
+   */
+  ask(prids: readonly string[], signal: AbortSignal): Promise<ServiceAnswer[]>;
+  /** Closes its connections. */
+  stop(): void;
+}
+
+/** The world as the relay sees it; tests put virtual time here. */
+export interface PushWorld {
+  /** Ms since the epoch. */
+  now(): number;
+  /** The system clock, ms since the epoch: for what other machines compare with theirs. `now` may be a steady clock that never hears of a correction (a box without a battery, NTP after the start). */
+  systemNow(): number;
+  /** 0 ≤ x < 1, for jitter. */
+  random(): number;
+  fetch: HttpFetch;
+  /** Runs `fn` after `delayMs`; returns what cancels it. */
+  schedule(delayMs: number, fn: () => void): () => void;
+  /** The addresses of a name. */
+  lookup: HostLookup;
+  /** Reads a secret file; throws if it cannot. */
+  readSecret(path: string): string;
+}
+
+/** Asks for the addresses of a name, in the order to try them; answers later, or within the call. */
+export type HostLookup = (
+  host: string,
+  done: (error: Error | null, addresses: { address: string; family: number }[]) => void,
+) => void;
+
+/** The part of `fetch` the backends use. */
+export type HttpFetch = (url: string, init: HttpRequest) => Promise<Response>;
+
+export interface HttpRequest {
+  method: "POST";
+  headers: Record<string, string>;
+  body: string;
+  redirect: "manual";
+  signal: AbortSignal;
+  /** Bun: false opens a connection of its own instead of one from the pool. */
+  keepalive?: boolean;
+  /** Bun: false leaves a compressed answer as it is (a few bytes may hold gigabytes). */
+  decompress?: boolean;
+  /** Bun: said explicitly, as `NODE_TLS_REJECT_UNAUTHORIZED=0` would switch verification off otherwise. */
+  tls?: { rejectUnauthorized: true; ca?: string };
+}

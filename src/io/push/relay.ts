@@ -1,0 +1,348 @@
+/**
+ * Owns the choice of a push's backend, the limit per device, and the last results. It must not know calls, usrloc or
+ * HTTP: it is handed complete requests and gives verdicts.
+ */
+import { lookup } from "node:dns";
+import { readFileSync } from "node:fs";
+import type { Config } from "../../config/schema.ts";
+import { Apns } from "./apns/apns.ts";
+import type { ServiceAnswer } from "./ask.ts";
+import type { PushBackend, PushWorld } from "./backend.ts";
+import { type BackendHealth, Delivery } from "./delivery.ts";
+import { Fcm } from "./fcm/fcm.ts";
+import { MAX_PARAM_LENGTH, MAX_PRID_LENGTH, MAX_PROVIDER_LENGTH } from "../../core/rfc8599/parameters.ts";
+import { DeviceRate, type RateTable } from "./rate.ts";
+import { pushOfNoCall } from "./request.ts";
+import type { PushKeys } from "../../core/usrloc/model.ts";
+import type { PushEvent, PushOutcome, PushRequest, PushVerdict } from "./types.ts";
+import { Webhook } from "./webhook.ts";
+import { WebPush } from "./webpush/webpush.ts";
+
+/** Results kept for `GET /v1/push/recent`. */
+export const MAX_RECENT = 200;
+/** Window of a push that is sent by hand. */
+export const TEST_TTL_MS = 10_000;
+
+export type PushConfig = Config["push"];
+
+/** What the relay tells its owner, besides verdicts. All of it is for people and dashboards. */
+export interface PushObserver {
+  /** Every verdict, `backend` being a bounded label ("none" if no backend took the push). */
+  verdict?(verdict: PushVerdict, request: PushRequest, backend: string): void;
+}
+
+/** One entry of `GET /v1/push/recent`. Holds no token. */
+export interface RecentPush {
+  /** When the verdict came, ISO 8601. */
+  at: string;
+  uuid: string;
+  event: PushEvent;
+  provider: string;
+  backend: string;
+  aor: string;
+  device: string;
+  call_id: string;
+  status: number;
+  outcome: PushOutcome;
+  accepted: boolean;
+  reason: string;
+  ms: number;
+  attempts: number;
+}
+
+/** The world, and the table that pushes are counted in for each device. */
+export type RelayWorld = Partial<PushWorld> & { readonly rates: RateTable };
+
+const realWorld: PushWorld = {
+  now: Date.now,
+  systemNow: Date.now,
+  random: Math.random,
+  fetch: (url, init) => fetch(url, init as RequestInit),
+  schedule: (delayMs, fn) => {
+    const timer = setTimeout(fn, delayMs);
+    return () => clearTimeout(timer);
+  },
+  lookup: (host, done) => lookup(host, { all: true }, done),
+  readSecret: (path) => readFileSync(path, "utf8"),
+};
+
+export class PushRelay {
+  readonly #world: PushWorld;
+  readonly #observer: PushObserver;
+  /** By `pn-provider`, or `*`. A map, as the key comes from the network. */
+  #deliveries = new Map<string, Delivery>();
+  /** By the other names a backend serves. */
+  #aliases = new Map<string, Delivery>();
+  /** Replaced by a reload, still finishing. */
+  #retired: Delivery[] = [];
+  /** Where each push without a verdict is, by uuid. */
+  readonly #pending = new Map<string, Delivery>();
+  readonly #rate: DeviceRate;
+  #recent: RecentPush[] = [];
+  #isStopped = false;
+  /** Backends that keep connections open, by provider. */
+  readonly #warm = new Set<string>();
+
+  /** @param world where pushes are counted, and parts to replace; the rest is real. Never throws: see {@link problems}. */
+  constructor(push: PushConfig, world: RelayWorld, observer: PushObserver = {}) {
+    this.#world = { ...realWorld, ...world };
+    this.#rate = new DeviceRate(world.rates);
+    this.#observer = observer;
+    for (const backend of this.#backendsOf(push)) {
+      this.#deliveries.set(backend.provider, new Delivery(backend, this.#world));
+    }
+    this.#aliases = aliasesOf(this.#deliveries);
+  }
+
+  /**
+   * Starts a push; its request leaves within this call if its backend has room. `done` comes exactly once, and never
+   * within this call.
+   */
+  send(request: PushRequest, done: (verdict: PushVerdict) => void): void {
+    const delivery = this.#deliveryOf(request.provider);
+    const refusal = this.#refusalOf(request, delivery);
+    const isRateLimited = refusal === "" && !this.#rate.take(request, this.#world.now());
+    if (delivery === undefined || refusal !== "" || isRateLimited) {
+      const { uuid, provider } = request;
+      const outcome = this.#isStopped ? "failed" : "refused";
+      const reason = isRateLimited ? "rate limited: too many pushes to this device within a minute" : refusal;
+      const verdict: PushVerdict = { uuid, provider, outcome, status: 0, reason, ms: 0, attempts: 0, isRateLimited };
+      const name = delivery?.backend.name ?? "none";
+      queueMicrotask(() => this.#finish(verdict, request, name, done));
+      return;
+    }
+    this.#pending.set(request.uuid, delivery);
+    delivery.send(request, (verdict) => {
+      this.#pending.delete(request.uuid);
+      this.#finish(verdict, request, delivery.backend.name, done);
+    });
+  }
+
+  /** {@link send} as a promise; it never rejects. */
+  sendNow(request: PushRequest): Promise<PushVerdict> {
+    return new Promise((resolve) => this.send(request, resolve));
+  }
+
+  /** Sends one push to a bare token (P-08). */
+  testPush(
+    token: { provider: string; param: string; prid: string; keys?: PushKeys | undefined },
+    event: PushEvent = "test",
+  ): Promise<PushVerdict> {
+    const to = { ...token, uuid: crypto.randomUUID(), provider: token.provider.toLowerCase() };
+    return this.sendNow(pushOfNoCall(to, event, TEST_TTL_MS));
+  }
+
+  /**
+   * No further attempt for this push. Its verdict still comes: `failed`, or what the service answers to an attempt
+   * that is under way.
+   *
+   * @returns false if it has its verdict or is unknown.
+   */
+  cancel(uuid: string): boolean {
+    return this.#pending.get(uuid)?.cancel(uuid) ?? false;
+  }
+
+  /** True if pushes for this `pn-provider` have a backend that can send (registration: Feature-Caps and 555, P-02). */
+  serves(provider: string): boolean {
+    return this.#deliveryOf(provider)?.backend.problem() === "";
+  }
+
+  /** True if nothing is configured that could send. */
+  get isEmpty(): boolean {
+    return this.#deliveries.size === 0;
+  }
+
+  /** The `pn-provider` values that can be sent to, for a phone that asks; a webhook for any provider has no name of its own. */
+  services(): string[] {
+    return [...this.#deliveries.keys()].filter((provider) => provider !== "*" && this.serves(provider));
+  }
+
+  /** Opens connections of all backends ahead of the first push (P-05); see {@link expect} for those of devices. */
+  warm(): void {
+    for (const { backend } of this.#deliveries.values()) this.#warmUp(backend);
+  }
+
+  /** A device with this token is registered: its service is connected to ahead of the first push (P-05). */
+  expect(device: { provider: string; prid: string; keys?: PushKeys | undefined }): void {
+    const backend = this.#deliveryOf(device.provider)?.backend;
+    if (backend === undefined || backend.problem() !== "") return;
+    this.#warmUp(backend);
+    backend.expect?.(device.prid, device.keys !== undefined);
+  }
+
+  /** The VAPID key Web Push phones must subscribe with (`sip.vapid`); empty if there is none. */
+  get vapidKey(): string {
+    const backend = this.#deliveries.get("webpush")?.backend;
+    return backend instanceof WebPush ? backend.publicKey : "";
+  }
+
+  /** Health by backend, for `GET /v1/push`. */
+  backends(): BackendHealth[] {
+    return [...this.#deliveries.values()].map((delivery) => delivery.health());
+  }
+
+  /** Last results, the newest first, for `GET /v1/push/recent`. */
+  recent(): RecentPush[] {
+    return [...this.#recent].reverse();
+  }
+
+  /** What keeps a configured backend from sending, in words; for the start screen and `check`. */
+  problems(): string[] {
+    const problems = [...this.#deliveries.values()].map((delivery) => delivery.backend.problem());
+    return problems.filter((problem) => problem !== "");
+  }
+
+  /**
+   * Asks every service of the config as far as no phone hears of it (O-02), all at a time.
+   *
+   * @param tokens of devices: Web Push services are known by them alone.
+   * @param limitMs how long an answer may take.
+   * @returns answers by config key (`push.apns`); it never rejects.
+   */
+  async ask(
+    tokens: readonly { provider: string; prid: string }[],
+    limitMs: number,
+  ): Promise<{ part: string; answer: ServiceAnswer }[]> {
+    const late = new AbortController();
+    const cancel = this.#world.schedule(limitMs, () => late.abort());
+    const asked = [...this.#deliveries.values()].map(async (delivery) => {
+      const { backend } = delivery;
+      const problem = backend.problem();
+      const own = tokens.filter(({ provider }) => this.#deliveryOf(provider) === delivery).map(({ prid }) => prid);
+      const answers: ServiceAnswer[] = problem === ""
+        ? await backend.ask(own, late.signal)
+        : [{ state: "failed", words: problem, unverified: "", ms: 0 }];
+      return answers.map((answer) => ({ part: `push.${backend.name}`, answer }));
+    });
+    const answers = await Promise.all(asked);
+    cancel();
+    return answers.flat();
+  }
+
+  /**
+   * Takes a new configuration and reads secrets again. Pushes under way end where they began; a backend whose address
+   * is the same keeps its counters.
+   *
+   * @returns problems in words; a backend whose new secret cannot be read goes on with its old one.
+   */
+  reload(push: PushConfig): string[] {
+    const problems: string[] = [];
+    const before = this.#deliveries;
+    this.#deliveries = new Map();
+    for (const backend of this.#backendsOf(push)) {
+      const old = before.get(backend.provider);
+      if (old === undefined || !isSame(old.backend, backend)) {
+        if (old !== undefined) backend.succeed?.(old.backend);
+        this.#deliveries.set(backend.provider, new Delivery(backend, this.#world));
+        if (this.#warm.delete(backend.provider)) this.#warmUp(backend);
+        continue;
+      }
+      const problem = old.backend.reload();
+      // A backend that is broken anyway is told of by problems().
+      if (problem !== "" && old.backend.problem() === "") problems.push(`${problem}; the old one is kept`);
+      this.#deliveries.set(backend.provider, old);
+    }
+    this.#aliases = aliasesOf(this.#deliveries);
+    const kept = new Set(this.#deliveries.values());
+    const replaced = [...before.values()].filter((delivery) => !kept.has(delivery));
+    for (const delivery of replaced) delivery.retire();
+    this.#retired = [...this.#retired, ...replaced].filter((delivery) => delivery.isBusy);
+    return [...problems, ...this.problems()];
+  }
+
+  /** Ends all pushes (`failed`) and connections. */
+  stop(): void {
+    this.#isStopped = true;
+    for (const delivery of [...this.#deliveries.values(), ...this.#retired]) delivery.stop();
+    this.#retired = [];
+  }
+
+  #warmUp(backend: PushBackend): void {
+    if (this.#warm.has(backend.provider)) return;
+    this.#warm.add(backend.provider);
+    backend.warm();
+  }
+
+  #backendsOf(push: PushConfig): PushBackend[] {
+    const backends: PushBackend[] = [];
+    if (push.apns.key_file !== "") backends.push(new Apns(push.apns, this.#world));
+    if (push.fcm.service_account_file !== "") backends.push(new Fcm(push.fcm, this.#world));
+    if (push.webpush.vapid_file !== "") backends.push(new WebPush(push.webpush, this.#world));
+    // Behind the services: whoever names a webhook apns wants it there (the config says so where both are set).
+    for (const key of Object.keys(push.webhook)) {
+      backends.push(new Webhook(key.toLowerCase(), push.webhook[key]!, this.#world));
+    }
+    return backends;
+  }
+
+  #deliveryOf(provider: string): Delivery | undefined {
+    return this.#deliveries.get(provider) ?? this.#aliases.get(provider) ?? this.#deliveries.get("*");
+  }
+
+  /** Why this push is not even tried; empty if it is. */
+  #refusalOf(request: PushRequest, delivery: Delivery | undefined): string {
+    if (this.#isStopped) return "latefork is stopping";
+    const { provider, param, prid } = request;
+    if (provider === "" || prid === "") return "the device has no push token";
+    const isTooLong = provider.length > MAX_PROVIDER_LENGTH || param.length > MAX_PARAM_LENGTH ||
+      prid.length > MAX_PRID_LENGTH;
+    if (isTooLong) return "its push parameters are too long";
+    if (delivery === undefined) return `no backend for provider ${provider}; ${missing(provider)}`;
+    return this.#pending.has(request.uuid) ? `push ${request.uuid} is under way already` : "";
+  }
+
+  #finish(
+    verdict: PushVerdict,
+    request: PushRequest,
+    backend: string,
+    done: (verdict: PushVerdict) => void,
+  ): void {
+    this.#recent.push({
+      at: new Date(this.#world.now()).toISOString(),
+      uuid: verdict.uuid,
+      event: request.event,
+      provider: verdict.provider,
+      backend,
+      aor: request.aor,
+      device: request.device,
+      call_id: request.callId,
+      status: verdict.status,
+      outcome: verdict.outcome,
+      accepted: verdict.outcome === "accepted",
+      reason: verdict.reason,
+      ms: verdict.ms,
+      attempts: verdict.attempts,
+    });
+    if (this.#recent.length > MAX_RECENT) this.#recent.shift();
+    this.#observer.verdict?.(verdict, request, backend);
+    done(verdict);
+  }
+}
+
+const SERVICES: ReadonlyMap<string, string> = new Map([
+  ["apns", "apns"],
+  ["apns.dev", "apns"],
+  ["fcm", "fcm"],
+  ["webpush", "webpush"],
+  ["unifiedpush", "webpush"],
+]);
+
+/** What to put into the config. */
+function missing(provider: string): string {
+  const service = SERVICES.get(provider);
+  return service === undefined
+    ? `add push.webhook.${provider}`
+    : `set push.${service}, or add push.webhook.${provider}`;
+}
+
+function isSame(one: PushBackend, other: PushBackend): boolean {
+  return one.name === other.name && one.settings === other.settings;
+}
+
+function aliasesOf(deliveries: ReadonlyMap<string, Delivery>): Map<string, Delivery> {
+  const aliases = new Map<string, Delivery>();
+  for (const delivery of deliveries.values()) {
+    for (const alias of delivery.backend.aliases ?? []) aliases.set(alias, delivery);
+  }
+  return aliases;
+}

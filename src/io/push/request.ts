@@ -1,0 +1,51 @@
+/**
+ * Owns what is known of a push before its service is: which events can wait, and the push no call is behind. Pure. It
+ * must not know what a service makes of either.
+ */
+import type { PushKeys } from "../../core/usrloc/model.ts";
+import type { PushEvent, PushRequest } from "./types.ts";
+
+/** A refresh can wait for the phone's next look around; what rings, or stops ringing, cannot. */
+const CAN_WAIT: Readonly<Record<PushEvent, boolean>> = {
+  call: false,
+  message: false,
+  cancel: false,
+  test: false,
+  missed: true,
+  refresh: true,
+};
+
+/** True for what nobody waits for; it comes in crowds, too. */
+export function canWait(event: PushEvent): boolean {
+  return CAN_WAIT[event];
+}
+
+/** Whom a push is for. */
+export interface PushTo {
+  /** Of the push. */
+  readonly uuid: string;
+  readonly provider: string;
+  readonly param: string;
+  readonly prid: string;
+  readonly keys?: PushKeys | undefined;
+}
+
+/** A push to a bare token: of no call, AoR or device. */
+export function pushOfNoCall(to: PushTo, event: PushEvent, ttlMs: number): PushRequest {
+  const { uuid, provider, param, prid, keys } = to;
+  return {
+    uuid,
+    event,
+    provider,
+    param,
+    prid,
+    keys,
+    aor: "",
+    device: "",
+    callId: "",
+    fromUri: "",
+    fromName: "",
+    toUri: "",
+    ttlMs,
+  };
+}
