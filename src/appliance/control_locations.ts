@@ -4,8 +4,7 @@ import type { DevicePatch, Location, LocationDevice, Page, PageQuery } from "../
 import { deviceShape, locationShape, type Upkeeps } from "../control/shapes.ts";
 import type { Flow } from "../core/sip/flow.ts";
 import { aorOf, parseUri, type Uri } from "../core/sip/uri.ts";
-import type { ContactFields } from "../core/usrloc/binding.ts";
-import type { Aor, Contact } from "../core/usrloc/model.ts";
+import type { Aor, Contact, ContactFields } from "../core/usrloc/contact.ts";
 import { ControlResource, unknownDevice } from "./control_resource.ts";
 
 /** Devices set by hand without an expiry: until somebody deletes them. */
@@ -63,7 +62,7 @@ export class ControlLocations extends ControlResource {
       const [user = "", domain = ""] = splitAor(key);
       const aor = core.usrloc.ensure(key, user, domain, core.aorId(key));
       const fields = fieldsOf(known, patch, flow, this.nowMs);
-      const saved = core.usrloc.save(aor, known as never, id, fields, flow);
+      const saved = core.usrloc.save(aor, known, id, fields, flow);
       if (patch.push !== undefined) {
         saved.push = fields.push;
         core.usrloc.touched(saved);

@@ -3,7 +3,7 @@ import type { Appliance } from "./appliance.ts";
 import { ApiError } from "../control/backend.ts";
 import type { Flow } from "../core/sip/flow.ts";
 import { type Uri, uriParam } from "../core/sip/uri.ts";
-import type { Aor } from "../core/usrloc/model.ts";
+import type { Aor } from "../core/usrloc/contact.ts";
 
 export abstract class ControlResource {
   constructor(protected readonly appliance: Appliance) {}

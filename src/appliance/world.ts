@@ -18,7 +18,7 @@ import type { ApplianceEvent, Counter, Histogram, LogFields, LogLevel } from "..
 import { noteClock } from "../io/store/clock_shift.ts";
 import type { SqliteStore } from "../io/store/sqlite.ts";
 import type { Transports } from "../io/transport/transports.ts";
-import type { Aor, Contact } from "../core/usrloc/model.ts";
+import type { Aor, Contact } from "../core/usrloc/contact.ts";
 
 /** The parts behind the port. */
 export interface WorldParts {

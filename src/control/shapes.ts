@@ -2,7 +2,7 @@
 import { maskSecrets, shortToken } from "../observe/privacy.ts";
 import { readable } from "../observe/display.ts";
 import type { CallRecord } from "../core/silo/record.ts";
-import type { Aor, Contact } from "../core/usrloc/model.ts";
+import type { Aor, Contact } from "../core/usrloc/contact.ts";
 import type { Reachability } from "../core/usrloc/usrloc.ts";
 import type { Upkeep } from "../core/registrar/upkeep.ts";
 import type { Call, Location, LocationDevice, Refresh } from "./backend.ts";

@@ -36,8 +36,8 @@ import { parseUri, withoutHeaders } from "./sip/uri.ts";
 import type { ServerTransaction } from "./transaction/server.ts";
 import { Transactions } from "./transaction/table.ts";
 import { Schedule } from "./transaction/timers.ts";
-import type { Binding } from "./usrloc/binding.ts";
-import type { Aor, ChangeLog, Contact, StoredAor, StoredContact, StoredRemnant } from "./usrloc/model.ts";
+import type { Aor, Contact } from "./usrloc/contact.ts";
+import type { ChangeLog, StoredAor, StoredContact, StoredRemnant } from "./usrloc/stored.ts";
 import { type FlowPins, type RemovalCause, Usrloc } from "./usrloc/usrloc.ts";
 
 /** Everything the core asks of the world. */
@@ -343,13 +343,12 @@ export class Core implements RouterUser, RegistrarUser {
 
   /** RFC 8599 §4: pn-* never leave the REGISTER; RFC 3261 §19.1.1: nor does a headers part become part of a request. */
   requestUri(contact: Contact): string {
-    const binding = contact as Binding;
-    if (binding.requestUri === "") {
-      const uri = parseUri(binding.uri);
-      const text = uri === null ? binding.uri : withoutHeaders(uri);
-      binding.requestUri = isWokenByOther(binding) ? text : stripPushParams(text);
+    if (contact.requestUri === "") {
+      const uri = parseUri(contact.uri);
+      const text = uri === null ? contact.uri : withoutHeaders(uri);
+      contact.requestUri = isWokenByOther(contact) ? text : stripPushParams(text);
     }
-    return binding.requestUri;
+    return contact.requestUri;
   }
 
   onRegistered(contact: Contact, arrivedAtMs: number): void {

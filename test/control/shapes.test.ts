@@ -5,7 +5,7 @@ import type { Status } from "../../src/control/backend.ts";
 import { locationsText } from "../../src/control/location_text.ts";
 import { duration, statusText } from "../../src/control/text.ts";
 import type { CallRecord } from "../../src/core/silo/record.ts";
-import type { Aor, Contact } from "../../src/core/usrloc/model.ts";
+import { type Aor, Contact, type ContactFields } from "../../src/core/usrloc/contact.ts";
 
 test("W-22 a call record in the words of the API", () => {
   const record: CallRecord = {
@@ -45,9 +45,7 @@ test("X-04 a location shows times left and never a whole push token", () => {
     contacts: [],
     upstream: { state: "registered", expiresAtMs: 61_000, callId: "", cseq: 1, lines: "" },
   };
-  const contact: Contact = {
-    id: "d1",
-    aor,
+  const fields: ContactFields = {
     uri: `sip:alice@192.0.2.7;pn-provider=acme;pn-prid=${token};pn-param=x`,
     params: "",
     instance: "",
@@ -61,11 +59,9 @@ test("X-04 a location shows times left and never a whole push token", () => {
     userAgent: "",
     kind: "mobile",
     push: { provider: "acme", param: "", prid: token, tokenState: "unknown", registeredAtMs: 0 },
-    flow: null,
     flowKey: "tcp|127.0.0.1:5060|192.0.2.7:40123",
-    upstreamEndsMs: 0,
-    isDropped: false,
   };
+  const contact = new Contact("d1", aor, fields, { onExpiryDue: () => {} });
   aor.contacts.push(contact);
   const upkeep: Upkeep = {
     refreshedBy: "push",

@@ -2,7 +2,7 @@
 import type { Call } from "../../src/core/silo/call.ts";
 import type { PushOrder } from "../../src/core/usrloc/push_order.ts";
 import { parseMessage } from "../../src/core/sip/message.ts";
-import type { Contact } from "../../src/core/usrloc/model.ts";
+import type { Contact } from "../../src/core/usrloc/contact.ts";
 import { type Actor, Chaos } from "./chaos.ts";
 import { isForgotten, judgeRequests } from "./judge_requests.ts";
 import { DOMAIN } from "./pbx.ts";

@@ -3,7 +3,7 @@ import type { CorePort } from "../../src/core/core.ts";
 import type { PushOrder } from "../../src/core/usrloc/push_order.ts";
 import type { Flow, Transport } from "../../src/core/sip/flow.ts";
 import type { ApplianceEvent, LogFields } from "../../src/core/port.ts";
-import type { Aor, Contact } from "../../src/core/usrloc/model.ts";
+import type { Aor, Contact } from "../../src/core/usrloc/contact.ts";
 import type { Link, Net } from "./net.ts";
 import type { Prng } from "./prng.ts";
 import type { PushService } from "./push_service.ts";

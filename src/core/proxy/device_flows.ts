@@ -2,7 +2,7 @@
  * Several flows of one device (RFC 5626): contacts of one AoR with the same instance lead to one phone, which is asked
  * over one of them at a time (R-15). Owns which one comes first and which one next; knows no calls and no pushes.
  */
-import type { Contact } from "../usrloc/model.ts";
+import type { Contact } from "../usrloc/contact.ts";
 import type { Reachability, Usrloc } from "../usrloc/usrloc.ts";
 import type { Branch } from "./branch.ts";
 import type { Fork, ForkOwner } from "./fork.ts";

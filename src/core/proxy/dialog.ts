@@ -7,7 +7,7 @@ import { splitHostPort } from "../sip/host.ts";
 import type { Message } from "../sip/message.ts";
 import { type Uri, uriParam } from "../sip/uri.ts";
 import type { TransactionPort } from "../transaction/timers.ts";
-import type { Contact } from "../usrloc/model.ts";
+import type { Contact } from "../usrloc/contact.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import type { OwnAddresses } from "./address.ts";
 import type { Target } from "./branch.ts";

@@ -10,7 +10,7 @@ import type { Message } from "../sip/message.ts";
 import { unquote } from "../sip/scan.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import { type Schedule, T1_MS, type TransactionPort } from "../transaction/timers.ts";
-import type { Contact } from "../usrloc/model.ts";
+import type { Contact } from "../usrloc/contact.ts";
 import type { PushOrder, PushPort } from "../usrloc/push_order.ts";
 import type { Target } from "./branch.ts";
 import { flowsOf, hasPushToken } from "./device_flows.ts";

@@ -7,7 +7,7 @@ import { CONTACT } from "../sip/header.ts";
 import { splitHostPort } from "../sip/host.ts";
 import type { Message } from "../sip/message.ts";
 import { aorOf, isSipScheme, type Uri, uriParam } from "../sip/uri.ts";
-import type { Aor, Contact } from "../usrloc/model.ts";
+import type { Aor, Contact } from "../usrloc/contact.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import type { OwnAddresses } from "./address.ts";
 import type { Pbx } from "./pbx.ts";

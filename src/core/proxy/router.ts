@@ -13,7 +13,7 @@ import { aorOf, isSipScheme, type Uri, uriParam } from "../sip/uri.ts";
 import { viaValue } from "../sip/via.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Transactions, TransactionUser } from "../transaction/table.ts";
-import type { Aor, Contact } from "../usrloc/model.ts";
+import type { Aor, Contact } from "../usrloc/contact.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import { type OwnAddresses, portOf } from "./address.ts";
 import type { Target } from "./branch.ts";

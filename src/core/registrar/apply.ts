@@ -1,9 +1,8 @@
 /** Writing an accepted REGISTER into usrloc: the one path for both modes. */
 import type { Clock } from "../clock.ts";
 import type { Flow } from "../sip/flow.ts";
-import type { Binding } from "../usrloc/binding.ts";
+import type { Aor, Contact } from "../usrloc/contact.ts";
 import { findDevice, identityText } from "../usrloc/identity.ts";
-import type { Aor, Contact } from "../usrloc/model.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import { stableId } from "./ids.ts";
 import { EVERY_DEVICE, InFlight } from "./in_flight.ts";
@@ -14,9 +13,9 @@ import type { RegistrarSettings } from "./settings.ts";
 /** What came of one REGISTER. */
 export interface Applied {
   /** Contacts this REGISTER wrote. One of them may be gone again: evicted for the next. */
-  saved: Binding[];
+  saved: Contact[];
   /** Its contacts that are registered now, in its order, written by it or by a later one: what the phone is told. */
-  listed: Binding[];
+  listed: Contact[];
   removed: number;
 }
 
@@ -47,12 +46,12 @@ export class Bindings {
   }
 
   /** The contact of the AoR that is this device. */
-  known(aor: Aor | undefined, wanted: WantedContact): Binding | null {
+  known(aor: Aor | undefined, wanted: WantedContact): Contact | null {
     if (aor === undefined) return null;
     const { repeats } = wanted;
     // The PBX may have taken its time, and the contact gone or changed meanwhile.
     const isStill = repeats !== null && repeats.isRegistered && repeats.aor === aor && repeats.sent === wanted.sent;
-    return isStill ? repeats : findDevice(aor.contacts as Binding[], wanted);
+    return isStill ? repeats : findDevice(aor.contacts, wanted);
   }
 
   /** Where contacts that are only repeated may be found; null: what is known of them may be out of date. */
@@ -72,7 +71,7 @@ export class Bindings {
   }
 
   /** True if this contact was written by a later REGISTER of the same sequence. */
-  isOlder(known: Binding | null, request: RegisterRequest): boolean {
+  isOlder(known: Contact | null, request: RegisterRequest): boolean {
     return known !== null && known.callId === request.callId && request.cseq < known.cseq;
   }
 
@@ -109,7 +108,7 @@ export class Bindings {
       this.applyOne(request, request.contacts[i]!, i, grants[i]!, flow, order, applied);
     }
     if (request.contacts.length > 1) {
-      applied.listed = applied.listed.filter((binding, i, all) => binding.isRegistered && all.indexOf(binding) === i);
+      applied.listed = applied.listed.filter((contact, i, all) => contact.isRegistered && all.indexOf(contact) === i);
     }
     return applied;
   }
@@ -134,9 +133,9 @@ export class Bindings {
     }
     if (order !== NO_ORDER) this.inFlight.settle(aorKey, id, order);
     if (granted > 0) {
-      const binding = this.save(request, wanted, known, id, granted, flow);
-      if (!applied.saved.includes(binding)) applied.saved.push(binding);
-      applied.listed.push(binding);
+      const contact = this.save(request, wanted, known, id, granted, flow);
+      if (!applied.saved.includes(contact)) applied.saved.push(contact);
+      applied.listed.push(contact);
     } else if (known !== null && !this.comesBack(request, known, at)) {
       this.usrloc.remove(known, "unregistered");
       applied.removed++;
@@ -145,7 +144,7 @@ export class Bindings {
 
   private removeAll(request: RegisterRequest, order: number, applied: Applied): void {
     const { aorKey } = request;
-    for (const contact of [...this.usrloc.find(aorKey)?.contacts ?? []] as Binding[]) {
+    for (const contact of [...this.usrloc.find(aorKey)?.contacts ?? []]) {
       if (this.isOlder(contact, request) || this.isOvertaken(aorKey, contact.id, order)) continue;
       this.usrloc.remove(contact, "unregistered");
       applied.removed++;
@@ -161,14 +160,14 @@ export class Bindings {
    * True if this REGISTER was processed already and comes again because its answer was lost: trusted sources are
    * answered without a transaction that would know. A device that never counts its CSeq up is taken at its word later.
    */
-  private isRepeat(request: RegisterRequest, known: Binding | null, flow: Flow, order: number): boolean {
+  private isRepeat(request: RegisterRequest, known: Contact | null, flow: Flow, order: number): boolean {
     return order === NO_ORDER && known !== null && known.callId === request.callId && known.cseq === request.cseq &&
       known.flow === flow && this.clock.nowMs - known.registeredAtMs < REPEAT_MS &&
       request.contacts.every((wanted) => wanted.expires !== 0);
   }
 
   /** A phone that moves takes out its old address and adds the new one in one REGISTER: that is no removal. */
-  private comesBack(request: RegisterRequest, known: Binding, after: number): boolean {
+  private comesBack(request: RegisterRequest, known: Contact, after: number): boolean {
     return request.contacts.some((other, i) =>
       i > after && other.expires !== 0 && this.known(known.aor, other) === known
     );
@@ -177,11 +176,11 @@ export class Bindings {
   private save(
     request: RegisterRequest,
     wanted: WantedContact,
-    known: Binding | null,
+    known: Contact | null,
     id: string,
     granted: number,
     flow: Flow,
-  ): Binding {
+  ): Contact {
     const nowMs = this.clock.nowMs;
     if (known !== null && this.isOnlyRefreshed(request, wanted, known, flow)) {
       this.usrloc.refresh(known, request.callId, request.cseq, nowMs + granted * 1000, nowMs);
@@ -191,7 +190,7 @@ export class Bindings {
     const oldToken = known?.push?.prid ?? "";
     // what a phone does not say of itself, somebody may have said for it.
     const byHand = wanted.prid === "" && known?.push?.isByHand ? known : null;
-    const binding = this.usrloc.save(aor, known, id, {
+    const contact = this.usrloc.save(aor, known, id, {
       uri: wanted.uriText,
       params: wanted.params,
       instance: wanted.instance,
@@ -216,15 +215,15 @@ export class Bindings {
       flowKey: flow.key,
       // The connection may have gone while the PBX was thinking.
     }, flow.state === "closed" ? null : flow);
-    binding.sent = wanted.sent;
-    if (binding.push !== null && binding.push.prid !== oldToken) this.takeToken(binding, flow);
+    contact.sent = wanted.sent;
+    if (contact.push !== null && contact.push.prid !== oldToken) this.takeToken(contact, flow);
     // After the save: an AoR whose only contact is evicted first would be forgotten, and its PBX binding ended.
-    while (known === null && aor.contacts.length > this.settings.maxContacts && this.evict(aor, binding));
-    return binding;
+    while (known === null && aor.contacts.length > this.settings.maxContacts && this.evict(aor, contact));
+    return contact;
   }
 
   /** True if times, Call-ID and CSeq are all that is new. */
-  private isOnlyRefreshed(request: RegisterRequest, wanted: WantedContact, known: Binding, flow: Flow): boolean {
+  private isOnlyRefreshed(request: RegisterRequest, wanted: WantedContact, known: Contact, flow: Flow): boolean {
     return wanted.repeats === known && known.flow === flow && flow.state !== "closed" && known.path === request.path &&
       known.userAgent === request.userAgent;
   }
@@ -233,14 +232,14 @@ export class Bindings {
    * R-20: a token names one app. Who brings it newly has taken the app over, and calls for its former user must not
    * wake it. Two accounts of one app come over one connection: those stay.
    */
-  private takeToken(binding: Binding, flow: Flow): void {
-    for (const other of this.usrloc.sharingToken(binding)) {
-      if (other.aor !== binding.aor && other.flow !== flow) this.usrloc.remove(other, "token_moved");
+  private takeToken(contact: Contact, flow: Flow): void {
+    for (const other of this.usrloc.sharingToken(contact)) {
+      if (other.aor !== contact.aor && other.flow !== flow) this.usrloc.remove(other, "token_moved");
     }
   }
 
   /** the oldest lost flow first, then the oldest; never the one it is done for. */
-  private evict(aor: Aor, newcomer: Binding): boolean {
+  private evict(aor: Aor, newcomer: Contact): boolean {
     let victim: Contact | null = null;
     let victimIsLost = false;
     for (const contact of aor.contacts) {

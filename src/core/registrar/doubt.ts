@@ -3,8 +3,8 @@
  * here that builds on more than this REGISTER leaves there: should the answer never come, or we be killed meanwhile, the
  * next REGISTER goes to the PBX, too (R-05, R-18). A refusal takes the doubt back.
  */
-import type { Binding } from "../usrloc/binding.ts";
-import type { Aor, Upstream } from "../usrloc/model.ts";
+import type { Aor, Contact } from "../usrloc/contact.ts";
+import type { Upstream } from "../usrloc/model.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 
 /** Id of a Contact at the PBX → seconds it is asked for, 0: to remove it; null: all of the AoR's are removed. */
@@ -48,7 +48,7 @@ export class Doubt {
   private before: Upstream | null = null;
   private after: Upstream | null = null;
   /** Until when each device was believed in, and is now. */
-  private devices: Map<Binding, { beforeMs: number; afterMs: number }> | null = null;
+  private devices: Map<Contact, { beforeMs: number; afterMs: number }> | null = null;
 
   constructor(
     private readonly usrloc: Usrloc,
@@ -73,8 +73,8 @@ export class Doubt {
     if (this.before !== null && aor !== undefined && aor.upstream === this.after) {
       this.usrloc.setUpstream(aor, this.before);
     }
-    for (const [binding, { beforeMs, afterMs }] of this.devices ?? []) {
-      if (binding.upstreamEndsMs === afterMs) this.usrloc.setDeviceUpstream(binding, beforeMs, binding.isDropped);
+    for (const [contact, { beforeMs, afterMs }] of this.devices ?? []) {
+      if (contact.upstreamEndsMs === afterMs) this.usrloc.setDeviceUpstream(contact, beforeMs, contact.isDropped);
     }
   }
 
@@ -90,13 +90,12 @@ export class Doubt {
 
   private applyToDevices(aor: Aor): void {
     for (const contact of aor.contacts) {
-      const binding = contact as Binding;
-      const seconds = this.asked === null ? 0 : this.asked.get(binding.id);
+      const seconds = this.asked === null ? 0 : this.asked.get(contact.id);
       if (seconds === undefined) continue;
-      const [beforeMs, afterMs] = [binding.upstreamEndsMs, this.nowMs + seconds * 1000];
+      const [beforeMs, afterMs] = [contact.upstreamEndsMs, this.nowMs + seconds * 1000];
       if (beforeMs <= afterMs) continue;
-      (this.devices ??= new Map()).set(binding, { beforeMs, afterMs });
-      this.usrloc.setDeviceUpstream(binding, afterMs, binding.isDropped);
+      (this.devices ??= new Map()).set(contact, { beforeMs, afterMs });
+      this.usrloc.setDeviceUpstream(contact, afterMs, contact.isDropped);
     }
   }
 }

@@ -211,10 +211,10 @@ export class LocalRegistrar {
 
   private resume(applied: Applied | null, arrivedAtMs: number): void {
     if (applied === null) return;
-    for (const binding of applied.saved) {
-      if (!binding.isRegistered) continue;
-      this.port.event({ type: "registration", state: "registered", aor: binding.aor.key, device: binding.id });
-      this.user.onRegistered(binding, arrivedAtMs);
+    for (const contact of applied.saved) {
+      if (!contact.isRegistered) continue;
+      this.port.event({ type: "registration", state: "registered", aor: contact.aor.key, device: contact.id });
+      this.user.onRegistered(contact, arrivedAtMs);
     }
   }
 

@@ -10,8 +10,7 @@ import { viaValue } from "../sip/via.ts";
 import { aorOf } from "../sip/uri.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Transactions } from "../transaction/table.ts";
-import type { Binding } from "../usrloc/binding.ts";
-import type { Contact } from "../usrloc/model.ts";
+import type { Contact } from "../usrloc/contact.ts";
 import type { RemovalCause, Usrloc } from "../usrloc/usrloc.ts";
 import { type Applied, type Bindings, NO_ORDER } from "./apply.ts";
 import { type Doubt, Doubts } from "./doubt.ts";
@@ -228,30 +227,30 @@ export class MidRegistrar {
 
   /** After the 200 is on its way: the devices join their calls, in this same turn (W-04). */
   resume(applied: Applied, arrivedAtMs: number, upstreamExpires: number): void {
-    for (const binding of applied.saved) {
-      if (!binding.isRegistered) continue;
-      this.report(binding, upstreamExpires);
-      this.user.onRegistered(binding, arrivedAtMs);
+    for (const contact of applied.saved) {
+      if (!contact.isRegistered) continue;
+      this.report(contact, upstreamExpires);
+      this.user.onRegistered(contact, arrivedAtMs);
     }
   }
 
-  private report(binding: Binding, upstreamExpires: number): void {
-    const aor = binding.aor.key;
+  private report(contact: Contact, upstreamExpires: number): void {
+    const aor = contact.aor.key;
     this.port.event({
       type: "registration",
       state: "registered",
       aor,
-      device: binding.id,
-      transport: binding.flow?.transport,
+      device: contact.id,
+      transport: contact.flow?.transport,
     });
     if (!this.port.isLogged("debug", aor)) return;
     this.port.log("debug", "Registered", {
       aor,
-      device: binding.id,
-      flow: binding.flowKey,
-      expires: Math.round((binding.expiresAtMs - this.clock.nowMs) / 1000),
+      device: contact.id,
+      flow: contact.flowKey,
+      expires: Math.round((contact.expiresAtMs - this.clock.nowMs) / 1000),
       upstream_expires: upstreamExpires,
-      user_agent: binding.userAgent,
+      user_agent: contact.userAgent,
     });
   }
 

@@ -2,7 +2,7 @@
 import type { Flow } from "../sip/flow.ts";
 import { viaValue } from "../sip/via.ts";
 import type { ClientOwner, ClientTransaction } from "../transaction/client.ts";
-import type { Aor } from "../usrloc/model.ts";
+import type { Aor } from "../usrloc/contact.ts";
 import type { MidRegistrar } from "./mid_registrar.ts";
 
 export interface OwnRegister {

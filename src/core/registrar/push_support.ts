@@ -10,7 +10,7 @@ import { isPushQuery } from "../rfc8599/parameters.ts";
 import { FEATURE_CAPS } from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";
 import { parseUri, uriParam } from "../sip/uri.ts";
-import type { Contact } from "../usrloc/model.ts";
+import type { Contact } from "../usrloc/contact.ts";
 import { wakesItself } from "./refresh_push.ts";
 import type { RegisterRequest, WantedContact } from "./register.ts";
 import { askedSeconds, type RegistrarSettings } from "./settings.ts";

@@ -5,8 +5,7 @@
 import type { Clock } from "../clock.ts";
 import type { Port } from "../port.ts";
 import { paramOf } from "../sip/scan.ts";
-import type { Binding } from "../usrloc/binding.ts";
-import type { Contact } from "../usrloc/model.ts";
+import type { Contact } from "../usrloc/contact.ts";
 import type { PushPort } from "../usrloc/push_order.ts";
 import { Pace } from "./pace.ts";
 
@@ -35,74 +34,74 @@ const AWAKE_MS = 20_000;
 export class RefreshPush {
   private readonly pace = new Pace(EACH_MS, BURST);
   /** Devices that wait for their turn to be pushed. */
-  private readonly waiting = new WeakSet<Binding>();
+  private readonly waiting = new WeakSet<Contact>();
 
   constructor(
     private readonly port: RefreshPort,
     private readonly clock: Clock,
     public settings: RefreshSettings,
     /** When what keeps the device reachable ends: its binding, or the PBX's where nobody else keeps that alive. */
-    private readonly endsMs: (binding: Binding) => number,
+    private readonly endsMs: (contact: Contact) => number,
   ) {}
 
   /** When the device is to be looked at next, after a REGISTER; Infinity: never, it cannot be woken. */
-  firstMs(binding: Binding): number {
-    if (!isPushable(binding)) return Infinity;
+  firstMs(contact: Contact): number {
+    if (!isPushable(contact)) return Infinity;
     const nowMs = this.clock.nowMs;
-    const endMs = this.endsMs(binding);
-    const leadMs = this.leadMs(binding);
+    const endMs = this.endsMs(contact);
+    const leadMs = this.leadMs(contact);
     // Granted less than the lead: half of it is better than nothing.
     return endMs - nowMs > leadMs ? endMs - leadMs : nowMs + Math.max(0, endMs - nowMs) / 2;
   }
 
   /** It is time to look at the device. Sets when to look again. */
-  onDue(binding: Binding): void {
+  onDue(contact: Contact): void {
     const nowMs = this.clock.nowMs;
-    const endMs = this.endsMs(binding);
-    const leadMs = this.leadMs(binding);
-    if (!isPushable(binding)) return void (binding.refreshAtMs = Infinity);
+    const endMs = this.endsMs(contact);
+    const leadMs = this.leadMs(contact);
+    if (!isPushable(contact)) return void (contact.refreshAtMs = Infinity);
     // Somebody else made the PBX's binding last.
     if (endMs - nowMs > leadMs) {
-      binding.refreshTries = 0;
-      return void (binding.refreshAtMs = endMs - leadMs);
+      contact.refreshTries = 0;
+      return void (contact.refreshAtMs = endMs - leadMs);
     }
-    if (binding.expiresAtMs - nowMs < LAST_CALL_MS) return void (binding.refreshAtMs = Infinity);
+    if (contact.expiresAtMs - nowMs < LAST_CALL_MS) return void (contact.refreshAtMs = Infinity);
     // Whoever is awake refreshes by itself; its app may still fall asleep before.
-    if (this.isAwake(binding) && endMs - nowMs > AWAKE_MS) return void (binding.refreshAtMs = nowMs + AWAKE_MS);
-    const turnMs = this.waiting.delete(binding) ? nowMs : this.pace.take(nowMs);
+    if (this.isAwake(contact) && endMs - nowMs > AWAKE_MS) return void (contact.refreshAtMs = nowMs + AWAKE_MS);
+    const turnMs = this.waiting.delete(contact) ? nowMs : this.pace.take(nowMs);
     if (turnMs > nowMs) {
-      this.waiting.add(binding);
-      return void (binding.refreshAtMs = turnMs);
+      this.waiting.add(contact);
+      return void (contact.refreshAtMs = turnMs);
     }
     // The PBX's binding may have lapsed already: only the phone can bring it back.
-    this.push(binding, (endMs > nowMs ? endMs : binding.expiresAtMs) - nowMs);
-    if (binding.refreshTries === 1) {
+    this.push(contact, (endMs > nowMs ? endMs : contact.expiresAtMs) - nowMs);
+    if (contact.refreshTries === 1) {
       this.port.log("warn", "Device is at risk: it did not answer a refresh push", {
-        aor: binding.aor.key,
-        device: binding.id,
+        aor: contact.aor.key,
+        device: contact.id,
       });
     }
-    binding.refreshAtMs = nowMs + Math.min(REPEAT_MS * 2 ** binding.refreshTries, MAX_REPEAT_MS);
-    binding.refreshTries++;
+    contact.refreshAtMs = nowMs + Math.min(REPEAT_MS * 2 ** contact.refreshTries, MAX_REPEAT_MS);
+    contact.refreshTries++;
   }
 
   /** RFC 8599 §5.5: whoever can wake itself is pushed only if it did not. */
-  private leadMs(binding: Binding): number {
-    binding.wakesItself ??= wakesItself(binding.params);
-    return binding.wakesItself ? Math.min(this.settings.leadMs, SELF_WAKING_LEAD_MS) : this.settings.leadMs;
+  private leadMs(contact: Contact): number {
+    contact.wakesItself ??= wakesItself(contact.params);
+    return contact.wakesItself ? Math.min(this.settings.leadMs, SELF_WAKING_LEAD_MS) : this.settings.leadMs;
   }
 
   /** Heard of lately. An open connection alone says nothing: that of a sleeping phone stays open for hours. */
-  private isAwake({ flow }: Binding): boolean {
+  private isAwake({ flow }: Contact): boolean {
     return flow !== null && flow.state === "open" && this.clock.nowMs - flow.lastHeardMs < this.settings.idleMs;
   }
 
-  private push(binding: Binding, leftMs: number): void {
-    const { provider, param, prid, keys } = binding.push!;
-    if (this.port.isLogged("debug", binding.aor.key)) {
+  private push(contact: Contact, leftMs: number): void {
+    const { provider, param, prid, keys } = contact.push!;
+    if (this.port.isLogged("debug", contact.aor.key)) {
       this.port.log("debug", `Refresh push, ${Math.round(leftMs / 1000)} s before the end`, {
-        aor: binding.aor.key,
-        device: binding.id,
+        aor: contact.aor.key,
+        device: contact.id,
       });
     }
     this.port.push({
@@ -112,20 +111,20 @@ export class RefreshPush {
       param,
       prid,
       keys,
-      aor: binding.aor.key,
-      device: binding.id,
+      aor: contact.aor.key,
+      device: contact.id,
       callId: "",
       fromUri: "",
       fromName: "",
-      toUri: "sip:" + binding.aor.key,
+      toUri: "sip:" + contact.aor.key,
       ttlMs: leftMs,
     });
   }
 }
 
 /** True if a refresh push was not answered: the device may be gone at its next call. */
-export function isAtRisk(binding: Binding): boolean {
-  return binding.refreshTries > 1;
+export function isAtRisk(contact: Contact): boolean {
+  return contact.refreshTries > 1;
 }
 
 /** True if the device can be woken. */

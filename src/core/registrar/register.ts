@@ -8,9 +8,9 @@ import type { Message } from "../sip/message.ts";
 import { parseNameAddr } from "../sip/name_addr.ts";
 import { detached, digits, paramOf, unquote, withoutParam } from "../sip/scan.ts";
 import { aorOf, canonicalUser, isSipScheme, uriParam } from "../sip/uri.ts";
-import type { Binding } from "../usrloc/binding.ts";
+import type { Aor, Contact } from "../usrloc/contact.ts";
 import type { DeviceIdentity } from "../usrloc/identity.ts";
-import type { Aor, DeviceKind } from "../usrloc/model.ts";
+import type { DeviceKind } from "../usrloc/model.ts";
 import { isPushedByOther } from "./push_support.ts";
 import { comparable, repeatedContact } from "./repeated.ts";
 import { type DeviceHint, type DeviceHints, MAX_EXPIRES } from "./settings.ts";
@@ -24,8 +24,8 @@ export interface WantedContact extends DeviceIdentity {
   expires: number | null;
   kind: DeviceKind;
   /** The contact it repeats to the byte; null: it was read from the message. */
-  repeats: Binding | null;
-  /** What {@link Binding.sent} says of it; empty if a `devices:` rule had a say, or another proxy. */
+  repeats: Contact | null;
+  /** What {@link Contact.sent} says of it; empty if a `devices:` rule had a say, or another proxy. */
   sent: string;
 }
 
@@ -99,17 +99,17 @@ export function readRegister(
     isWildcard: false,
     contacts: [],
     path: detached(path),
-    userAgent: repeated !== null && request.isValue(USER_AGENT, repeated.binding.userAgent)
-      ? repeated.binding.userAgent
+    userAgent: repeated !== null && request.isValue(USER_AGENT, repeated.contact.userAgent)
+      ? repeated.contact.userAgent
       : detached((request.value(USER_AGENT) ?? "").slice(0, MAX_USER_AGENT)),
-    callId: repeated !== null && request.isValue(CALL_ID, repeated.binding.callId)
-      ? repeated.binding.callId
+    callId: repeated !== null && request.isValue(CALL_ID, repeated.contact.callId)
+      ? repeated.contact.callId
       : detached(request.callId),
     cseq: request.cseq,
     isPushedByOther: isOthers,
   };
   if (repeated !== null) {
-    result.contacts.push(wantedAgain(repeated.binding, repeated.expires ?? header));
+    result.contacts.push(wantedAgain(repeated.contact, repeated.expires ?? header));
     return result;
   }
   for (const element of elements) {
@@ -140,8 +140,8 @@ function leaveToOther(contact: WantedContact): void {
 }
 
 /** What was read from the contact when it came first. */
-function wantedAgain(binding: Binding, expires: number | null): WantedContact {
-  const { uri, params, instance, regId, q, kind, push } = binding;
+function wantedAgain(contact: Contact, expires: number | null): WantedContact {
+  const { uri, params, instance, regId, q, kind, push } = contact;
   return {
     uriText: uri,
     params,
@@ -153,8 +153,8 @@ function wantedAgain(binding: Binding, expires: number | null): WantedContact {
     provider: push === null ? "" : push.provider,
     param: push === null ? "" : push.param,
     prid: push === null ? "" : push.prid,
-    repeats: binding,
-    sent: binding.sent,
+    repeats: contact,
+    sent: contact.sent,
   };
 }
 

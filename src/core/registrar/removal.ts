@@ -8,7 +8,7 @@
 import type { Message } from "../sip/message.ts";
 import type { ClientOwner, ClientTransaction } from "../transaction/client.ts";
 import type { Due } from "../transaction/deadline.ts";
-import type { Aor } from "../usrloc/model.ts";
+import type { Aor } from "../usrloc/contact.ts";
 import { jitterMs } from "./jitter.ts";
 import { ownRegister } from "./own_register.ts";
 import type { UpstreamAgent } from "./upstream_agent.ts";

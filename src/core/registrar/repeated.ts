@@ -5,13 +5,12 @@
 import { CONTACT } from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";
 import { detached, digits, equalsIgnoreCase } from "../sip/scan.ts";
-import type { Binding } from "../usrloc/binding.ts";
-import type { Contact } from "../usrloc/model.ts";
+import type { Contact } from "../usrloc/contact.ts";
 import { MAX_EXPIRES } from "./settings.ts";
 
 /** A Contact that stands in usrloc as it stands in the REGISTER. */
 export interface Repeated {
-  readonly binding: Binding;
+  readonly contact: Contact;
   /** Seconds its `expires` parameter asks for; null: it has none. */
   readonly expires: number | null;
 }
@@ -26,15 +25,14 @@ export function repeatedContact(request: Message, contacts: readonly Contact[]):
   const start = request.valueStart(line);
   const end = request.valueEnd(line);
   for (const contact of contacts) {
-    const binding = contact as Binding;
-    const { sent } = binding;
+    const { sent } = contact;
     const sentEnd = start + sent.length;
     if (sent === "" || sentEnd > end || !raw.startsWith(sent, start)) continue;
-    if (sentEnd === end) return { binding, expires: null };
+    if (sentEnd === end) return { contact, expires: null };
     const digitsStart = sentEnd + EXPIRES_PARAM.length;
     if (!equalsIgnoreCase(raw, sentEnd, digitsStart, EXPIRES_PARAM)) continue;
     const expires = digits(raw, digitsStart, end, MAX_EXPIRES);
-    if (expires >= 0) return { binding, expires };
+    if (expires >= 0) return { contact, expires };
   }
   return null;
 }

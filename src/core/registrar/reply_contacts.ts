@@ -4,8 +4,7 @@
  */
 import { stripPushHeaderParams, stripPushParams } from "../rfc8599/parameters.ts";
 import { parseUri, uriParam } from "../sip/uri.ts";
-import type { Binding } from "../usrloc/binding.ts";
-import type { Contact } from "../usrloc/model.ts";
+import type { Contact } from "../usrloc/contact.ts";
 
 /**
  * @param listed in this order, each with what is left of it
@@ -15,7 +14,7 @@ export function contactLines(listed: readonly Contact[], own: readonly Contact[]
   let lines = "";
   for (const contact of listed) {
     const left = Math.max(0, Math.ceil((contact.expiresAtMs - nowMs) / 1000));
-    lines += "Contact: " + (own.includes(contact) ? (contact as Binding).text : asOthersSeeIt(contact)) + ";expires=" +
+    lines += "Contact: " + (own.includes(contact) ? contact.text : asOthersSeeIt(contact)) + ";expires=" +
       left +
       "\r\n";
   }

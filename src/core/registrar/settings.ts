@@ -2,7 +2,8 @@
 import type { DigestSecret } from "../sip/digest.ts";
 import type { Flow } from "../sip/flow.ts";
 import type { Message } from "../sip/message.ts";
-import type { Contact, DeviceKind } from "../usrloc/model.ts";
+import type { Contact } from "../usrloc/contact.ts";
+import type { DeviceKind } from "../usrloc/model.ts";
 
 /** RFC 3261 §20.19: the largest number of seconds an expiry may be. */
 export const MAX_EXPIRES = 4294967295;

@@ -5,7 +5,7 @@
  * comes from whom the PBX accepted. OpenSIPS checks neither in its AoR mode, and both were seen to lose calls.
  */
 import type { Flow } from "../sip/flow.ts";
-import type { Binding } from "../usrloc/binding.ts";
+import type { Contact } from "../usrloc/contact.ts";
 import type { RegisterRequest } from "./register.ts";
 
 /** What the decision is made from. */
@@ -14,11 +14,11 @@ export interface ThrottleFacts {
   /** The flow it came over. */
   readonly flow: Flow;
   /** The contact behind each of the request's, null where it is new. */
-  readonly known: readonly (Binding | null)[];
+  readonly known: readonly (Contact | null)[];
   /** Seconds each of them asks for, within our bounds. */
   readonly asked: readonly number[];
   /** When the PBX's binding for this contact ends, ms; 0: it holds none, or we do not know. */
-  upstreamEndsMs(contact: Binding): number;
+  upstreamEndsMs(contact: Contact): number;
 }
 
 /** margin = max(10 s, 10 %) of what is granted. */
@@ -47,7 +47,7 @@ export function isAbsorbable(request: RegisterRequest, facts: ThrottleFacts): bo
  * R-06: known to come from whom the PBX accepted: the very connection, or the same source address and port with the
  * same Call-ID and a higher CSeq.
  */
-function isAuthentic(request: RegisterRequest, known: Binding, flow: Flow): boolean {
+function isAuthentic(request: RegisterRequest, known: Contact, flow: Flow): boolean {
   // Without a Call-ID the contact was set by hand: nobody registered it over this flow.
   if (known.flow !== flow || flow.state !== "open" || known.callId === "") return false;
   const isNext = known.callId === request.callId && request.cseq > known.cseq;

@@ -2,8 +2,7 @@
  * Who keeps a registration alive, what comes next and why, as people are told (R-09). Reads, changes nothing; must not
  * know shapes of an API.
  */
-import type { Binding } from "../usrloc/binding.ts";
-import type { Aor, Contact } from "../usrloc/model.ts";
+import type { Aor, Contact } from "../usrloc/contact.ts";
 import type { MidRegistrar } from "./mid_registrar.ts";
 import { isAtRisk, isPushable } from "./refresh_push.ts";
 
@@ -43,21 +42,20 @@ export interface Upkeep {
 
 /** @param mid null: registrar mode */
 export function deviceUpkeep(contact: Contact, mid: MidRegistrar | null, nowMs: number): Upkeep {
-  const binding = contact as Binding;
-  const upstreamEndsMs = mid?.ledger.upstreamEndsMs(binding) ?? 0;
+  const upstreamEndsMs = mid?.ledger.upstreamEndsMs(contact) ?? 0;
   const user = contact.aor.user;
   const id = mid?.ledger.upstreamId(contact) ?? "";
   const state = mid?.keeper.stateOf(id) ?? null;
   const isOurs = mid !== null && state !== null && mid.keeper.isKeeping(user, id);
-  const failed = pushFailure(binding);
+  const failed = pushFailure(contact);
   const lastFailure = state !== null && state.reason !== "" ? state.reason : failed;
-  const held = heldState(binding, upstreamEndsMs, nowMs);
+  const held = heldState(contact, upstreamEndsMs, nowMs);
   const isGone = held === "dropped" || held === "lapsed";
   const base = {
     upstreamEndsMs,
     lastFailure,
     held,
-    phone: phoneUpkeep(binding),
+    phone: phoneUpkeep(contact),
   };
   if (isOurs) {
     return {
@@ -66,17 +64,17 @@ export function deviceUpkeep(contact: Contact, mid: MidRegistrar | null, nowMs: 
       next: state.state === "idle" ? "looked at again: no device can be reached or woken" : "our REGISTER to the PBX",
       nextMs: state.nextMs,
       why: mid.settings.trustsUs ? "pbx.trusts_us" : `pbx.credentials_file has ${user}`,
-      isAtRisk: isGone || isAtRisk(binding),
+      isAtRisk: isGone || isAtRisk(contact),
     };
   }
   if (isPushable(contact)) {
     return {
       ...base,
       refreshedBy: "push",
-      next: binding.refreshTries === 0 ? "refresh push" : `refresh push ${binding.refreshTries + 1}`,
-      nextMs: binding.refreshAtMs,
+      next: contact.refreshTries === 0 ? "refresh push" : `refresh push ${contact.refreshTries + 1}`,
+      nextMs: contact.refreshAtMs,
       why: whyNotWe(mid, user, state !== null) + "its phone is woken to refresh by itself",
-      isAtRisk: isGone || isAtRisk(binding),
+      isAtRisk: isGone || isAtRisk(contact),
     };
   }
   // Whichever ends first, the phone's own binding or the PBX's: only the phone can renew it.
@@ -124,37 +122,35 @@ function upstreamState(aor: Aor, mid: MidRegistrar | null, nowMs: number): Upstr
     return "failing";
   }
   if (state === "registered" && expiresAtMs <= nowMs) return "lapsed";
-  return aor.contacts.some((contact) => isAtRisk(contact as Binding) || (contact as Binding).isDropped)
-    ? "at_risk"
-    : state;
+  return aor.contacts.some((contact) => isAtRisk(contact) || contact.isDropped) ? "at_risk" : state;
 }
 
 const WEIGHT: Record<Refresher, number> = { phone: 0, push: 1, latefork: 2 };
 
-function heldState(binding: Binding, upstreamEndsMs: number, nowMs: number): HeldState {
-  if (binding.isDropped) return "dropped";
+function heldState(contact: Contact, upstreamEndsMs: number, nowMs: number): HeldState {
+  if (contact.isDropped) return "dropped";
   if (upstreamEndsMs === 0) return "none";
   return upstreamEndsMs > nowMs ? "registered" : "lapsed";
 }
 
-function phoneUpkeep(binding: Binding): PhoneUpkeep {
+function phoneUpkeep(contact: Contact): PhoneUpkeep {
   // Too late for a push: it comes by itself, or not at all.
-  const isPushed = isPushable(binding) && binding.refreshAtMs < binding.expiresAtMs;
+  const isPushed = isPushable(contact) && contact.refreshAtMs < contact.expiresAtMs;
   return {
     by: isPushed ? "push" : "phone",
-    nextMs: isPushed ? binding.refreshAtMs : binding.expiresAtMs,
-    lastFailure: silence(binding),
+    nextMs: isPushed ? contact.refreshAtMs : contact.expiresAtMs,
+    lastFailure: silence(contact),
   };
 }
 
-function pushFailure(binding: Binding): string {
-  if (binding.isDropped) return "the PBX dropped its Contact when another device registered";
-  return silence(binding);
+function pushFailure(contact: Contact): string {
+  if (contact.isDropped) return "the PBX dropped its Contact when another device registered";
+  return silence(contact);
 }
 
-function silence(binding: Binding): string {
-  if (binding.push?.tokenState === "dead") return "its push token is dead";
-  const tries = Math.max(0, binding.refreshTries - 1);
+function silence(contact: Contact): string {
+  if (contact.push?.tokenState === "dead") return "its push token is dead";
+  const tries = Math.max(0, contact.refreshTries - 1);
   return tries === 0
     ? ""
     : tries === 1

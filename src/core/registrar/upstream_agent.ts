@@ -3,7 +3,8 @@
  * Owns which are under way, held back or undecided, and how many go at once; one on its way is in `removal.ts`.
  */
 import type { Clock } from "../clock.ts";
-import type { Aor, Contact, StoredRemnant } from "../usrloc/model.ts";
+import type { Aor, Contact } from "../usrloc/contact.ts";
+import type { StoredRemnant } from "../usrloc/stored.ts";
 import type { RemovalCause, Usrloc } from "../usrloc/usrloc.ts";
 import { LogLimit } from "./log_limit.ts";
 import type { MidRegistrar } from "./mid_registrar.ts";

@@ -5,7 +5,7 @@
 import { type DigestSecret, DigestSession, parseChallenges } from "../sip/digest.ts";
 import { PROXY_AUTHENTICATE, RETRY_AFTER, WWW_AUTHENTICATE } from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";
-import type { Aor } from "../usrloc/model.ts";
+import type { Aor } from "../usrloc/contact.ts";
 import type { MidRegistrar } from "./mid_registrar.ts";
 import { expiresOf } from "./register.ts";
 

@@ -9,7 +9,7 @@ import { MIN_EXPIRES } from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";
 import type { ClientOwner } from "../transaction/client.ts";
 import type { Due } from "../transaction/deadline.ts";
-import type { Aor, Contact } from "../usrloc/model.ts";
+import type { Aor, Contact } from "../usrloc/contact.ts";
 import { jitterMs } from "./jitter.ts";
 import { ownRegister } from "./own_register.ts";
 import { isPushable } from "./refresh_push.ts";

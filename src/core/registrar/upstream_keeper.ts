@@ -4,7 +4,7 @@
  * concerns all of them; one is in `upstream_keep.ts`.
  */
 import type { Clock } from "../clock.ts";
-import type { Aor } from "../usrloc/model.ts";
+import type { Aor } from "../usrloc/contact.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import type { MidRegistrar } from "./mid_registrar.ts";
 import { Keep, type KeeperState } from "./upstream_keep.ts";

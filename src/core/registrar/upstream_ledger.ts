@@ -5,8 +5,8 @@
 import type { Clock } from "../clock.ts";
 import type { Flow } from "../sip/flow.ts";
 import type { Message } from "../sip/message.ts";
-import type { Binding } from "../usrloc/binding.ts";
-import type { Aor, Contact, Upstream } from "../usrloc/model.ts";
+import type { Aor, Contact } from "../usrloc/contact.ts";
+import type { Upstream } from "../usrloc/model.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import type { Bindings } from "./apply.ts";
 import type { MidRegistrar } from "./mid_registrar.ts";
@@ -31,7 +31,7 @@ export class UpstreamLedger {
   ) {}
 
   /** When the PBX's binding that a contact depends on ends, ms; 0: none that we know of. */
-  upstreamEndsMs(contact: Binding): number {
+  upstreamEndsMs(contact: Contact): number {
     if (this.registrar.mode !== "aor") return contact.isDropped ? 0 : contact.upstreamEndsMs;
     const { upstream } = contact.aor;
     return upstream.state === "registered" ? upstream.expiresAtMs : 0;
@@ -45,14 +45,14 @@ export class UpstreamLedger {
   /** It is another PBX than before, or it is told other Contacts: nothing is known of what it holds. */
   forgetAll(): void {
     for (const aor of [...this.usrloc.all()]) {
-      for (const contact of aor.contacts) this.usrloc.setDeviceUpstream(contact as Binding, 0, false);
+      for (const contact of aor.contacts) this.usrloc.setDeviceUpstream(contact, 0, false);
       if (aor.upstream.state === "none") continue;
       this.usrloc.setUpstream(aor, { ...aor.upstream, state: "none", expiresAtMs: 0, provenMs: undefined, lines: "" });
     }
   }
 
   /** As far as the PBX's answers prove it: what a REGISTER may be answered on. */
-  provenEndsMs(contact: Binding): number {
+  provenEndsMs(contact: Contact): number {
     const { upstream } = contact.aor;
     if (this.fresh !== null && !this.fresh.has(this.registrar.mode === "aor" ? upstream : contact)) return 0;
     return Math.min(this.upstreamEndsMs(contact), upstream.provenMs ?? Infinity);
@@ -67,13 +67,13 @@ export class UpstreamLedger {
   noteDeviceGrants(request: RegisterRequest, grants: Grants, order: number, arrivedAtMs: number): void {
     const aor = this.usrloc.find(request.aorKey);
     request.contacts.forEach((wanted, i) => {
-      const binding = this.bindings.known(aor, wanted);
-      if (binding === null || grants.each[i]! === 0) return;
+      const contact = this.bindings.known(aor, wanted);
+      if (contact === null || grants.each[i]! === 0) return;
       // what a later one was granted counts.
-      if (this.registrar.inFlight.isOvertaken(aor!.key, binding.id, order)) return;
-      this.usrloc.setDeviceUpstream(binding, arrivedAtMs + grants.each[i]! * 1000, false);
-      this.fresh?.add(binding);
-      this.registrar.keeper.granted(binding.aor, binding.id);
+      if (this.registrar.inFlight.isOvertaken(aor!.key, contact.id, order)) return;
+      this.usrloc.setDeviceUpstream(contact, arrivedAtMs + grants.each[i]! * 1000, false);
+      this.fresh?.add(contact);
+      this.registrar.keeper.granted(contact.aor, contact.id);
     });
   }
 
@@ -84,21 +84,21 @@ export class UpstreamLedger {
   noteDropped(response: Message, aorKey: string, order: number, flow: Flow): void {
     const aor = this.usrloc.find(aorKey);
     if (this.registrar.mode === "aor" || aor === undefined || !this.registrar.inFlight.isLast(aorKey, order)) return;
-    const held = (aor.contacts as Binding[]).filter(({ upstreamEndsMs }) => upstreamEndsMs > this.clock.nowMs);
+    const held = aor.contacts.filter(({ upstreamEndsMs }) => upstreamEndsMs > this.clock.nowMs);
     // One device that is not dropped: nothing to learn, so the PBX's Contacts are not read a second time per REGISTER.
     if (held.length === 0 || (held.length === 1 && !held[0]!.isDropped)) return;
     const listed = held.map(({ id }) => grantOf(response, aor.user, id, flow).isListed);
     if (!listed.includes(true)) return;
     // It has room for all of them now.
     if (held.length > 1 && !listed.includes(false)) this.dropping.delete(aor);
-    held.forEach((binding, i) => {
-      if (!listed[i] && !binding.isDropped) this.tellDropped(binding);
-      this.usrloc.setDeviceUpstream(binding, binding.upstreamEndsMs, !listed[i]);
+    held.forEach((contact, i) => {
+      if (!listed[i] && !contact.isDropped) this.tellDropped(contact);
+      this.usrloc.setDeviceUpstream(contact, contact.upstreamEndsMs, !listed[i]);
     });
   }
 
   /** Two devices in turns would fill the log with one and the same. */
-  private tellDropped({ aor, id }: Binding): void {
+  private tellDropped({ aor, id }: Contact): void {
     const level = this.dropping.has(aor) ? "debug" : "warn";
     this.dropping.add(aor);
     this.registrar.port.log(
@@ -145,7 +145,7 @@ export class UpstreamLedger {
   }
 
   /** When what a phone depends on ends: with our own refreshes its binding here, else the earlier of both. */
-  endsMs(contact: Binding): number {
+  endsMs(contact: Contact): number {
     const upstreamMs = this.upstreamEndsMs(contact);
     if (upstreamMs === 0 || this.registrar.keeper.isKeeping(contact.aor.user, this.upstreamId(contact))) {
       return contact.expiresAtMs;

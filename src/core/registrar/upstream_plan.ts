@@ -1,8 +1,7 @@
 /** Which Contacts the PBX is told for a phone's REGISTER, and for how long. Sends and writes nothing. */
 import type { Clock } from "../clock.ts";
 import type { Flow } from "../sip/flow.ts";
-import type { Binding } from "../usrloc/binding.ts";
-import type { Contact } from "../usrloc/model.ts";
+import type { Contact } from "../usrloc/contact.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import type { Bindings } from "./apply.ts";
 import type { MidRegistrar } from "./mid_registrar.ts";
@@ -54,7 +53,7 @@ export class UpstreamPlanner {
     const id = this.bindings.aorId(request.aorKey);
     const aor = this.usrloc.find(request.aorKey);
     const named = new Set(request.contacts.map((wanted) => this.bindings.known(aor, wanted)));
-    const staying = (aor?.contacts ?? []).filter((contact) => !named.has(contact as Binding));
+    const staying = (aor?.contacts ?? []).filter((contact) => !named.has(contact));
     let expires = 0;
     for (const wanted of request.contacts) {
       if (wanted.expires !== 0) expires = Math.max(expires, this.askedUpstream(request.user, id, this.asked(wanted)));

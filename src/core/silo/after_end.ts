@@ -2,7 +2,7 @@
  * What a call that is over still owes the devices it woke: a cancel push (P-06), or INVITE and CANCEL when they come
  * too late (W-13). Knows how the call ended from its record alone.
  */
-import type { Contact } from "../usrloc/model.ts";
+import type { Contact } from "../usrloc/contact.ts";
 import type { PushOrder } from "../usrloc/push_order.ts";
 import type { CallHome } from "./call_home.ts";
 import type { DeviceLeg } from "./device_leg.ts";

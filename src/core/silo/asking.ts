@@ -7,7 +7,7 @@ import { hasPushToken, nextFlow } from "../proxy/device_flows.ts";
 import type { Fork } from "../proxy/fork.ts";
 import type { Flow } from "../sip/flow.ts";
 import { T1_MS } from "../transaction/timers.ts";
-import type { Contact } from "../usrloc/model.ts";
+import type { Contact } from "../usrloc/contact.ts";
 import type { CallHome } from "./call_home.ts";
 import type { DeviceLeg } from "./device_leg.ts";
 import type { Legs } from "./legs.ts";

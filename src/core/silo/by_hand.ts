@@ -1,7 +1,7 @@
 /** Branches that people add and take out through the control port (W-18). Decides nothing by itself. */
 import type { Fork } from "../proxy/fork.ts";
 import type { Flow } from "../sip/flow.ts";
-import type { Contact } from "../usrloc/model.ts";
+import type { Contact } from "../usrloc/contact.ts";
 import type { DeviceLeg } from "./device_leg.ts";
 import type { Legs } from "./legs.ts";
 import { isVoipToken } from "./push_token.ts";

@@ -12,7 +12,7 @@ import type { Message } from "../sip/message.ts";
 import { detached } from "../sip/scan.ts";
 import type { Due } from "../transaction/deadline.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
-import type { Aor, Contact } from "../usrloc/model.ts";
+import type { Aor, Contact } from "../usrloc/contact.ts";
 import { AfterEnd } from "./after_end.ts";
 import { Asking } from "./asking.ts";
 import { ByHand } from "./by_hand.ts";

@@ -2,7 +2,7 @@
 import type { Reach } from "../proxy/device_flows.ts";
 import type { Router } from "../proxy/router.ts";
 import type { Transactions } from "../transaction/table.ts";
-import type { Contact } from "../usrloc/model.ts";
+import type { Contact } from "../usrloc/contact.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import type { SiloPort, SiloSettings } from "./settings.ts";
 

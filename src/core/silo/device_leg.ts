@@ -4,7 +4,7 @@
  */
 import type { Branch } from "../proxy/branch.ts";
 import { isFlowFailure } from "../proxy/device_flows.ts";
-import type { Contact } from "../usrloc/model.ts";
+import type { Contact } from "../usrloc/contact.ts";
 import type { Wake } from "./wake.ts";
 
 export class DeviceLeg {

@@ -6,7 +6,7 @@ import type { Fork } from "../proxy/fork.ts";
 import type { Router } from "../proxy/router.ts";
 import type { Clock } from "../clock.ts";
 import type { Flow } from "../sip/flow.ts";
-import type { Contact } from "../usrloc/model.ts";
+import type { Contact } from "../usrloc/contact.ts";
 import { DeviceLeg } from "./device_leg.ts";
 import { MAX_DEVICES } from "./settings.ts";
 import type { Story } from "./story.ts";

@@ -8,7 +8,7 @@ import type { Message } from "../sip/message.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Lingering } from "../transaction/deadline.ts";
 import type { Transactions } from "../transaction/table.ts";
-import type { Aor, Contact } from "../usrloc/model.ts";
+import type { Aor, Contact } from "../usrloc/contact.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import { Call, type CallOwner } from "./call.ts";
 import { CallIndex } from "./call_index.ts";

@@ -5,7 +5,7 @@
 import { hasPushToken } from "../proxy/device_flows.ts";
 import type { Fork } from "../proxy/fork.ts";
 import { detached } from "../sip/scan.ts";
-import type { Contact } from "../usrloc/model.ts";
+import type { Contact } from "../usrloc/contact.ts";
 import type { PushOrder } from "../usrloc/push_order.ts";
 import type { CallHome } from "./call_home.ts";
 import type { DeviceLeg } from "./device_leg.ts";

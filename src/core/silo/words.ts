@@ -3,7 +3,7 @@ import type { Branch } from "../proxy/branch.ts";
 import type { Message } from "../sip/message.ts";
 import { detached, unquote } from "../sip/scan.ts";
 import { withoutTag } from "../sip/name_addr.ts";
-import type { Contact } from "../usrloc/model.ts";
+import type { Contact } from "../usrloc/contact.ts";
 import type { Reachability } from "../usrloc/usrloc.ts";
 import type { DeviceLeg } from "./device_leg.ts";
 import type { CallRecord, CallResult } from "./record.ts";

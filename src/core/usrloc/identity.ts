@@ -1,6 +1,6 @@
 /** Which contact of an AoR is the same device: instance and reg-id, else push token, else the Contact URI. */
 import { parseUri, type Uri, urisEqual } from "../sip/uri.ts";
-import type { Contact } from "./model.ts";
+import type { Contact } from "./contact.ts";
 
 /** What identifies the device behind one Contact of a REGISTER. */
 export interface DeviceIdentity {

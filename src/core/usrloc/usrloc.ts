@@ -5,8 +5,16 @@
 import type { Clock } from "../clock.ts";
 import type { Flow } from "../sip/flow.ts";
 import { SharedTexts } from "./shared_texts.ts";
-import { Binding, type ContactFields, type Expiring, type ExpiryOwner, type ExpirySchedule } from "./binding.ts";
-import type { Aor, ChangeLog, Contact, StoredAor, StoredContact, Upstream } from "./model.ts";
+import {
+  type Aor,
+  Contact,
+  type ContactFields,
+  type Expiring,
+  type ExpiryOwner,
+  type ExpirySchedule,
+} from "./contact.ts";
+import type { Upstream } from "./model.ts";
+import type { ChangeLog, StoredAor, StoredContact } from "./stored.ts";
 
 /** Why a contact left. */
 export type RemovalCause = "expired" | "unregistered" | "evicted" | "token_dead" | "token_moved" | "control";
@@ -16,9 +24,9 @@ export interface UsrlocListener {
   /** `flow`: the one it had. */
   onContactRemoved(contact: Contact, cause: RemovalCause, flow: Flow | null): void;
   /** When a contact that was just saved or put back wants to be looked at before it expires, ms; Infinity: never. */
-  refreshAtMs(contact: Binding): number;
+  refreshAtMs(contact: Contact): number;
   /** That time has come; sets `refreshAtMs` of the contact anew. */
-  onRefreshDue(contact: Binding): void;
+  onRefreshDue(contact: Contact): void;
   /** Found at start (R-18): the AoR's contacts ran out while we were away, and the PBX still holds ours. */
   onAorLeft(aor: Aor): void;
 }
@@ -38,9 +46,9 @@ const NO_UPSTREAM: Upstream = Object.freeze({ state: "none", expiresAtMs: 0, cal
 export class Usrloc implements ExpiryOwner {
   private readonly aors = new Map<string, Aor>();
   private readonly aorsById = new Map<string, Aor>();
-  private readonly contactsById = new Map<string, Binding>();
+  private readonly contactsById = new Map<string, Contact>();
   /** By push token, as the phone sent it: an app that changes its user keeps it (R-20). */
-  private readonly byToken = new Map<string, Binding | Set<Binding>>();
+  private readonly byToken = new Map<string, Contact | Set<Contact>>();
   private readonly texts = new SharedTexts();
   private readonly domainCounts = new Map<string, number>();
   /** AoRs that are kept for the sake of their upstream binding alone. */
@@ -86,12 +94,12 @@ export class Usrloc implements ExpiryOwner {
     return this.aorsById.get(id);
   }
 
-  contact(id: string): Binding | undefined {
+  contact(id: string): Contact | undefined {
     return this.contactsById.get(id);
   }
 
   /** The contacts reached over a flow. */
-  contactsOver(flow: Flow): Binding[] {
+  contactsOver(flow: Flow): Contact[] {
     const over = registeredOver(flow);
     return over === undefined ? [] : over instanceof Set ? [...over] : [over];
   }
@@ -119,106 +127,104 @@ export class Usrloc implements ExpiryOwner {
   }
 
   /** Writes a contact: a new one if `known` is null. The flow it came over becomes its flow. */
-  save(aor: Aor, known: Binding | null, id: string, fields: ContactFields, flow: Flow | null): Binding {
-    let binding = known;
+  save(aor: Aor, known: Contact | null, id: string, fields: ContactFields, flow: Flow | null): Contact {
+    let contact = known;
     let isRefresh = false;
-    if (binding === null) {
-      binding = new Binding(id, aor, fields, this);
-      this.shareTexts(binding);
-      aor.contacts.push(binding);
-      this.contactsById.set(id, binding);
+    if (contact === null) {
+      contact = new Contact(id, aor, fields, this);
+      this.shareTexts(contact);
+      aor.contacts.push(contact);
+      this.contactsById.set(id, contact);
       this.dropLapse(aor);
     } else {
-      binding.sent = "";
-      isRefresh = isOnlyRefreshed(binding, fields);
-      binding.callId = fields.callId;
-      binding.cseq = fields.cseq;
-      binding.expiresAtMs = fields.expiresAtMs;
-      binding.registeredAtMs = fields.registeredAtMs;
+      contact.sent = "";
+      isRefresh = isOnlyRefreshed(contact, fields);
+      contact.callId = fields.callId;
+      contact.cseq = fields.cseq;
+      contact.expiresAtMs = fields.expiresAtMs;
+      contact.registeredAtMs = fields.registeredAtMs;
       if (!isRefresh) {
-        binding.setContact(fields);
-        binding.requestUri = "";
-        binding.wakesItself = null;
-        binding.instance = fields.instance;
-        binding.regId = fields.regId;
-        binding.q = fields.q;
-        binding.path = fields.path;
-        binding.userAgent = fields.userAgent;
-        binding.kind = fields.kind;
-        if (!samePush(binding, fields)) binding.push = fields.push;
-        this.shareTexts(binding);
+        contact.setContact(fields);
+        contact.requestUri = "";
+        contact.wakesItself = null;
+        contact.instance = fields.instance;
+        contact.regId = fields.regId;
+        contact.q = fields.q;
+        contact.path = fields.path;
+        contact.userAgent = fields.userAgent;
+        contact.kind = fields.kind;
+        if (!samePush(contact, fields)) contact.push = fields.push;
+        this.shareTexts(contact);
       }
-      if (binding.push !== null) binding.push.registeredAtMs = fields.registeredAtMs;
+      if (contact.push !== null) contact.push.registeredAtMs = fields.registeredAtMs;
     }
-    this.indexToken(binding);
-    this.bind(binding, flow);
-    if (flow === null) binding.lastFlowKey = fields.flowKey;
-    this.changes.contactSaved(binding, isRefresh);
-    this.schedule(binding);
-    return binding;
+    this.indexToken(contact);
+    this.bind(contact, flow);
+    if (flow === null) contact.lastFlowKey = fields.flowKey;
+    this.changes.contactSaved(contact, isRefresh);
+    this.schedule(contact);
+    return contact;
   }
 
-  private shareTexts(binding: Binding): void {
+  private shareTexts(contact: Contact): void {
     const { texts } = this;
-    binding.path = texts.of(binding.path);
-    binding.userAgent = texts.of(binding.userAgent);
-    const { push } = binding;
+    contact.path = texts.of(contact.path);
+    contact.userAgent = texts.of(contact.userAgent);
+    const { push } = contact;
     if (push === null) return;
     push.provider = texts.of(push.provider);
     push.param = texts.of(push.param);
   }
 
   /** A contact came again over its flow, and nothing but its times, Call-ID and CSeq is new. */
-  refresh(binding: Binding, callId: string, cseq: number, expiresAtMs: number, nowMs: number): void {
+  refresh(contact: Contact, callId: string, cseq: number, expiresAtMs: number, nowMs: number): void {
     // A text that is written into an old object has the collector visit that object again, changed or not.
-    if (binding.callId !== callId) binding.callId = callId;
-    binding.cseq = cseq;
-    binding.expiresAtMs = expiresAtMs;
-    binding.registeredAtMs = nowMs;
-    if (binding.push !== null) binding.push.registeredAtMs = nowMs;
-    this.changes.contactSaved(binding, true);
-    this.schedule(binding);
+    if (contact.callId !== callId) contact.callId = callId;
+    contact.cseq = cseq;
+    contact.expiresAtMs = expiresAtMs;
+    contact.registeredAtMs = nowMs;
+    if (contact.push !== null) contact.push.registeredAtMs = nowMs;
+    this.changes.contactSaved(contact, true);
+    this.schedule(contact);
   }
 
   /** What the PBX holds for this device alone: until when, 0 if nothing; whether it let go of it by itself. */
-  setDeviceUpstream(binding: Binding, endsMs: number, isDropped: boolean): void {
-    if (!binding.isRegistered || (binding.upstreamEndsMs === endsMs && binding.isDropped === isDropped)) return;
-    binding.upstreamEndsMs = endsMs;
-    binding.isDropped = isDropped;
-    this.changes.contactSaved(binding, true);
+  setDeviceUpstream(contact: Contact, endsMs: number, isDropped: boolean): void {
+    if (!contact.isRegistered || (contact.upstreamEndsMs === endsMs && contact.isDropped === isDropped)) return;
+    contact.upstreamEndsMs = endsMs;
+    contact.isDropped = isDropped;
+    this.changes.contactSaved(contact, true);
   }
 
   /** Tells the store that something else of the contact changed: token state, push parameters set by hand. */
   touched(contact: Contact): void {
-    (contact as Binding).sent = "";
-    if (this.contactsById.get(contact.id) === contact) this.indexToken(contact as Binding);
+    contact.sent = "";
+    if (this.contactsById.get(contact.id) === contact) this.indexToken(contact);
     this.changes.contactSaved(contact, false);
   }
 
   /** What a contact depends on ends at another time now: when it is looked at is asked anew. */
   reschedule(contact: Contact): void {
-    const binding = contact as Binding;
-    if (!binding.isRegistered) return;
-    binding.refreshAtMs = this.listener.refreshAtMs(binding);
-    const dueMs = Math.min(binding.expiresAtMs, binding.refreshAtMs);
-    if (dueMs < binding.dueMs) this.expiries.set(binding, dueMs);
+    if (!contact.isRegistered) return;
+    contact.refreshAtMs = this.listener.refreshAtMs(contact);
+    const dueMs = Math.min(contact.expiresAtMs, contact.refreshAtMs);
+    if (dueMs < contact.dueMs) this.expiries.set(contact, dueMs);
   }
 
   remove(contact: Contact, cause: RemovalCause): void {
-    const binding = this.contactsById.get(contact.id);
     // Whoever still holds a contact that is gone must not take out the one that has its id now.
-    if (binding === undefined || binding !== contact) return;
-    this.contactsById.delete(binding.id);
-    this.expiries.cancel(binding);
-    const { flow } = binding;
-    this.bind(binding, null);
-    this.unindexToken(binding);
-    binding.isRegistered = false;
-    const contacts = binding.aor.contacts;
-    contacts.splice(contacts.indexOf(binding), 1);
-    this.changes.contactRemoved(binding);
-    this.listener.onContactRemoved(binding, cause, flow);
-    this.forgetIfEmpty(binding.aor);
+    if (this.contactsById.get(contact.id) !== contact) return;
+    this.contactsById.delete(contact.id);
+    this.expiries.cancel(contact);
+    const { flow } = contact;
+    this.bind(contact, null);
+    this.unindexToken(contact);
+    contact.isRegistered = false;
+    const contacts = contact.aor.contacts;
+    contacts.splice(contacts.indexOf(contact), 1);
+    this.changes.contactRemoved(contact);
+    this.listener.onContactRemoved(contact, cause, flow);
+    this.forgetIfEmpty(contact.aor);
   }
 
   /** Writes the upstream binding; of an AoR that is gone nothing is written. */
@@ -232,7 +238,7 @@ export class Usrloc implements ExpiryOwner {
   /** A connection closed: the contacts over it are lost from this moment on, and stay registered (R-08). */
   flowClosed(flow: Flow): readonly Contact[] {
     const lost = this.contactsOver(flow);
-    for (const binding of lost) this.bind(binding, null);
+    for (const contact of lost) this.bind(contact, null);
     return lost;
   }
 
@@ -250,14 +256,14 @@ export class Usrloc implements ExpiryOwner {
     for (const stored of contacts) {
       const aor = this.aors.get(stored.aorKey);
       if (aor === undefined || this.contactsById.has(stored.id)) continue;
-      const binding = new Binding(stored.id, aor, stored, this);
-      binding.upstreamEndsMs = stored.upstreamEndsMs;
-      binding.isDropped = stored.isDropped;
-      aor.contacts.push(binding);
-      this.contactsById.set(binding.id, binding);
-      this.indexToken(binding);
-      this.bind(binding, flowOf(binding.flowKey));
-      this.schedule(binding);
+      const contact = new Contact(stored.id, aor, stored, this);
+      contact.upstreamEndsMs = stored.upstreamEndsMs;
+      contact.isDropped = stored.isDropped;
+      aor.contacts.push(contact);
+      this.contactsById.set(contact.id, contact);
+      this.indexToken(contact);
+      this.bind(contact, flowOf(contact.flowKey));
+      this.schedule(contact);
     }
     for (const aor of [...this.aors.values()]) {
       if (aor.contacts.length > 0) continue;
@@ -266,19 +272,19 @@ export class Usrloc implements ExpiryOwner {
     }
   }
 
-  onExpiryDue(binding: Binding, nowMs: number): void {
-    if (!binding.isRegistered) return;
-    if (binding.expiresAtMs <= nowMs) return this.remove(binding, "expired");
-    if (binding.refreshAtMs <= nowMs) this.listener.onRefreshDue(binding);
-    if (binding.isRegistered) this.expiries.set(binding, Math.min(binding.expiresAtMs, binding.refreshAtMs));
+  onExpiryDue(contact: Contact, nowMs: number): void {
+    if (!contact.isRegistered) return;
+    if (contact.expiresAtMs <= nowMs) return this.remove(contact, "expired");
+    if (contact.refreshAtMs <= nowMs) this.listener.onRefreshDue(contact);
+    if (contact.isRegistered) this.expiries.set(contact, Math.min(contact.expiresAtMs, contact.refreshAtMs));
   }
 
-  private schedule(binding: Binding): void {
-    binding.refreshTries = 0;
-    binding.refreshAtMs = this.listener.refreshAtMs(binding);
-    const dueMs = Math.min(binding.expiresAtMs, binding.refreshAtMs);
+  private schedule(contact: Contact): void {
+    contact.refreshTries = 0;
+    contact.refreshAtMs = this.listener.refreshAtMs(contact);
+    const dueMs = Math.min(contact.expiresAtMs, contact.refreshAtMs);
     // Later than the deadline already set: it will be looked at then and set anew, which spares the heap a move per refresh.
-    if (binding.heapSlot < 0 || dueMs < binding.dueMs) this.expiries.set(binding, dueMs);
+    if (contact.heapSlot < 0 || dueMs < contact.dueMs) this.expiries.set(contact, dueMs);
   }
 
   private index(aor: Aor): void {
@@ -302,7 +308,7 @@ export class Usrloc implements ExpiryOwner {
   }
 
   /** The other contacts, of whatever AoR, that are woken by the same push token. */
-  sharingToken(contact: Contact): Binding[] {
+  sharingToken(contact: Contact): Contact[] {
     const { push } = contact;
     if (push === null) return [];
     const same = this.byToken.get(push.prid);
@@ -312,25 +318,25 @@ export class Usrloc implements ExpiryOwner {
     );
   }
 
-  private indexToken(binding: Binding): void {
-    const prid = binding.push?.prid ?? "";
-    if (prid === binding.indexedToken) return;
-    this.unindexToken(binding);
+  private indexToken(contact: Contact): void {
+    const prid = contact.push?.prid ?? "";
+    if (prid === contact.indexedToken) return;
+    this.unindexToken(contact);
     if (prid === "") return;
-    binding.indexedToken = prid;
+    contact.indexedToken = prid;
     const same = this.byToken.get(prid);
-    if (same === undefined) this.byToken.set(prid, binding);
-    else if (same instanceof Set) same.add(binding);
-    else this.byToken.set(prid, new Set([same, binding]));
+    if (same === undefined) this.byToken.set(prid, contact);
+    else if (same instanceof Set) same.add(contact);
+    else this.byToken.set(prid, new Set([same, contact]));
   }
 
-  private unindexToken(binding: Binding): void {
-    const prid = binding.indexedToken;
+  private unindexToken(contact: Contact): void {
+    const prid = contact.indexedToken;
     if (prid === "") return;
-    binding.indexedToken = "";
+    contact.indexedToken = "";
     const same = this.byToken.get(prid);
     if (same instanceof Set) {
-      same.delete(binding);
+      same.delete(contact);
       if (same.size === 0) this.byToken.delete(prid);
     } else this.byToken.delete(prid);
   }
@@ -348,29 +354,29 @@ export class Usrloc implements ExpiryOwner {
     this.expiries.cancel(lapse);
   }
 
-  private bind(binding: Binding, flow: Flow | null): void {
-    const old = binding.flow;
+  private bind(contact: Contact, flow: Flow | null): void {
+    const old = contact.flow;
     if (old === flow) return;
     if (old !== null) {
       this.pins.unpin(old);
       const over = registeredOver(old);
-      if (over instanceof Set) over.delete(binding);
+      if (over instanceof Set) over.delete(contact);
       if (!(over instanceof Set) || over.size === 0) old.registered = undefined;
-      binding.lastFlowKey = old.key;
+      contact.lastFlowKey = old.key;
     }
-    binding.flow = flow;
+    contact.flow = flow;
     if (flow === null) return;
     this.pins.pin(flow);
-    binding.lastFlowKey = "";
+    contact.lastFlowKey = "";
     const over = registeredOver(flow);
-    if (over instanceof Set) over.add(binding);
-    else flow.registered = over === undefined ? binding : new Set([over, binding]);
+    if (over instanceof Set) over.add(contact);
+    else flow.registered = over === undefined ? contact : new Set([over, contact]);
   }
 }
 
 /** Most flows have one contact, a proxy or a test phone may have thousands. */
-function registeredOver(flow: Flow): Binding | Set<Binding> | undefined {
-  return flow.registered as Binding | Set<Binding> | undefined;
+function registeredOver(flow: Flow): Contact | Set<Contact> | undefined {
+  return flow.registered as Contact | Set<Contact> | undefined;
 }
 
 /** The end of an upstream binding nobody needs any more. */
@@ -385,15 +391,15 @@ class Lapse implements Expiring {
   }
 }
 
-function isOnlyRefreshed(binding: Binding, fields: ContactFields): boolean {
-  return binding.uri === fields.uri && binding.params === fields.params && binding.flowKey === fields.flowKey &&
-    binding.instance === fields.instance && binding.regId === fields.regId && binding.q === fields.q &&
-    binding.path === fields.path && binding.userAgent === fields.userAgent && binding.kind === fields.kind &&
-    samePush(binding, fields);
+function isOnlyRefreshed(contact: Contact, fields: ContactFields): boolean {
+  return contact.uri === fields.uri && contact.params === fields.params && contact.flowKey === fields.flowKey &&
+    contact.instance === fields.instance && contact.regId === fields.regId && contact.q === fields.q &&
+    contact.path === fields.path && contact.userAgent === fields.userAgent && contact.kind === fields.kind &&
+    samePush(contact, fields);
 }
 
-function samePush(binding: Binding, fields: ContactFields): boolean {
-  const a = binding.push;
+function samePush(contact: Contact, fields: ContactFields): boolean {
+  const a = contact.push;
   const b = fields.push;
   if (a === null || b === null) return a === b;
   return a.prid === b.prid && a.provider === b.provider && a.param === b.param && a.tokenState !== "dead";

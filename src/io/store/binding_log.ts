@@ -5,7 +5,7 @@
  * transactions; `UsrlocRows` drives it.
  */
 import type { Database } from "bun:sqlite";
-import type { Contact } from "../../core/usrloc/model.ts";
+import type { Contact } from "../../core/usrloc/contact.ts";
 
 const COLUMNS =
   "contact_row, expires_at, registered_at, pn_registered_at, cseq, call_id, upstream_ends_at, upstream_dropped";

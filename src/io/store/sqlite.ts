@@ -6,7 +6,8 @@
 import type { Database, Statement } from "bun:sqlite";
 import type { HtableListener } from "../../core/htable/htable.ts";
 import type { StoredHtableItem } from "../../core/htable/htables.ts";
-import type { Aor, ChangeLog, Contact, StoredAor, StoredContact, StoredRemnant } from "../../core/usrloc/model.ts";
+import type { Aor, Contact } from "../../core/usrloc/contact.ts";
+import type { ChangeLog, StoredAor, StoredContact, StoredRemnant } from "../../core/usrloc/stored.ts";
 import { writeCopy } from "./backup.ts";
 import { FileWatch } from "./file_watch.ts";
 import { HtableRows } from "./htable_rows.ts";

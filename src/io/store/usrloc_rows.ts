@@ -5,17 +5,9 @@
  * What a phone says seldom is in the wide row of `contact`; what changes with every REGISTER is in the log of bindings.
  */
 import type { Database } from "bun:sqlite";
-import type {
-  Aor,
-  ChangeLog,
-  Contact,
-  DeviceKind,
-  StoredAor,
-  StoredContact,
-  StoredRemnant,
-  TokenState,
-  Upstream,
-} from "../../core/usrloc/model.ts";
+import type { Aor, Contact } from "../../core/usrloc/contact.ts";
+import type { DeviceKind, TokenState, Upstream } from "../../core/usrloc/model.ts";
+import type { ChangeLog, StoredAor, StoredContact, StoredRemnant } from "../../core/usrloc/stored.ts";
 import { SharedTexts } from "../../core/usrloc/shared_texts.ts";
 import { BindingLog, type BindingRow, LogEntry } from "./binding_log.ts";
 import { RowNumbers } from "./row_numbers.ts";
@@ -201,15 +193,15 @@ export class UsrlocRows implements ChangeLog {
     try {
       for (const row of select.iterate()) {
         const entry = this.#contactRows.loaded(row.id, row.row);
-        const binding = bindings.get(row.row);
+        const contact = bindings.get(row.row);
         const aorKey = aorKeys.get(row.aor_key);
-        if (binding !== undefined && binding.expires_at > nowMs && aorKey !== undefined) {
+        if (contact !== undefined && contact.expires_at > nowMs && aorKey !== undefined) {
           entries.set(row.row, entry);
-          contacts.push(storedContact(row, binding, aorKey, shared));
+          contacts.push(storedContact(row, contact, aorKey, shared));
         } else {
           this.#contactRows.remove(row.id, row.row);
           expired++;
-          const isHeld = binding !== undefined && binding.upstream_ends_at > nowMs && binding.upstream_dropped === 0;
+          const isHeld = contact !== undefined && contact.upstream_ends_at > nowMs && contact.upstream_dropped === 0;
           if (isHeld && aorKey !== undefined) remnants.push({ aorKey, id: row.id });
         }
       }
@@ -298,7 +290,7 @@ function storedAor(row: AorRow, shared: SharedTexts): StoredAor {
 
 function storedContact(
   row: ContactRow,
-  binding: BindingRow,
+  contact: BindingRow,
   aorKey: string,
   shared: SharedTexts,
 ): StoredContact {
@@ -310,10 +302,10 @@ function storedContact(
     instance: row.instance,
     regId: row.reg_id,
     q: row.q,
-    callId: binding.call_id,
-    cseq: binding.cseq,
-    expiresAtMs: binding.expires_at,
-    registeredAtMs: binding.registered_at,
+    callId: contact.call_id,
+    cseq: contact.cseq,
+    expiresAtMs: contact.expires_at,
+    registeredAtMs: contact.registered_at,
     path: shared.of(row.path),
     userAgent: shared.of(row.user_agent),
     kind: shared.of(row.kind) as DeviceKind,
@@ -323,12 +315,12 @@ function storedContact(
       param: shared.of(row.pn_param),
       prid: row.pn_prid,
       tokenState: shared.of(row.pn_token_state) as TokenState,
-      registeredAtMs: binding.pn_registered_at,
+      registeredAtMs: contact.pn_registered_at,
       keys: row.pn_p256dh === "" ? undefined : { p256dh: row.pn_p256dh, auth: row.pn_auth },
       isByHand: row.pn_by_hand === 1 ? true : undefined,
     },
     flowKey: row.flow_key,
-    upstreamEndsMs: binding.upstream_ends_at,
-    isDropped: binding.upstream_dropped === 1,
+    upstreamEndsMs: contact.upstream_ends_at,
+    isDropped: contact.upstream_dropped === 1,
   };
 }

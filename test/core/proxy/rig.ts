@@ -9,7 +9,7 @@ import { type CoreSecrets, coreSettings } from "../../../src/appliance/settings.
 import { Core, type CorePort } from "../../../src/core/core.ts";
 import { UserDirectory } from "../../../src/core/registrar/users.ts";
 import type { Flow, FlowState, Listener, Transport } from "../../../src/core/sip/flow.ts";
-import type { Contact } from "../../../src/core/usrloc/model.ts";
+import type { Contact } from "../../../src/core/usrloc/contact.ts";
 import type { PushOrder } from "../../../src/core/usrloc/push_order.ts";
 import { answer, methodOf, request, statusOf, uriIn, value } from "./sip_text.ts";
 

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Flow } from "../../../src/core/sip/flow.ts";
-import type { Binding } from "../../../src/core/usrloc/binding.ts";
+import type { Contact } from "../../../src/core/usrloc/contact.ts";
 import { openStore, type SqliteStore } from "../../../src/io/store/sqlite.ts";
 import { PbxModel } from "./pbx_model.ts";
 import { headers, parsed, register, Rig, START_MS, statusLine, type TestFlow } from "./rig.ts";
@@ -162,8 +162,8 @@ class Story {
     this.settle();
   }
 
-  contactOf(n: number): Binding | undefined {
-    const contacts = this.rig.core.usrloc.find(AORS[n % 2]!)?.contacts as Binding[] | undefined;
+  contactOf(n: number): Contact | undefined {
+    const contacts = this.rig.core.usrloc.find(AORS[n % 2]!)?.contacts;
     return contacts?.find(({ instance }) => instance === `urn:uuid:${n}`);
   }
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { coreSettings } from "../../../src/appliance/settings.ts";
 import { isAtRisk } from "../../../src/core/registrar/refresh_push.ts";
 import type { PushResult } from "../../../src/core/silo/settings.ts";
-import type { Binding } from "../../../src/core/usrloc/binding.ts";
+import type { Contact } from "../../../src/core/usrloc/contact.ts";
 import { accepted, headers, register, registered, type RegisterText, Rig, type RigOptions } from "./rig.ts";
 import { storedContact } from "../usrloc/stored.ts";
 
@@ -20,8 +20,8 @@ function asleep(expires: number, options: RigOptions = {}, contact = PUSHABLE): 
   return rig;
 }
 
-function device(rig: Rig, n = 0): Binding {
-  return rig.core.usrloc.find(AOR)!.contacts[n] as Binding;
+function device(rig: Rig, n = 0): Contact {
+  return rig.core.usrloc.find(AOR)!.contacts[n];
 }
 
 /** Seconds before the earlier of both ends at which each refresh push left, until nothing comes any more. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import type { Binding } from "../../../src/core/usrloc/binding.ts";
+import type { Contact } from "../../../src/core/usrloc/contact.ts";
 import { storedContact } from "../usrloc/stored.ts";
 import { register, type RegisterText, Rig, statusLine } from "./rig.ts";
 
@@ -14,8 +14,8 @@ function trusting(options = {}): Rig {
 /** Asked about every REGISTER though it fits none: so each Contact is read, whatever is known of it. */
 const READING = { devices: [{ user_agent: "^nobody$", header: null, kind: "" as const, push: null }] };
 
-function bindings(rig: Rig): Binding[] {
-  return (rig.core.usrloc.find(AOR)?.contacts ?? []) as Binding[];
+function bindings(rig: Rig): Contact[] {
+  return (rig.core.usrloc.find(AOR)?.contacts ?? []);
 }
 
 /** Registers twice, with something between; true if the second Contact was only compared. */
@@ -117,10 +117,10 @@ test("N-01 any row of REGISTERs leaves the same, whether repeated Contacts are r
           const replies = rigs.map((rig) => {
             const phone = rig.phone("192.0.2.7", port);
             if (event === "later") rig.clock.nowMs += 40_000;
-            for (const binding of bindings(rig)) {
-              if (event !== "dead" || binding.push === null) continue;
-              binding.push.tokenState = "dead";
-              rig.core.usrloc.touched(binding);
+            for (const contact of bindings(rig)) {
+              if (event !== "dead" || contact.push === null) continue;
+              contact.push.tokenState = "dead";
+              rig.core.usrloc.touched(contact);
             }
             rig.receive(phone, register(phone, text));
             return rig.one(phone);

@@ -11,8 +11,8 @@ import type { PushOrder } from "../../../src/core/usrloc/push_order.ts";
 import type { Flow, FlowState, Listener, Transport } from "../../../src/core/sip/flow.ts";
 import { type Message, parseMessage } from "../../../src/core/sip/message.ts";
 import type { ApplianceEvent, Counter, LogFields, LogLevel } from "../../../src/core/port.ts";
-import type { Binding } from "../../../src/core/usrloc/binding.ts";
-import type { Aor, ChangeLog, Contact } from "../../../src/core/usrloc/model.ts";
+import type { Aor, Contact } from "../../../src/core/usrloc/contact.ts";
+import type { ChangeLog } from "../../../src/core/usrloc/stored.ts";
 
 export const UDP: Listener = { transport: "udp", address: "10.0.0.5", port: 5060, advertised: "10.0.0.5:5060" };
 export const TCP: Listener = { transport: "tcp", address: "10.0.0.5", port: 5060, advertised: "10.0.0.5:5060" };
@@ -147,7 +147,7 @@ export class Rig implements CorePort {
   }
 
   /** An address set through the control port, for a new device or for one that is known. */
-  setByHand(aor: Aor, known: Binding | null, uri: string, flow: TestFlow): void {
+  setByHand(aor: Aor, known: Contact | null, uri: string, flow: TestFlow): void {
     const { usrloc } = this.core;
     const saved = usrloc.save(aor, known, known?.id ?? "desk1", {
       uri,

@@ -1,7 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { Challenged, marginMs } from "../../../src/core/registrar/throttle.ts";
-import type { Binding } from "../../../src/core/usrloc/binding.ts";
 import { PbxModel } from "./pbx_model.ts";
 import {
   accepted,
@@ -185,7 +184,7 @@ describe("R-06 an absorbed REGISTER is authentic", () => {
       const flow = rig.phone("192.0.2.7", 5060, "tcp");
       const aor = rig.core.usrloc.ensure(AOR, "alice", "example.org", rig.core.aorId(AOR));
       const known = rig.core.usrloc.find(AOR)!.contacts[0] ?? null;
-      rig.setByHand(aor, known as Binding | null, "sip:alice@192.0.2.7:5060", flow);
+      rig.setByHand(aor, known, "sip:alice@192.0.2.7:5060", flow);
       while (rig.sent.every((sent) => sent.flow !== rig.pbx)) rig.pass(rig.core.nextMs - rig.clock.nowMs);
       rig.fromPbx(accepted(rig.one(rig.pbx)));
       expect(aor.upstream.state).toBe("registered");

@@ -2,8 +2,8 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Flow } from "../../../src/core/sip/flow.ts";
 import { Deadlines } from "../../../src/core/transaction/deadline.ts";
-import type { Binding, ContactFields } from "../../../src/core/usrloc/binding.ts";
-import type { Aor, ChangeLog, Contact, StoredAor, StoredContact } from "../../../src/core/usrloc/model.ts";
+import type { Aor, Contact, ContactFields } from "../../../src/core/usrloc/contact.ts";
+import type { ChangeLog, StoredAor, StoredContact } from "../../../src/core/usrloc/stored.ts";
 import { type RemovalCause, Usrloc } from "../../../src/core/usrloc/usrloc.ts";
 import { TestFlow } from "../registrar/rig.ts";
 import { storedContact } from "./stored.ts";
@@ -120,7 +120,7 @@ class Home {
     changes: Partial<ContactFields> = {},
     flow: Flow | null = null,
     domain = "example.org",
-  ): Binding {
+  ): Contact {
     const aor = this.usrloc.ensure(`${user}@${domain}`, user, domain, `aor${user}${domain}`);
     return this.usrloc.save(aor, this.usrloc.contact(id) ?? null, id, this.fields(changes), flow);
   }

@@ -3,8 +3,10 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { migrate } from "../../../src/io/store/migrations.ts";
 import { UsrlocRows } from "../../../src/io/store/usrloc_rows.ts";
-import type { Contact, StoredAor, StoredContact } from "../../../src/core/usrloc/model.ts";
-import { aor, byId, contact, stored } from "./usrloc_sample.ts";
+import type { Contact } from "../../../src/core/usrloc/contact.ts";
+import type { StoredAor, StoredContact } from "../../../src/core/usrloc/stored.ts";
+import { aor, byId, contact } from "./usrloc_sample.ts";
+import { storedContact as stored } from "../../core/usrloc/stored.ts";
 
 /** Short enough that a few dozen refreshes make it trim. */
 const MIN_ROWS = 16;

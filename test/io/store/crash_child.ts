@@ -3,7 +3,7 @@
  * Arguments: the database, the number of the first turn. A line `N` says: everything up to turn N is committed.
  */
 import { writeSync } from "node:fs";
-import type { Contact } from "../../../src/core/usrloc/model.ts";
+import type { Contact } from "../../../src/core/usrloc/contact.ts";
 import { aor, contact, open } from "./usrloc_sample.ts";
 
 const [path, first] = process.argv.slice(2);

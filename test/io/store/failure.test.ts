@@ -17,7 +17,8 @@ import { dirname, join } from "node:path";
 import { replaceDatabase } from "../../../src/io/store/backup.ts";
 import { APPLICATION_ID, migrate, STEPS } from "../../../src/io/store/migrations.ts";
 import { openStore } from "../../../src/io/store/sqlite.ts";
-import { aor, contact, freshPath, open, stored } from "./usrloc_sample.ts";
+import { aor, contact, freshPath, open } from "./usrloc_sample.ts";
+import { storedContact as stored } from "../../core/usrloc/stored.ts";
 
 const options = (path: string) => ({ path, sync: "full" }) as const;
 
@@ -170,7 +171,7 @@ describe("a disk that fails", () => {
       expect(store.commit()).toEqual({ ok: false, rows: 0, error });
       expect([store.state, store.lastError, store.pending]).toEqual(["failed", error, 2]);
     }
-    large.params = ";short";
+    large.setContact({ uri: large.uri, params: ";short" });
     expect(store.commit()).toEqual({ ok: true, rows: 2, error: "" });
     expect([store.state, store.lastError, store.pending]).toEqual(["ok", "", 0]);
     store.close();
@@ -336,7 +337,7 @@ describe("backup", () => {
     store.contactSaved(phone, true);
     expect(store.close().ok).toBe(true);
     const fromCopy = open(copy);
-    expect(fromCopy.load(0).contacts).toEqual([stored({ ...phone, cseq: 1 })]);
+    expect(fromCopy.load(0).contacts).toEqual([{ ...stored(phone), cseq: 1 }]);
     fromCopy.close();
   });
 

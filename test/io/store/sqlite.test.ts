@@ -2,8 +2,10 @@ import { describe, expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import fc from "fast-check";
 import { Htables } from "../../../src/core/htable/htables.ts";
-import type { Aor, Contact, StoredAor, StoredContact } from "../../../src/core/usrloc/model.ts";
-import { aor, byId, contact, freshPath, open, stored, storedAor } from "./usrloc_sample.ts";
+import type { Aor, Contact } from "../../../src/core/usrloc/contact.ts";
+import type { StoredAor, StoredContact } from "../../../src/core/usrloc/stored.ts";
+import { aor, byId, contact, freshPath, open, storedAor } from "./usrloc_sample.ts";
+import { storedContact as stored } from "../../core/usrloc/stored.ts";
 
 const NOW_MS = 1_790_000_000_000;
 
@@ -129,7 +131,7 @@ describe("commit", () => {
     store.aorSaved(alice);
     for (let i = 0; i < 10; i++) store.contactSaved(phone, i > 0);
     phone.cseq = 99;
-    phone.uri = "sip:alice@192.0.2.99";
+    phone.setContact({ uri: "sip:alice@192.0.2.99", params: phone.params });
     expect(store.commit().rows).toBe(2);
     for (const isRefresh of [true, false, true]) store.contactSaved(phone, isRefresh);
     phone.userAgent = "changed after a refresh was told";

@@ -4,7 +4,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openStore, type SqliteStore, type StoreOptions } from "../../../src/io/store/sqlite.ts";
-import type { Aor, Contact, StoredAor, StoredContact } from "../../../src/core/usrloc/model.ts";
+import { type Aor, Contact, type ContactFields } from "../../../src/core/usrloc/contact.ts";
+import type { StoredAor } from "../../../src/core/usrloc/stored.ts";
 
 /** A path in a fresh folder that goes when the test file is done. */
 export function freshPath(): string {
@@ -32,13 +33,13 @@ export function aor(user: string, fields: Partial<Aor> = {}): Aor {
   };
 }
 
-/** Data only: tests change what usrloc changes by its own ways. */
-type SampleContact = { -readonly [Field in keyof Contact]: Contact[Field] };
-
-export function contact(of: Aor, id: string, fields: Partial<Contact> = {}): SampleContact {
-  return {
-    id,
-    aor: of,
+/** A contact as usrloc holds it. */
+export function contact(
+  of: Aor,
+  id: string,
+  fields: Partial<ContactFields & { upstreamEndsMs: number; isDropped: boolean }> = {},
+): Contact {
+  const made = new Contact(id, of, {
     uri: `sip:${of.user}@192.0.2.7:40123;transport=tls;ob`,
     params: ";reg-id=1",
     instance: `urn:uuid:00000000-0000-1000-8000-${id}`,
@@ -58,18 +59,12 @@ export function contact(of: Aor, id: string, fields: Partial<Contact> = {}): Sam
       tokenState: "valid",
       registeredAtMs: 1_790_000_000_456,
     },
-    flow: null,
     flowKey: "tls|192.0.2.1:5061|192.0.2.7:40123",
-    upstreamEndsMs: 0,
-    isDropped: false,
     ...fields,
-  };
-}
-
-/** What the store has to give back for it. */
-export function stored(of: Contact): StoredContact {
-  const { aor, flow: _flow, storeEntry: _entry, push, ...fields } = of;
-  return { ...fields, push: push && { ...push }, aorKey: aor.key };
+  }, { onExpiryDue: () => {} });
+  made.upstreamEndsMs = fields.upstreamEndsMs ?? 0;
+  made.isDropped = fields.isDropped ?? false;
+  return made;
 }
 
 export function storedAor(of: Aor): StoredAor {

@@ -1,7 +1,47 @@
-/** The in-memory contact: the model's fields, plus its place in the deadline heap. */
+/**
+ * A registered device of an AoR, and the AoR it belongs to: what its phone registered, the way to it, and its place in
+ * the deadline heap. Data and its spelling only; the rules are in `usrloc.ts`.
+ */
 import type { Flow } from "../sip/flow.ts";
 import { detached } from "../sip/scan.ts";
-import type { Aor, Contact, DeviceKind, PushParams } from "./model.ts";
+import type { DeviceKind, PushParams, Upstream } from "./model.ts";
+
+/** An address of record that has, or had, contacts. */
+export interface Aor {
+  /** Canonical `user@domain`: lower-case host, user unescaped where the RFC allows. */
+  readonly key: string;
+  readonly user: string;
+  readonly domain: string;
+  /** Stable id, unique in the appliance: `lf=` of the mode `aor`. */
+  readonly id: string;
+  readonly contacts: Contact[];
+  upstream: Upstream;
+}
+
+/** Everything of a contact that comes from a REGISTER of its phone. Times are ms since the epoch. */
+export interface ContactFields {
+  /** The Contact URI as the phone sent it, without angle brackets. */
+  readonly uri: string;
+  /** Contact header parameters as sent, from the first `;`, without `expires`; empty if none. */
+  readonly params: string;
+  /** `+sip.instance` without quotes and angle brackets; empty if the phone sent none. */
+  instance: string;
+  /** `reg-id` (RFC 5626); 0 if absent. */
+  regId: number;
+  /** 0..1000. */
+  q: number;
+  callId: string;
+  cseq: number;
+  expiresAtMs: number;
+  registeredAtMs: number;
+  /** Path vector of the REGISTER in Route order, one header value; empty if none. */
+  path: string;
+  userAgent: string;
+  kind: DeviceKind;
+  push: PushParams | null;
+  /** `Flow.key` of the last flow, kept across restarts. */
+  readonly flowKey: string;
+}
 
 /** Something of usrloc that ends at a time (structurally the transaction layer's `Due`). */
 export interface Expiring {
@@ -18,18 +58,16 @@ export interface ExpirySchedule {
 
 /** Where expiries are reported. */
 export interface ExpiryOwner {
-  onExpiryDue(binding: Binding, nowMs: number): void;
+  onExpiryDue(contact: Contact, nowMs: number): void;
 }
 
-/** Everything of a contact that comes from a REGISTER of its phone. */
-export type ContactFields = Omit<Contact, "id" | "aor" | "flow" | "storeEntry" | "upstreamEndsMs" | "isDropped">;
-
 /** The fields every refresh needs come first: what lies together is fetched together. */
-export class Binding implements Contact, Expiring {
+export class Contact implements ContactFields, Expiring {
   /** `<uri>params`: a REGISTER is compared with it and answered from it, which finds everything in one place. */
   text: string;
   private uriEnd: number;
   private isRepeatable = false;
+  /** The way to it; null after a restart or once the connection closed. */
   flow: Flow | null = null;
   callId: string;
   cseq: number;
@@ -43,6 +81,7 @@ export class Binding implements Contact, Expiring {
   wakesItself: boolean | null = null;
   /** Refresh pushes since its last REGISTER. */
   refreshTries = 0;
+  /** The store's own note on where it keeps the contact, which spares it a search; nobody else looks at it. */
   storeEntry?: object = undefined;
   path: string;
   userAgent: string;
@@ -57,7 +96,9 @@ export class Binding implements Contact, Expiring {
   q: number;
   /** The key of the flow it had last, while it has none. */
   lastFlowKey: string;
+  /** When the PBX's Contact for this device alone ends, ms; 0: none that we know of, or it holds one for the whole AoR (R-04). */
   upstreamEndsMs = 0;
+  /** The PBX let go of that Contact when another device registered. */
   isDropped = false;
   /** `uri` as a Request-URI, made on first use. */
   requestUri = "";
@@ -65,6 +106,7 @@ export class Binding implements Contact, Expiring {
   routeToken = "";
 
   constructor(
+    /** Stable id of the device, unique in the appliance, lower-case letters and digits: `lf=` of the modes `contact` and `mirror`, `{id}` of the API. */
     readonly id: string,
     readonly aor: Aor,
     fields: ContactFields,
