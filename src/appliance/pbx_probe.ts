@@ -110,37 +110,37 @@ function lessUnused(asked: readonly PbxAddress[], findings: readonly Finding[]):
 
 /** Transactions over sockets of their own, as long as it takes. */
 class OptionsAgent {
-  readonly #turn: Turn;
-  readonly #transports: Transports;
-  readonly #table: Transactions;
-  readonly #answerMs: number;
-  readonly #listen: readonly Listen[];
+  private readonly turn: Turn;
+  private readonly transports: Transports;
+  private readonly table: Transactions;
+  private readonly answerMs: number;
+  private readonly listen: readonly Listen[];
   /** Why a connection closed. */
-  readonly #closed = new Map<Flow, string>();
+  private readonly closed = new Map<Flow, string>();
 
   constructor(config: Config, answerMs: number) {
-    this.#answerMs = answerMs;
-    this.#listen = freePorts(config);
+    this.answerMs = answerMs;
+    this.listen = freePorts(config);
     const turn: Turn = new Turn({
       runDue: () => schedule.run(),
-      flush: () => this.#transports.flush(),
+      flush: () => this.transports.flush(),
       commit() {},
       nextMs: () => schedule.nextMs,
-      tick: (nowMs) => this.#transports.tick(nowMs),
+      tick: (nowMs) => this.transports.tick(nowMs),
       // What a stranger sent in answer is no finding; an unanswered OPTIONS is.
       onFault() {},
       onLag() {},
     });
-    this.#turn = turn;
+    this.turn = turn;
     const schedule: Schedule = new Schedule(turn);
-    this.#transports = new Transports({
-      listen: this.#listen,
+    this.transports = new Transports({
+      listen: this.listen,
       advertise: "",
       sink: {
-        message: (flow, text) => this.#turn.run(() => this.#heard(flow, text)),
+        message: (flow, text) => this.turn.run(() => this.heard(flow, text)),
         closed: (flow, reason) => {
-          this.#closed.set(flow, reason);
-          this.#turn.run(() => this.#table.flowClosed(flow));
+          this.closed.set(flow, reason);
+          this.turn.run(() => this.table.flowClosed(flow));
         },
         malformed() {},
       },
@@ -152,7 +152,7 @@ class OptionsAgent {
       log() {},
       limits: { connectTimeoutMs: answerMs },
     });
-    this.#table = new Transactions(portOn(this.#transports), schedule, {
+    this.table = new Transactions(portOn(this.transports), schedule, {
       onRequest() {},
       onAck() {},
       onCancel() {},
@@ -161,12 +161,12 @@ class OptionsAgent {
   }
 
   async start(): Promise<void> {
-    await this.#transports.start();
+    await this.transports.start();
   }
 
   stop(): void {
-    this.#turn.stop();
-    this.#transports.stop();
+    this.turn.stop();
+    this.transports.stop();
   }
 
   ask(to: PbxAddress): Promise<Finding> {
@@ -179,10 +179,10 @@ class OptionsAgent {
       let sentMs = 0;
       let flow: Flow | null = null;
       const silence = (): void => {
-        const words = `did not answer OPTIONS within ${this.#answerMs / 1000} s`;
+        const words = `did not answer OPTIONS within ${this.answerMs / 1000} s`;
         finish("failed", words, silenceHint(to), performance.now() - sentMs);
       };
-      const timer = setTimeout(silence, this.#answerMs);
+      const timer = setTimeout(silence, this.answerMs);
       const owner: ClientOwner = {
         onResponse: (response) => {
           if (response.status < 200) return;
@@ -193,7 +193,7 @@ class OptionsAgent {
           // A connection tells why in the same turn.
           queueMicrotask(() => {
             if (failure === "timeout") return silence();
-            const reason = flow === null ? "" : this.#closed.get(flow) ?? "";
+            const reason = flow === null ? "" : this.closed.get(flow) ?? "";
             const words = `cannot be reached${reason === "" ? "" : `: ${reason.replace("Cannot connect: ", "")}`}`;
             const isRefused = reason.endsWith("refused");
             const hint = isRefused
@@ -203,20 +203,20 @@ class OptionsAgent {
           });
         },
       };
-      this.#turn.run(() => {
-        flow = this.#transports.flowTo(to.transport, to.address, to.port);
+      this.turn.run(() => {
+        flow = this.transports.flowTo(to.transport, to.address, to.port);
         if (flow === null) {
-          return finish("failed", "is out of reach", outOfReachHint(to, this.#listen), null);
+          return finish("failed", "is out of reach", outOfReachHint(to, this.listen), null);
         }
         sentMs = performance.now();
-        sendOptions(this.#table, flow, owner);
+        sendOptions(this.table, flow, owner);
       });
     });
   }
 
-  #heard(flow: Flow, text: string): void {
+  private heard(flow: Flow, text: string): void {
     const message = parseMessage(text, !flow.isReliable);
-    if (message.problem === null && !message.isRequest) this.#table.receiveResponse(message, flow);
+    if (message.problem === null && !message.isRequest) this.table.receiveResponse(message, flow);
   }
 }
 

@@ -9,18 +9,18 @@ import type { PushRequest, PushVerdict } from "../io/push/types.ts";
 const MAX_REMEMBERED = 10_000;
 
 export class PushLog {
-  readonly #refusals = new Recent<string>(MAX_REMEMBERED);
+  private readonly refusals = new Recent<string>(MAX_REMEMBERED);
 
   /** `debug`: the same was said of this device before; null: it went well, or its token is dead, which is told elsewhere. */
   levelOf({ outcome, reason }: PushVerdict, { event, device }: PushRequest): "warn" | "debug" | null {
     const isRefresh = event === "refresh" && device !== "";
     if (outcome !== "refused" && outcome !== "failed") {
-      if (isRefresh) this.#refusals.delete(device);
+      if (isRefresh) this.refusals.delete(device);
       return null;
     }
     if (!isRefresh || outcome === "failed") return "warn";
-    if (this.#refusals.get(device) === reason) return "debug";
-    this.#refusals.set(device, reason);
+    if (this.refusals.get(device) === reason) return "debug";
+    this.refusals.set(device, reason);
     return "warn";
   }
 }

@@ -9,10 +9,10 @@ import { CONFIG, FAILED, UNAVAILABLE, VerbError } from "./exit.ts";
 const ANSWER_MS = 60_000;
 
 export class ControlClient {
-  readonly #address: ControlAddress;
+  private readonly address: ControlAddress;
 
   constructor(address: ControlAddress) {
-    this.#address = address;
+    this.address = address;
   }
 
   /**
@@ -21,9 +21,9 @@ export class ControlClient {
    * @throws VerbError: nobody answers, or the answer is an error (its message and hint).
    */
   async text(method: string, path: string, body?: string): Promise<string> {
-    const answer = await this.#ask(method, path, body);
+    const answer = await this.ask(method, path, body);
     const text = await bodyOf(answer);
-    if ((answer.statusCode ?? 0) >= 400) throw this.#refusal(answer, text);
+    if ((answer.statusCode ?? 0) >= 400) throw this.refusal(answer, text);
     return text;
   }
 
@@ -33,7 +33,7 @@ export class ControlClient {
     try {
       return JSON.parse(text) as T;
     } catch {
-      throw new VerbError(UNAVAILABLE, `${this.#address.url} answers, but it is not latefork`);
+      throw new VerbError(UNAVAILABLE, `${this.address.url} answers, but it is not latefork`);
     }
   }
 
@@ -57,14 +57,14 @@ export class ControlClient {
 
   /** The answer as it comes, for what may be large. */
   async stream(method: string, path: string): Promise<AsyncIterable<Uint8Array>> {
-    const answer = await this.#ask(method, path);
-    if ((answer.statusCode ?? 0) >= 400) throw this.#refusal(answer, await bodyOf(answer));
+    const answer = await this.ask(method, path);
+    if ((answer.statusCode ?? 0) >= 400) throw this.refusal(answer, await bodyOf(answer));
     return answer;
   }
 
   // node:http and not fetch: fetch would send what is meant for loopback to the proxy of HTTP_PROXY.
-  #ask(method: string, path: string, body?: string): Promise<IncomingMessage> {
-    const { isSecure, host, port, socketPath, token, url } = this.#address;
+  private ask(method: string, path: string, body?: string): Promise<IncomingMessage> {
+    const { isSecure, host, port, socketPath, token, url } = this.address;
     return new Promise((resolve, reject) => {
       const request = (isSecure ? httpsRequest : httpRequest)({
         method,
@@ -90,7 +90,7 @@ export class ControlClient {
     });
   }
 
-  #refusal(answer: IncomingMessage, text: string): VerbError {
+  private refusal(answer: IncomingMessage, text: string): VerbError {
     let error: { code?: unknown; message?: unknown; hint?: unknown } | undefined;
     let problems: unknown;
     try {
@@ -99,7 +99,7 @@ export class ControlClient {
       // No JSON: told below.
     }
     if (typeof error?.message !== "string") {
-      return new VerbError(UNAVAILABLE, `${this.#address.url} answers ${answer.statusCode}, but it is not latefork`);
+      return new VerbError(UNAVAILABLE, `${this.address.url} answers ${answer.statusCode}, but it is not latefork`);
     }
     const lines = [error.message];
     if (Array.isArray(problems)) lines.push(...problems.map(problemLine));

@@ -106,12 +106,12 @@ function nestsTooDeep(text: string): boolean {
 class Reader {
   readonly problems: Problem[] = [];
   soundBeforeLine = Infinity;
-  #text: string;
-  #lines: LineCounter;
+  private text: string;
+  private lines: LineCounter;
 
   constructor(text: string, lines: LineCounter) {
-    this.#text = text;
-    this.#lines = lines;
+    this.text = text;
+    this.lines = lines;
   }
 
   addSyntaxErrors(errors: readonly YAMLError[], quotes: ReadonlyMap<number, number>): void {
@@ -119,29 +119,29 @@ class Reader {
     for (const error of errors) {
       // An unclosed quote is found at the end of the file; what helps is where it was opened.
       const at = error.code === "MISSING_CHAR" ? quotes.get(error.pos[0]) ?? error.pos[0] : error.pos[0];
-      const place = this.#place(Math.min(at, Math.max(0, this.#text.length - 1)), 1);
+      const place = this.place(Math.min(at, Math.max(0, this.text.length - 1)), 1);
       this.soundBeforeLine = Math.min(this.soundBeforeLine, place.line);
       if (seen.has(place.line) || seen.size >= MAX_SYNTAX_PROBLEMS) continue;
       seen.add(place.line);
-      this.#problem(place, lowerFirst(error.message), SYNTAX_HINTS[error.code] ?? "");
+      this.problem(place, lowerFirst(error.message), SYNTAX_HINTS[error.code] ?? "");
     }
   }
 
   value(node: unknown, at: number, depth: number): Value {
     if (!isNode(node) || node.range === undefined || node.range === null) {
-      return { kind: "nothing", place: this.#place(at, 1) };
+      return { kind: "nothing", place: this.place(at, 1) };
     }
     const [start, end] = node.range;
-    const place = this.#place(start, Math.max(1, end - start));
-    if (depth > MAX_DEPTH) return this.#broken(place, "is nested too deeply", "");
-    if (isAlias(node)) return this.#broken(place, "aliases are not supported", "write the value again");
-    if (node.anchor !== undefined) return this.#broken(place, "anchors are not supported", "remove the &name");
-    if (node.tag !== undefined && node.tag.startsWith("!")) return this.#broken(place, "tags are not supported", "");
-    if (isScalar(node)) return this.#scalar(node, place, start);
+    const place = this.place(start, Math.max(1, end - start));
+    if (depth > MAX_DEPTH) return this.broken(place, "is nested too deeply", "");
+    if (isAlias(node)) return this.broken(place, "aliases are not supported", "write the value again");
+    if (node.anchor !== undefined) return this.broken(place, "anchors are not supported", "remove the &name");
+    if (node.tag !== undefined && node.tag.startsWith("!")) return this.broken(place, "tags are not supported", "");
+    if (isScalar(node)) return this.scalar(node, place, start);
     if (isSeq(node)) {
       return { kind: "list", place, items: node.items.map((item) => this.value(item, start, depth + 1)) };
     }
-    if (!isMap(node)) return this.#broken(place, "is not understood", "");
+    if (!isMap(node)) return this.broken(place, "is not understood", "");
     const entries: Entry[] = [];
     for (const pair of node.items) {
       const key = this.value(pair.key, start, depth + 1);
@@ -149,7 +149,7 @@ class Reader {
         const value = this.value(pair.value, key.at + key.place.length, depth + 1);
         entries.push({ key: key.text, keyPlace: key.place, value });
       } else if (key.kind !== "broken") {
-        this.#problem(key.place, "a key must be a word", "");
+        this.problem(key.place, "a key must be a word", "");
       }
     }
     return { kind: "mapping", place, entries };
@@ -158,34 +158,34 @@ class Reader {
   /** Escapes move characters: then the whole value is the place. */
   partOf(value: Value & { kind: "text" }, at: number, length: number): Place {
     const start = value.at + at;
-    const isThere = this.#text.slice(start, start + length) === value.text.slice(at, at + length);
-    return isThere ? this.#place(start, Math.max(1, length)) : value.place;
+    const isThere = this.text.slice(start, start + length) === value.text.slice(at, at + length);
+    return isThere ? this.place(start, Math.max(1, length)) : value.place;
   }
 
-  #scalar(node: Scalar, place: Place, start: number): Value {
+  private scalar(node: Scalar, place: Place, start: number): Value {
     const text = String(node.value);
     const isPlain = node.type === Scalar.PLAIN || node.type === undefined;
     if (node.tag !== undefined && node.tag !== "tag:yaml.org,2002:str") {
-      return this.#broken(place, "tags are not supported", "every value is read as the text that is written");
+      return this.broken(place, "tags are not supported", "every value is read as the text that is written");
     }
     if (isPlain && text === "") return { kind: "nothing", place };
     return { kind: "text", text, isPlain, place, at: isPlain ? start : start + 1 };
   }
 
-  #broken(place: Place, message: string, hint: string): Value {
-    this.#problem(place, message, hint);
+  private broken(place: Place, message: string, hint: string): Value {
+    this.problem(place, message, hint);
     return { kind: "broken", place };
   }
 
-  #problem(place: Place, message: string, hint: string): void {
+  private problem(place: Place, message: string, hint: string): void {
     this.problems.push({ ...place, severity: "error", path: "", message, hint });
   }
 
   /** Lengths end with the line: carets stand below one line. */
-  #place(offset: number, length: number): Place {
-    const { line, col } = this.#lines.linePos(offset);
-    const newline = this.#text.indexOf("\n", offset);
-    const rest = (newline < 0 ? this.#text.length : newline) - offset;
+  private place(offset: number, length: number): Place {
+    const { line, col } = this.lines.linePos(offset);
+    const newline = this.text.indexOf("\n", offset);
+    const rest = (newline < 0 ? this.text.length : newline) - offset;
     return { line: Math.max(1, line), column: Math.max(1, col), length: Math.max(1, Math.min(length, rest)) };
   }
 }

@@ -55,32 +55,32 @@ function bounded(problems: Problem[]): Problem[] {
 
 class Walk implements FileView {
   readonly problems: Problem[] = [];
-  #document: Document;
-  #folder: string | undefined;
-  #places = new Map<string, Place>();
-  #unsound = new Set<string>();
+  private document: Document;
+  private folder: string | undefined;
+  private places = new Map<string, Place>();
+  private unsound = new Set<string>();
 
   constructor(document: Document, folder: string | undefined) {
-    this.#document = document;
-    this.#folder = folder;
+    this.document = document;
+    this.folder = folder;
   }
 
   /** False if the key, or anything below it, had an error: rules about it would only repeat it. */
   isSound(path: string): boolean {
-    if (this.#unsound.has(path) || this.#unsound.has("")) return false;
-    for (const unsound of this.#unsound) {
+    if (this.unsound.has(path) || this.unsound.has("")) return false;
+    for (const unsound of this.unsound) {
       if (unsound.startsWith(`${path}.`) || unsound.startsWith(`${path}[`)) return false;
     }
     return true;
   }
 
   isGiven(path: string): boolean {
-    return this.#places.has(path);
+    return this.places.has(path);
   }
 
   placeOf(path: string): Place {
     for (let at = path; at !== ""; at = at.slice(0, Math.max(0, at.lastIndexOf("."), at.lastIndexOf("[")))) {
-      const place = this.#places.get(at);
+      const place = this.places.get(at);
       if (place !== undefined) return place;
     }
     return TOP;
@@ -88,43 +88,43 @@ class Walk implements FileView {
 
   /** @param keyPlace where the section's name stands, for what is missing in it */
   section(node: TreeNode, value: Value, path: string, keyPlace: Place): unknown {
-    if (value.kind === "broken") return this.#fallback(node, path);
-    if (node.section?.kind === "list") return this.#sectionList(node, value, path);
+    if (value.kind === "broken") return this.fallback(node, path);
+    if (node.section?.kind === "list") return this.sectionList(node, value, path);
     if (value.kind !== "mapping" && value.kind !== "nothing") {
       const what = path === ""
         ? "the file must be a mapping of keys"
         : `expected a mapping of keys, found ${named(value)}`;
-      this.#error(value.place, path, what, "");
-      return this.#fallback(node, path);
+      this.error(value.place, path, what, "");
+      return this.fallback(node, path);
     }
-    const entries = this.#withoutDuplicates(value.kind === "mapping" ? value.entries : [], path);
-    return node.section?.kind === "map" ? this.#map(node, entries, path) : this.#keys(node, entries, path, keyPlace);
+    const entries = this.withoutDuplicates(value.kind === "mapping" ? value.entries : [], path);
+    return node.section?.kind === "map" ? this.map(node, entries, path) : this.keys(node, entries, path, keyPlace);
   }
 
-  #keys(node: TreeNode, entries: ReadonlyMap<string, Entry>, path: string, keyPlace: Place): unknown {
+  private keys(node: TreeNode, entries: ReadonlyMap<string, Entry>, path: string, keyPlace: Place): unknown {
     const values = defaultSection(node) as Record<string, unknown>;
     for (const [name, entry] of entries) {
       const child = node.children.get(name);
       if (child === undefined) {
-        this.#error(
+        this.error(
           entry.keyPlace,
           join(path, name),
           "unknown key",
           this.problems.length < MAX_PROBLEMS ? suggestion(node, name) : "",
         );
       } else {
-        values[name] = this.#child(child, entry, join(path, name));
+        values[name] = this.child(child, entry, join(path, name));
       }
     }
     for (const child of node.children.values()) {
       if (entries.has(child.name) || child.key?.isRequired !== true || child.key.default.length > 0) continue;
       const hint = child.key.example === undefined ? "" : `for instance ${child.name}: ${child.key.example}`;
-      this.#error(keyPlace, join(path, child.name), "is missing", hint);
+      this.error(keyPlace, join(path, child.name), "is missing", hint);
     }
     return values;
   }
 
-  #map(node: TreeNode, entries: ReadonlyMap<string, Entry>, path: string): unknown {
+  private map(node: TreeNode, entries: ReadonlyMap<string, Entry>, path: string): unknown {
     const values = defaultSection(node) as Record<string, unknown>;
     const isWebhook = node.path === "push.webhook";
     const given = new Set<string>();
@@ -132,162 +132,160 @@ class Walk implements FileView {
       // pn-provider is compared in lower case.
       const name = isWebhook ? written.toLowerCase() : written;
       if (!MAP_NAME.test(name) && !(isWebhook && name === "*")) {
-        this.#error(entry.keyPlace, join(path, name), "is not a name", "use letters, digits, -, _ and .");
+        this.error(entry.keyPlace, join(path, name), "is not a name", "use letters, digits, -, _ and .");
       } else if (given.has(name)) {
-        this.#error(entry.keyPlace, join(path, name), "given twice", "");
+        this.error(entry.keyPlace, join(path, name), "given twice", "");
       } else {
         given.add(name);
-        values[name] = this.#child(itemOf(node), entry, join(path, name));
+        values[name] = this.child(itemOf(node), entry, join(path, name));
       }
     }
     return values;
   }
 
-  #sectionList(node: TreeNode, value: Value, path: string): unknown {
+  private sectionList(node: TreeNode, value: Value, path: string): unknown {
     if (value.kind === "nothing") return [];
     if (value.kind !== "list") {
-      this.#error(value.place, path, `expected a list, found ${named(value)}`, "begin each item with a dash");
+      this.error(value.place, path, `expected a list, found ${named(value)}`, "begin each item with a dash");
       return [];
     }
     return value.items.map((item, index) => {
       const itemPath = `${path}[${index}]`;
-      this.#places.set(itemPath, item.place);
+      this.places.set(itemPath, item.place);
       return this.section(itemOf(node), item, itemPath, item.place);
     });
   }
 
-  #child(node: TreeNode, entry: Entry, path: string): unknown {
-    this.#places.set(path, entry.value.kind === "nothing" ? entry.keyPlace : entry.value.place);
+  private child(node: TreeNode, entry: Entry, path: string): unknown {
+    this.places.set(path, entry.value.kind === "nothing" ? entry.keyPlace : entry.value.place);
     if (node.key === null) {
       // The place of a section is its name: a caret below a whole block says nothing.
-      this.#places.set(path, entry.keyPlace);
+      this.places.set(path, entry.keyPlace);
       return this.section(node, entry.value, path, entry.keyPlace);
     }
-    if (typeof node.key.default !== "string") return this.#list(node, node.key, entry, path);
-    return this.#scalar(node, node.key, entry, path);
+    if (typeof node.key.default !== "string") return this.list(node, node.key, entry, path);
+    return this.scalar(node, node.key, entry, path);
   }
 
-  #list(node: TreeNode, row: KeyRow, entry: Entry, path: string): unknown {
+  private list(node: TreeNode, row: KeyRow, entry: Entry, path: string): unknown {
     const { value } = entry;
-    if (value.kind === "broken") return this.#fallback(node, path);
+    if (value.kind === "broken") return this.fallback(node, path);
     if (value.kind === "nothing" && row.isRequired !== true) return defaultOf(node);
     const isOne = row.takesOne === true && value.kind === "text";
     if (!isOne && value.kind !== "list") {
       const hint = value.kind === "text" ? `write it as a list: [${value.text}]` : "begin each item with a dash";
       const place = value.kind === "nothing" ? entry.keyPlace : value.place;
-      this.#error(
+      this.error(
         place,
         path,
         value.kind === "nothing" ? "has no value" : `expected a list, found ${named(value)}`,
         hint,
       );
-      return this.#fallback(node, path);
+      return this.fallback(node, path);
     }
     const items = value.kind === "list" ? value.items : [value];
-    if (items.length === 0 && row.isRequired === true) this.#error(value.place, path, "must not be empty", "");
+    if (items.length === 0 && row.isRequired === true) this.error(value.place, path, "must not be empty", "");
     const values: unknown[] = [];
     items.forEach((item, index) => {
       const itemPath = value.kind === "list" ? `${path}[${index}]` : path;
-      this.#places.set(itemPath, item.place);
+      this.places.set(itemPath, item.place);
       const parsed = row.type === "listen" && item.kind === "mapping"
-        ? this.#listenMapping(row, item, itemPath)
-        : this.#value(row, item, itemPath);
+        ? this.listenMapping(row, item, itemPath)
+        : this.value(row, item, itemPath);
       if (parsed !== undefined) values.push(parsed);
     });
     return values;
   }
 
   /** `{ url: "wss://0.0.0.0:8443/sip", advertise: sip.example.org:443 }` */
-  #listenMapping(row: KeyRow, item: Value & { kind: "mapping" }, path: string): unknown {
-    const entries = this.#withoutDuplicates(item.entries, path);
+  private listenMapping(row: KeyRow, item: Value & { kind: "mapping" }, path: string): unknown {
+    const entries = this.withoutDuplicates(item.entries, path);
     for (const [name, entry] of entries) {
       if (name === "url" || name === "advertise") continue;
-      this.#error(entry.keyPlace, join(path, name), "unknown key", didYouMean(name, ["url", "advertise"]));
+      this.error(entry.keyPlace, join(path, name), "unknown key", didYouMean(name, ["url", "advertise"]));
     }
     const url = entries.get("url");
-    if (url === undefined) this.#error(item.place, `${path}.url`, "is missing", "for instance udp://0.0.0.0:5060");
-    const listen = url === undefined
-      ? undefined
-      : this.#value(row, url.value, `${path}.url`) as ListenEntry | undefined;
+    if (url === undefined) this.error(item.place, `${path}.url`, "is missing", "for instance udp://0.0.0.0:5060");
+    const listen = url === undefined ? undefined : this.value(row, url.value, `${path}.url`) as ListenEntry | undefined;
     const advertise = entries.get("advertise");
     const advertiseRow = KEYS.find((key) => key.path === "advertise")!;
-    const text = advertise === undefined ? "" : this.#value(advertiseRow, advertise.value, `${path}.advertise`);
+    const text = advertise === undefined ? "" : this.value(advertiseRow, advertise.value, `${path}.advertise`);
     return listen === undefined || text === undefined ? undefined : { ...listen, advertise: text };
   }
 
-  #scalar(node: TreeNode, row: KeyRow, entry: Entry, path: string): unknown {
+  private scalar(node: TreeNode, row: KeyRow, entry: Entry, path: string): unknown {
     const { value } = entry;
     if (value.kind === "nothing") {
       if (row.default === "" && row.isRequired !== true) return defaultOf(node);
       const hint = row.default === "" ? "" : `remove the key for the default, ${String(row.default)}`;
-      this.#error(entry.keyPlace, path, "has no value", hint);
-      return this.#fallback(node, path);
+      this.error(entry.keyPlace, path, "has no value", hint);
+      return this.fallback(node, path);
     }
-    const parsed = this.#value(row, value, path);
-    return parsed === undefined ? this.#fallback(node, path) : parsed;
+    const parsed = this.value(row, value, path);
+    return parsed === undefined ? this.fallback(node, path) : parsed;
   }
 
   /** The value, or undefined after its problem was noted. */
-  #value(row: KeyRow, value: Value, path: string): unknown {
+  private value(row: KeyRow, value: Value, path: string): unknown {
     if (value.kind === "broken") {
-      this.#unsound.add(path);
+      this.unsound.add(path);
       return undefined;
     }
     if (value.kind !== "text") {
-      return this.#error(value.place, path, `expected ${EXPECTED[row.type] ?? "text"}, found ${named(value)}`, "");
+      return this.error(value.place, path, `expected ${EXPECTED[row.type] ?? "text"}, found ${named(value)}`, "");
     }
     if (value.isPlain && (value.text === "null" || value.text === "~") && row.type !== "choice") {
-      return this.#error(value.place, path, "there is no null here", "remove the key for its default");
+      return this.error(value.place, path, "there is no null here", "remove the key for its default");
     }
     const parsed = parseValue(row, value.text);
     if (!parsed.ok) {
       const place = parsed.at === undefined
         ? value.place
-        : this.#document.partOf(value, parsed.at, parsed.length ?? value.text.length - parsed.at);
-      return this.#error(place, path, parsed.message, parsed.hint);
+        : this.document.partOf(value, parsed.at, parsed.length ?? value.text.length - parsed.at);
+      return this.error(place, path, parsed.message, parsed.hint);
     }
-    if (parsed.warning !== undefined) this.#problem("warning", value.place, path, parsed.warning, "");
+    if (parsed.warning !== undefined) this.problem("warning", value.place, path, parsed.warning, "");
     const unavailable = unavailableFor(row.path);
     if (unavailable !== undefined) {
       const isMeant = unavailable.when === undefined
         ? value.text !== row.default
         : unavailable.when(parsed.value as never);
       if (isMeant) {
-        return this.#error(value.place, path, `${unavailable.what} not available in this version`, unavailable.instead);
+        return this.error(value.place, path, `${unavailable.what} not available in this version`, unavailable.instead);
       }
     }
-    return row.type === "file" ? this.#absolute(parsed.value as string) : parsed.value;
+    return row.type === "file" ? this.absolute(parsed.value as string) : parsed.value;
   }
 
-  #absolute(file: string): string {
-    if (this.#folder === undefined || file === "" || file === ":memory:" || isAbsolute(file)) return file;
-    return resolve(this.#folder, file);
+  private absolute(file: string): string {
+    if (this.folder === undefined || file === "" || file === ":memory:" || isAbsolute(file)) return file;
+    return resolve(this.folder, file);
   }
 
-  #withoutDuplicates(entries: readonly Entry[], path: string): Map<string, Entry> {
+  private withoutDuplicates(entries: readonly Entry[], path: string): Map<string, Entry> {
     const byName = new Map<string, Entry>();
     for (const entry of entries) {
       const first = byName.get(entry.key);
       if (first === undefined) byName.set(entry.key, entry);
       else {
         const message = `given twice, first on line ${first.keyPlace.line}`;
-        this.#error(entry.keyPlace, join(path, entry.key), message, "remove one of them");
+        this.error(entry.keyPlace, join(path, entry.key), message, "remove one of them");
       }
     }
     return byName;
   }
 
-  #fallback(node: TreeNode, path: string): unknown {
-    this.#unsound.add(path);
+  private fallback(node: TreeNode, path: string): unknown {
+    this.unsound.add(path);
     return node.key === null ? defaultSection(node) : defaultOf(node);
   }
 
-  #error(place: Place, path: string, message: string, hint: string): undefined {
-    this.#unsound.add(path);
-    this.#problem("error", place, path, message, hint);
+  private error(place: Place, path: string, message: string, hint: string): undefined {
+    this.unsound.add(path);
+    this.problem("error", place, path, message, hint);
   }
 
-  #problem(severity: Problem["severity"], place: Place, path: string, message: string, hint: string): void {
+  private problem(severity: Problem["severity"], place: Place, path: string, message: string, hint: string): void {
     const { line, column, length } = place;
     this.problems.push({ severity, line, column, length, path: shownPath(path), message, hint });
   }

@@ -25,11 +25,11 @@ export async function readText(request: Request, maxBytes: number): Promise<stri
 
 /** A JSON object that says which of its fields were asked for. */
 export class Fields {
-  readonly #object: Record<string, unknown>;
-  readonly #known = new Set<string>();
+  private readonly nested: Record<string, unknown>;
+  private readonly known = new Set<string>();
 
   private constructor(object: Record<string, unknown>) {
-    this.#object = object;
+    this.nested = object;
   }
 
   /** @throws ApiError 400 `invalid_body`. */
@@ -48,7 +48,7 @@ export class Fields {
 
   /** @throws ApiError 400 if it is there and not a text. */
   text(name: string): string | undefined {
-    const value = this.#value(name);
+    const value = this.value(name);
     if (value === undefined) return undefined;
     if (typeof value !== "string") throw invalidField(name, value, "a text");
     return value;
@@ -73,7 +73,7 @@ export class Fields {
 
   /** A whole number of 0 or more. */
   count(name: string): number | undefined {
-    const value = this.#value(name);
+    const value = this.value(name);
     if (value === undefined) return undefined;
     if (!Number.isSafeInteger(value) || (value as number) < 0) {
       throw invalidField(name, value, "a whole number of 0 or more");
@@ -83,7 +83,7 @@ export class Fields {
 
   /** A list of texts. */
   texts(name: string): string[] | undefined {
-    const value = this.#value(name);
+    const value = this.value(name);
     if (value === undefined) return undefined;
     if (!Array.isArray(value) || !value.every((item) => typeof item === "string")) {
       throw invalidField(name, value, "a list of texts");
@@ -93,7 +93,7 @@ export class Fields {
 
   /** Milliseconds; in JSON seconds as number, or text with a unit. */
   durationMs(name: string): number | undefined {
-    const value = this.#value(name);
+    const value = this.value(name);
     if (value === undefined) return undefined;
     if (typeof value !== "string" && typeof value !== "number") throw invalidField(name, value, 'a time like "10m"');
     return parseDurationMs(String(value), name);
@@ -101,7 +101,7 @@ export class Fields {
 
   /** An object; null if it says null. */
   object(name: string): Fields | null | undefined {
-    const value = this.#value(name);
+    const value = this.value(name);
     if (value === undefined || value === null) return value;
     if (typeof value !== "object" || Array.isArray(value)) throw invalidField(name, value, "an object");
     return new Fields(value as Record<string, unknown>);
@@ -109,20 +109,20 @@ export class Fields {
 
   /** @throws ApiError 400 if there is a field nobody asked for. */
   end(): void {
-    for (const name of Object.keys(this.#object)) {
-      if (this.#known.has(name)) continue;
+    for (const name of Object.keys(this.nested)) {
+      if (this.known.has(name)) continue;
       throw new ApiError(
         400,
         "invalid_body",
         `Unknown field "${name.slice(0, 60)}"`,
-        `Known: ${[...this.#known].join(", ")}`,
+        `Known: ${[...this.known].join(", ")}`,
       );
     }
   }
 
-  #value(name: string): unknown {
-    this.#known.add(name);
-    return Object.hasOwn(this.#object, name) ? this.#object[name] : undefined;
+  private value(name: string): unknown {
+    this.known.add(name);
+    return Object.hasOwn(this.nested, name) ? this.nested[name] : undefined;
   }
 }
 

@@ -14,16 +14,16 @@ import { Missed } from "./stage.ts";
 const START_MS = 10_000;
 
 export class Box {
-  readonly #folder = mkdtempSync(join(tmpdir(), "latefork-demo-"));
-  #appliance: Appliance | null = null;
-  #child: ReturnType<typeof Bun.spawn> | null = null;
+  private readonly folder = mkdtempSync(join(tmpdir(), "latefork-demo-"));
+  private appliance: Appliance | null = null;
+  private child: ReturnType<typeof Bun.spawn> | null = null;
   /** What the appliance logged in this process. */
   readonly logged: string[] = [];
 
   constructor(private readonly controlPort: number) {}
 
   get configFile(): string {
-    return join(this.#folder, "latefork.yaml");
+    return join(this.folder, "latefork.yaml");
   }
 
   get controlUrl(): string {
@@ -33,7 +33,7 @@ export class Box {
   /** Writes config and push token. */
   write(config: string, token: string): void {
     writeFileSync(this.configFile, config);
-    writeFileSync(join(this.#folder, "push.token"), token + "\n", { mode: 0o600 });
+    writeFileSync(join(this.folder, "push.token"), token + "\n", { mode: 0o600 });
   }
 
   /** Runs the appliance in this process. @throws Error in words */
@@ -51,13 +51,13 @@ export class Box {
       nowMs: () => Date.now(),
       later: (flush, delayMs) => void setTimeout(flush, delayMs),
     });
-    this.#appliance = new Appliance({ config: loaded.config, configFile: this.configFile, log });
-    await this.#appliance.start();
+    this.appliance = new Appliance({ config: loaded.config, configFile: this.configFile, log });
+    await this.appliance.start();
   }
 
   async stop(): Promise<void> {
-    await this.#appliance?.stop();
-    this.#appliance = null;
+    await this.appliance?.stop();
+    this.appliance = null;
   }
 
   /** Runs `latefork serve` as a process of its own on the same config. @returns its pid */
@@ -69,7 +69,7 @@ export class Box {
       stdout: "ignore",
       stderr: "pipe",
     });
-    this.#child = child;
+    this.child = child;
     const timer = setTimeout(() => child.kill("SIGKILL"), START_MS);
     let said = "";
     for await (const chunk of child.stderr) {
@@ -83,11 +83,11 @@ export class Box {
 
   /** `kill -9`. @returns the signal it died of */
   async killProcess(): Promise<string> {
-    const child = this.#child;
+    const child = this.child;
     if (child === null) return "";
     child.kill("SIGKILL");
     await child.exited;
-    this.#child = null;
+    this.child = null;
     return String(child.signalCode ?? "");
   }
 
@@ -107,6 +107,6 @@ export class Box {
   async remove(): Promise<void> {
     await this.killProcess();
     await this.stop();
-    rmSync(this.#folder, { recursive: true, force: true });
+    rmSync(this.folder, { recursive: true, force: true });
   }
 }

@@ -24,10 +24,10 @@ export interface PbxOptions {
 export class DemoPbx {
   /** Contact URI by user: one each, as in mode `aor`. */
   readonly contacts = new Map<string, string>();
-  readonly #nonces = new Set<string>();
-  readonly #calls = new Map<string, PbxCall>();
-  readonly #tag = fresh("pbx");
-  #line!: Line;
+  private readonly nonces = new Set<string>();
+  private readonly calls = new Map<string, PbxCall>();
+  private readonly tag = fresh("pbx");
+  private line!: Line;
   /** REGISTERs whose password was right. */
   accepted = 0;
 
@@ -35,63 +35,63 @@ export class DemoPbx {
 
   static async start(options: PbxOptions): Promise<DemoPbx> {
     const pbx = new DemoPbx(options);
-    pbx.#line = await openUdp(options.proxyPort, (text) => pbx.#receive(text));
+    pbx.line = await openUdp(options.proxyPort, (text) => pbx.receive(text));
     return pbx;
   }
 
   get port(): number {
-    return this.#line.port;
+    return this.line.port;
   }
 
   stop(): void {
-    this.#line.close();
+    this.line.close();
   }
 
   /** Calls a user at the registered Contact. @throws Error if the user is not registered. */
   call(user: string, caller: string): PbxCall {
     const contact = this.contacts.get(user);
     if (contact === undefined) throw new Error(`The PBX has no Contact for ${user}`);
-    const call = new PbxCall(this.options, this.#line, user, contact, caller);
-    this.#calls.set(call.callId, call);
+    const call = new PbxCall(this.options, this.line, user, contact, caller);
+    this.calls.set(call.callId, call);
     return call;
   }
 
-  #receive(text: string): void {
+  private receive(text: string): void {
     const message = parseMessage(text);
     if (message.problem !== null) return;
-    if (!message.isRequest) this.#calls.get(message.callId)?.onResponse(message);
-    else if (message.method === "REGISTER") this.#line.send(this.#registered(message));
+    if (!message.isRequest) this.calls.get(message.callId)?.onResponse(message);
+    else if (message.method === "REGISTER") this.line.send(this.registered(message));
     else if (message.method !== "ACK") {
-      this.#line.send(answerTo(message, message.method === "OPTIONS" ? 200 : 501, this.#tag));
+      this.line.send(answerTo(message, message.method === "OPTIONS" ? 200 : 501, this.tag));
     }
     this.options.stage.changed();
   }
 
   /** The answer to a REGISTER: a challenge, a refusal, or a 200 with the binding. */
-  #registered(request: Message): string {
+  private registered(request: Message): string {
     const user = request.to.uri!.user;
-    const verdict = this.#judge(request, user);
+    const verdict = this.judge(request, user);
     if (verdict === "unknown") {
       const nonce = fresh("n");
-      this.#nonces.add(nonce);
+      this.nonces.add(nonce);
       const challenge = { realm: this.options.domain, nonce, opaque: null, qop: "auth", isStale: false } as const;
       const value = formatChallenge({ ...challenge, algorithm: "MD5" });
-      return answerTo(request, 401, this.#tag, `WWW-Authenticate: ${value}\r\n`);
+      return answerTo(request, 401, this.tag, `WWW-Authenticate: ${value}\r\n`);
     }
-    if (verdict === "wrong") return answerTo(request, 403, this.#tag);
+    if (verdict === "wrong") return answerTo(request, 403, this.tag);
     this.accepted++;
     const contact = parseNameAddr(request.value(CONTACT) ?? "");
-    if (contact === null) return answerTo(request, 200, this.#tag);
+    if (contact === null) return answerTo(request, 200, this.tag);
     const expires = paramOf(contact.params, "expires") ?? request.value(EXPIRES) ?? "3600";
     if (expires === "0") this.contacts.delete(user);
     else this.contacts.set(user, contact.uriText);
     const line = expires === "0" ? "" : `Contact: <${contact.uriText}>;expires=${expires}\r\n`;
-    return answerTo(request, 200, this.#tag, line);
+    return answerTo(request, 200, this.tag, line);
   }
 
-  #judge(request: Message, user: string): "right" | "wrong" | "unknown" {
+  private judge(request: Message, user: string): "right" | "wrong" | "unknown" {
     const given = parseCredentials(request.value(AUTHORIZATION) ?? "");
-    if (typeof given === "string" || !this.#nonces.has(given.nonce)) return "unknown";
+    if (typeof given === "string" || !this.nonces.has(given.nonce)) return "unknown";
     const password = this.options.users.get(user);
     if (password === undefined || given.username !== user || given.uri !== request.uri!.text) return "wrong";
     const key = ha1("MD5", user, this.options.domain, password);
@@ -107,8 +107,8 @@ export class PbxCall {
   readonly statuses: number[] = [];
   isCancelAnswered = false;
   isByeAnswered = false;
-  readonly #invite: Message;
-  #answer: Message | null = null;
+  private readonly invite: Message;
+  private answer: Message | null = null;
 
   constructor(
     options: PbxOptions,
@@ -119,13 +119,13 @@ export class PbxCall {
   ) {
     const { domain } = options;
     const from = `"${caller}" <sip:${caller.toLowerCase()}@${domain}>`;
-    this.#invite = parseMessage(
-      `INVITE ${contact} SIP/2.0\r\nVia: ${this.#via()}\r\nMax-Forwards: 70\r\n` +
+    this.invite = parseMessage(
+      `INVITE ${contact} SIP/2.0\r\nVia: ${this.via()}\r\nMax-Forwards: 70\r\n` +
         `From: ${from};tag=${fresh("t")}\r\nTo: <sip:${user}@${domain}>\r\nCall-ID: ${this.callId}\r\n` +
         `CSeq: 1 INVITE\r\nContact: <sip:${caller.toLowerCase()}@127.0.0.1:${line.port}>\r\n${SDP.type}` +
         `Content-Length: ${SDP.body.length}\r\n\r\n${SDP.body}`,
     );
-    line.send(this.#invite.raw);
+    line.send(this.invite.raw);
   }
 
   /** Final status, 0 while it is open. */
@@ -135,12 +135,12 @@ export class PbxCall {
 
   /** The caller hangs up before anybody answered. */
   cancel(): void {
-    this.line.send(cancelFor(this.#invite, ""));
+    this.line.send(cancelFor(this.invite, ""));
   }
 
   /** The caller hangs up. */
   hangUp(): void {
-    if (this.#answer !== null) this.line.send(this.#inDialog(this.#answer, "BYE"));
+    if (this.answer !== null) this.line.send(this.inDialog(this.answer, "BYE"));
   }
 
   onResponse(response: Message): void {
@@ -149,23 +149,23 @@ export class PbxCall {
     if (response.cseqMethod !== "INVITE") return;
     const { status } = response;
     if (!this.statuses.includes(status)) this.statuses.push(status);
-    if (status >= 300) return this.line.send(ackForFailure(this.#invite, response));
+    if (status >= 300) return this.line.send(ackForFailure(this.invite, response));
     if (status < 200) return;
-    this.#answer = response;
-    this.line.send(this.#inDialog(response, "ACK"));
+    this.answer = response;
+    this.line.send(this.inDialog(response, "ACK"));
   }
 
   /** RFC 3261 §12.2.1.1: to the Contact of the 2xx, over its Record-Route in reverse. */
-  #inDialog(answer: Message, method: "ACK" | "BYE"): string {
-    const target = parseNameAddr(answer.value(CONTACT) ?? "")?.uriText ?? this.#invite.uri!.text;
+  private inDialog(answer: Message, method: "ACK" | "BYE"): string {
+    const target = parseNameAddr(answer.value(CONTACT) ?? "")?.uriText ?? this.invite.uri!.text;
     const routes = (answer.list(RECORD_ROUTE) ?? []).reverse().join(", ");
-    return `${method} ${target} SIP/2.0\r\nVia: ${this.#via()}\r\nMax-Forwards: 70\r\n` +
+    return `${method} ${target} SIP/2.0\r\nVia: ${this.via()}\r\nMax-Forwards: 70\r\n` +
       (routes === "" ? "" : `Route: ${routes}\r\n`) +
-      `From: ${this.#invite.value(FROM)}\r\nTo: ${answer.value(TO)}\r\nCall-ID: ${this.callId}\r\n` +
+      `From: ${this.invite.value(FROM)}\r\nTo: ${answer.value(TO)}\r\nCall-ID: ${this.callId}\r\n` +
       `CSeq: ${method === "ACK" ? 1 : 2} ${method}\r\nContent-Length: 0\r\n\r\n`;
   }
 
-  #via(): string {
+  private via(): string {
     return `SIP/2.0/UDP 127.0.0.1:${this.line.port};branch=${fresh("z9hG4bK")};rport`;
   }
 }

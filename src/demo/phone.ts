@@ -52,40 +52,40 @@ const EXPIRES = 3600;
 
 export class Phone {
   readonly calls: Incoming[] = [];
-  readonly #callId = fresh("reg");
-  readonly #tag = fresh("t");
-  readonly #instance = crypto.randomUUID();
-  #cseq = 0;
-  #line: Line | null = null;
-  #lines = 0;
-  #registration: Registration | null = null;
+  private readonly callId = fresh("reg");
+  private readonly tag = fresh("t");
+  private readonly instance = crypto.randomUUID();
+  private cseq = 0;
+  private line: Line | null = null;
+  private lines = 0;
+  private registration: Registration | null = null;
   /** Set from the moment it wakes until it sleeps. */
-  #waking: Promise<Registration> | null = null;
+  private waking: Promise<Registration> | null = null;
 
   constructor(readonly options: PhoneOptions) {}
 
   /** True if its line is open and the PBX took its password. */
   get isRegistered(): boolean {
-    return this.#line !== null && this.#registration?.status === 200;
+    return this.line !== null && this.registration?.status === 200;
   }
 
   /** Opens its line and registers; a phone that is waking already is not woken twice. */
   wake(): Promise<Registration> {
-    return this.#waking ??= this.#wake();
+    return this.waking ??= this.wakeUp();
   }
 
-  async #wake(): Promise<Registration> {
+  private async wakeUp(): Promise<Registration> {
     const { transport, proxyPort } = this.options;
-    const lineNumber = ++this.#lines;
+    const lineNumber = ++this.lines;
     // The end of an earlier line may be reported when the next is open already.
     const onClose = () => {
-      if (lineNumber === this.#lines) this.#closed();
+      if (lineNumber === this.lines) this.closed();
     };
-    this.#line = transport === "udp"
-      ? await openUdp(proxyPort, (text) => this.#receive(text))
-      : await connectTcp(proxyPort, (text) => this.#receive(text), onClose);
-    const registration = this.#registration = { status: 0, challenges: 0, sentAtMs: performance.now() };
-    this.#register("");
+    this.line = transport === "udp"
+      ? await openUdp(proxyPort, (text) => this.receive(text))
+      : await connectTcp(proxyPort, (text) => this.receive(text), onClose);
+    const registration = this.registration = { status: 0, challenges: 0, sentAtMs: performance.now() };
+    this.register("");
     const { stage, name } = this.options;
     await stage.until(`the answer to the REGISTER of ${name}`, 5000, () => registration.status > 0);
     return registration;
@@ -93,55 +93,55 @@ export class Phone {
 
   /** What an operating system does to an app in the background: the connection is gone, nobody is told. */
   sleep(): void {
-    this.#line?.close();
-    this.#closed();
+    this.line?.close();
+    this.closed();
   }
 
   answer(call: Incoming): void {
     call.state = "answered";
-    const contact = `Contact: <${this.#contactUri()}>\r\n`;
-    this.#respond(call, 200, contact + SDP.type, SDP.body);
+    const contact = `Contact: <${this.contactUri()}>\r\n`;
+    this.respond(call, 200, contact + SDP.type, SDP.body);
   }
 
   decline(call: Incoming): void {
     call.state = "declined";
-    this.#respond(call, 486);
+    this.respond(call, 486);
   }
 
-  #receive(text: string): void {
+  private receive(text: string): void {
     const message = parseMessage(text);
     if (message.problem !== null) return;
-    if (message.isRequest) this.#onRequest(message);
-    else if (message.cseqMethod === "REGISTER") this.#onRegisterAnswer(message);
+    if (message.isRequest) this.onRequest(message);
+    else if (message.cseqMethod === "REGISTER") this.onRegisterAnswer(message);
     this.options.stage.changed();
   }
 
-  #onRequest(request: Message): void {
+  private onRequest(request: Message): void {
     const call = this.calls.find(({ invite }) => invite.callId === request.callId);
     switch (request.method) {
       case "INVITE":
-        if (call === undefined) this.#ring(request);
-        else if (call.invite.via!.branch === request.via!.branch) this.#line?.send(call.lastResponse);
-        else this.#line?.send(answerTo(request, 482, fresh("t")));
+        if (call === undefined) this.ring(request);
+        else if (call.invite.via!.branch === request.via!.branch) this.line?.send(call.lastResponse);
+        else this.line?.send(answerTo(request, 482, fresh("t")));
         return;
       case "ACK":
         if (call !== undefined) call.isAcked = true;
         return;
       case "CANCEL":
-        this.#line?.send(answerTo(request, call === undefined ? 481 : 200, this.#tag));
+        this.line?.send(answerTo(request, call === undefined ? 481 : 200, this.tag));
         if (call === undefined || call.state !== "ringing") return;
         call.state = "cancelled";
         call.cancelReason = request.values(REASON).join(", ");
-        return this.#respond(call, 487);
+        return this.respond(call, 487);
       case "BYE":
         if (call !== undefined) call.state = "ended";
-        return this.#line?.send(answerTo(request, call === undefined ? 481 : 200, ""));
+        return this.line?.send(answerTo(request, call === undefined ? 481 : 200, ""));
       default:
-        this.#line?.send(answerTo(request, request.method === "OPTIONS" ? 200 : 501, this.#tag));
+        this.line?.send(answerTo(request, request.method === "OPTIONS" ? 200 : 501, this.tag));
     }
   }
 
-  #ring(invite: Message): void {
+  private ring(invite: Message): void {
     const call: Incoming = {
       invite,
       atMs: performance.now(),
@@ -152,43 +152,43 @@ export class Phone {
       lastResponse: "",
     };
     this.calls.push(call);
-    this.#respond(call, 180, `Contact: <${this.#contactUri()}>\r\n`);
+    this.respond(call, 180, `Contact: <${this.contactUri()}>\r\n`);
   }
 
-  #respond(call: Incoming, status: number, lines = "", body = ""): void {
+  private respond(call: Incoming, status: number, lines = "", body = ""): void {
     call.lastResponse = answerTo(call.invite, status, call.tag, lines, body);
-    this.#line?.send(call.lastResponse);
+    this.line?.send(call.lastResponse);
   }
 
-  #register(authorization: string): void {
+  private register(authorization: string): void {
     const { user, domain } = this.options;
-    const line = this.#line!;
+    const line = this.line!;
     const aor = `<sip:${user}@${domain}>`;
     line.send(
       `REGISTER sip:${domain} SIP/2.0\r\n` +
         `Via: SIP/2.0/${line.transport.toUpperCase()} 127.0.0.1:${line.port};branch=${fresh("z9hG4bK")};rport\r\n` +
-        `Max-Forwards: 70\r\nFrom: ${aor};tag=${this.#tag}\r\nTo: ${aor}\r\nCall-ID: ${this.#callId}\r\n` +
-        `CSeq: ${++this.#cseq} REGISTER\r\n` +
-        `Contact: <${this.#contactUri()}${this.#pushParams()}>;+sip.instance="<urn:uuid:${this.#instance}>"\r\n` +
+        `Max-Forwards: 70\r\nFrom: ${aor};tag=${this.tag}\r\nTo: ${aor}\r\nCall-ID: ${this.callId}\r\n` +
+        `CSeq: ${++this.cseq} REGISTER\r\n` +
+        `Contact: <${this.contactUri()}${this.pushParams()}>;+sip.instance="<urn:uuid:${this.instance}>"\r\n` +
         `${authorization}Expires: ${EXPIRES}\r\nUser-Agent: demo ${this.options.transport} phone\r\n` +
         "Content-Length: 0\r\n\r\n",
     );
   }
 
-  #contactUri(): string {
+  private contactUri(): string {
     const { user, transport } = this.options;
-    return `sip:${user}@127.0.0.1:${this.#line?.port ?? 5060}${transport === "udp" ? "" : ";transport=tcp"}`;
+    return `sip:${user}@127.0.0.1:${this.line?.port ?? 5060}${transport === "udp" ? "" : ";transport=tcp"}`;
   }
 
   /** RFC 8599 §4.1: how to wake it stands in the Contact URI of its REGISTER. */
-  #pushParams(): string {
+  private pushParams(): string {
     const { token, service = "pn-provider=acme;pn-param=org.example.phone" } = this.options;
     return token === null ? "" : `;${service};pn-prid=${encodeURIComponent(token)}`;
   }
 
-  #onRegisterAnswer(response: Message): void {
-    const registration = this.#registration;
-    if (registration === null || response.cseq !== this.#cseq || response.status < 200) return;
+  private onRegisterAnswer(response: Message): void {
+    const registration = this.registration;
+    if (registration === null || response.cseq !== this.cseq || response.status < 200) return;
     if (response.status !== 401 || registration.challenges > 0) {
       registration.status = response.status;
       return;
@@ -201,12 +201,12 @@ export class Phone {
       { method: "REGISTER", uri: `sip:${domain}`, cnonce: fresh("c"), nc: 1 },
     );
     registration.sentAtMs = performance.now();
-    this.#register(`Authorization: ${value}\r\n`);
+    this.register(`Authorization: ${value}\r\n`);
   }
 
-  #closed(): void {
-    this.#line = null;
-    this.#waking = null;
+  private closed(): void {
+    this.line = null;
+    this.waking = null;
     this.options.stage.changed();
   }
 }

@@ -27,22 +27,22 @@ export interface ReceiverOptions {
 
 export class Receiver {
   readonly pushes: ReceivedPush[] = [];
-  readonly #server: ReturnType<typeof Bun.serve>;
+  private readonly server: ReturnType<typeof Bun.serve>;
 
   constructor(private readonly options: ReceiverOptions) {
-    this.#server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: (request) => this.#answer(request) });
+    this.server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: (request) => this.answer(request) });
   }
 
   /** `http://127.0.0.1:40123` */
   get url(): string {
-    return `http://127.0.0.1:${this.#server.port}`;
+    return `http://127.0.0.1:${this.server.port}`;
   }
 
   stop(): void {
-    this.#server.stop(true);
+    this.server.stop(true);
   }
 
-  async #answer(request: Request): Promise<Response> {
+  private async answer(request: Request): Promise<Response> {
     const { pathname } = new URL(request.url);
     if (request.method !== "POST") return new Response("POST only\n", { status: 405 });
     if (pathname.startsWith("/call/")) return new Response(this.options.onCallWanted(pathname.slice(6)) + "\n");

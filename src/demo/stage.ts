@@ -12,17 +12,17 @@ interface Watcher {
 
 /** Players say {@link changed} whenever something happened to them; the story waits with {@link until}. */
 export class Stage {
-  readonly #watchers = new Set<Watcher>();
-  #end: Error | null = null;
+  private readonly watchers = new Set<Watcher>();
+  private ending: Error | null = null;
 
   changed(): void {
-    for (const watcher of [...this.#watchers]) watcher.look();
+    for (const watcher of [...this.watchers]) watcher.look();
   }
 
   /** Everybody who waits, or will, fails with this. */
   end(error: Error): void {
-    this.#end = error;
-    for (const watcher of [...this.#watchers]) watcher.fail(error);
+    this.ending = error;
+    for (const watcher of [...this.watchers]) watcher.fail(error);
   }
 
   /**
@@ -34,7 +34,7 @@ export class Stage {
     return new Promise((resolve, reject) => {
       const over = () => {
         clearTimeout(timer);
-        this.#watchers.delete(watcher);
+        this.watchers.delete(watcher);
       };
       const watcher: Watcher = {
         look: () => {
@@ -49,8 +49,8 @@ export class Stage {
         },
       };
       const timer = setTimeout(() => watcher.fail(new Missed(`waited ${waitMs} ms for ${what}`)), waitMs);
-      this.#watchers.add(watcher);
-      if (this.#end !== null) watcher.fail(this.#end);
+      this.watchers.add(watcher);
+      if (this.ending !== null) watcher.fail(this.ending);
       else watcher.look();
     });
   }

@@ -59,36 +59,36 @@ const FIELD_CHARS = 2000;
 const FLUSH_DELAY_MS = 20;
 
 export class Log {
-  readonly #output: LogOutput;
-  #config: LogConfig;
-  #overrides!: readonly LogOverride[];
+  private readonly output: LogOutput;
+  private config: LogConfig;
+  private overrides!: readonly LogOverride[];
   /** Overrides by `field=value`. */
-  readonly #levels = new Map<string, LogLevel>();
+  private readonly levels = new Map<string, LogLevel>();
   /** Lowest rank an override of something else than an AoR asks for. */
-  #lowestOther = Infinity;
-  #level: LogLevel;
+  private lowestOther = Infinity;
+  private level: LogLevel;
   /** Until when a change holds; 0: there is none with an end. */
-  #changeEndsAtMs = 0;
-  #buffer = "";
-  #unsent: Uint8Array | null = null;
+  private changeEndsAtMs = 0;
+  private buffer = "";
+  private unsent: Uint8Array | null = null;
   /** When the next flush comes by itself; 0: none is due. */
-  #flushDueMs = 0;
-  #dropped = 0;
-  #windowStartMs = 0;
-  readonly #kinds = new Map<string, { level: LogLevel; message: string; written: number; suppressed: number }>();
-  #suppressed = 0;
+  private flushDueMs = 0;
+  private dropped = 0;
+  private windowStartMs = 0;
+  private readonly kinds = new Map<string, { level: LogLevel; message: string; written: number; suppressed: number }>();
+  private suppressed = 0;
 
   constructor(config: LogConfig, output: LogOutput = stderrOutput()) {
-    this.#output = output;
-    this.#config = config;
-    this.#level = config.level;
-    this.#setOverrides(config.overrides);
+    this.output = output;
+    this.config = config;
+    this.level = config.level;
+    this.setOverrides(config.overrides);
   }
 
   /** Applies the config's log section; a change made at run time ends. */
   configure(config: LogConfig): void {
-    this.#config = config;
-    this.#endChange();
+    this.config = config;
+    this.endChange();
   }
 
   /**
@@ -96,161 +96,161 @@ export class Log {
    * name is the config's; its overrides come on top of the config's.
    */
   change(request: LogChangeRequest): void {
-    this.#level = request.level ?? this.#config.level;
-    this.#setOverrides([...this.#config.overrides, ...request.overrides ?? []]);
-    this.#changeEndsAtMs = request.forMs > 0 ? this.#steadyMs() + request.forMs : 0;
+    this.level = request.level ?? this.config.level;
+    this.setOverrides([...this.config.overrides, ...request.overrides ?? []]);
+    this.changeEndsAtMs = request.forMs > 0 ? this.steadyMs() + request.forMs : 0;
   }
 
   /** What holds now; `expiresInMs` is null unless a change with an end holds. */
   state(): { level: LogLevel; overrides: string[]; expiresInMs: number | null } {
-    this.#expireChange();
+    this.expireChange();
     return {
-      level: this.#level,
-      overrides: this.#overrides.map(({ text }) => text),
-      expiresInMs: this.#changeEndsAtMs === 0 ? null : this.#changeEndsAtMs - this.#steadyMs(),
+      level: this.level,
+      overrides: this.overrides.map(({ text }) => text),
+      expiresInMs: this.changeEndsAtMs === 0 ? null : this.changeEndsAtMs - this.steadyMs(),
     };
   }
 
   /** True if a line of this level about this AoR would be written, or might be because of an override for a call, device or flow. */
   isLogged(level: LogLevel, aor?: string): boolean {
-    if (this.#changeEndsAtMs !== 0) this.#expireChange();
-    if (this.#levels.size > 0) {
-      if (RANK[level] >= this.#lowestOther) return true;
-      const override = aor === undefined ? undefined : this.#levels.get("aor=" + aor);
+    if (this.changeEndsAtMs !== 0) this.expireChange();
+    if (this.levels.size > 0) {
+      if (RANK[level] >= this.lowestOther) return true;
+      const override = aor === undefined ? undefined : this.levels.get("aor=" + aor);
       if (override !== undefined) return RANK[level] >= RANK[override];
     }
-    return RANK[level] >= RANK[this.#level];
+    return RANK[level] >= RANK[this.level];
   }
 
   log(level: LogLevel, message: string, fields?: LogFields): void {
-    if (this.#changeEndsAtMs !== 0) this.#expireChange();
-    if (RANK[level] < RANK[this.#levelFor(fields)]) return;
-    const nowMs = this.#steadyMs();
-    if (nowMs - this.#windowStartMs >= 1000) this.#startWindow(nowMs);
-    if (!this.#isAllowed(level, message)) return;
-    this.#append(this.#line(level, message, fields));
+    if (this.changeEndsAtMs !== 0) this.expireChange();
+    if (RANK[level] < RANK[this.levelFor(fields)]) return;
+    const nowMs = this.steadyMs();
+    if (nowMs - this.windowStartMs >= 1000) this.startWindow(nowMs);
+    if (!this.isAllowed(level, message)) return;
+    this.append(this.line(level, message, fields));
   }
 
   /** Writes what is buffered; the appliance may call it at the end of a turn, else it happens soon by itself. */
   flush(): void {
-    if (this.#suppressed > 0) {
-      const nowMs = this.#steadyMs();
-      const leftMs = this.#windowStartMs + 1000 - nowMs;
-      if (leftMs <= 0) this.#startWindow(nowMs);
-      else this.#schedule(leftMs);
+    if (this.suppressed > 0) {
+      const nowMs = this.steadyMs();
+      const leftMs = this.windowStartMs + 1000 - nowMs;
+      if (leftMs <= 0) this.startWindow(nowMs);
+      else this.schedule(leftMs);
     }
-    if (this.#dropped > 0 && this.#unsent === null) {
-      const dropped = this.#dropped;
-      this.#dropped = 0;
-      this.#buffer += this.#line("warn", "Log lines dropped, stderr took nothing", { lines: dropped });
+    if (this.dropped > 0 && this.unsent === null) {
+      const dropped = this.dropped;
+      this.dropped = 0;
+      this.buffer += this.line("warn", "Log lines dropped, stderr took nothing", { lines: dropped });
     }
     for (;;) {
-      if (this.#unsent === null) {
-        if (this.#buffer === "") return;
-        this.#unsent = new TextEncoder().encode(this.#buffer);
-        this.#buffer = "";
+      if (this.unsent === null) {
+        if (this.buffer === "") return;
+        this.unsent = new TextEncoder().encode(this.buffer);
+        this.buffer = "";
       }
       let taken = 0;
       try {
-        taken = this.#output.write(this.#unsent);
+        taken = this.output.write(this.unsent);
       } catch (error) {
         // A full pipe is tried again with the next line; a closed one never comes back.
-        if ((error as { code?: string }).code !== "EAGAIN") this.#unsent = null;
+        if ((error as { code?: string }).code !== "EAGAIN") this.unsent = null;
         return;
       }
-      this.#unsent = taken >= this.#unsent.length ? null : this.#unsent.subarray(taken);
+      this.unsent = taken >= this.unsent.length ? null : this.unsent.subarray(taken);
       if (taken === 0) return;
     }
   }
 
-  #expireChange(): void {
-    if (this.#changeEndsAtMs !== 0 && this.#steadyMs() >= this.#changeEndsAtMs) this.#endChange();
+  private expireChange(): void {
+    if (this.changeEndsAtMs !== 0 && this.steadyMs() >= this.changeEndsAtMs) this.endChange();
   }
 
-  #endChange(): void {
-    this.#changeEndsAtMs = 0;
-    this.#level = this.#config.level;
-    this.#setOverrides(this.#config.overrides);
+  private endChange(): void {
+    this.changeEndsAtMs = 0;
+    this.level = this.config.level;
+    this.setOverrides(this.config.overrides);
   }
 
-  #setOverrides(overrides: readonly LogOverride[]): void {
-    this.#overrides = overrides;
-    this.#levels.clear();
-    this.#lowestOther = Infinity;
+  private setOverrides(overrides: readonly LogOverride[]): void {
+    this.overrides = overrides;
+    this.levels.clear();
+    this.lowestOther = Infinity;
     for (const { field, value, level } of overrides) {
-      this.#levels.set(`${field}=${value}`, level);
-      if (field !== "aor") this.#lowestOther = Math.min(this.#lowestOther, RANK[level]);
+      this.levels.set(`${field}=${value}`, level);
+      if (field !== "aor") this.lowestOther = Math.min(this.lowestOther, RANK[level]);
     }
   }
 
   /** The level that holds for a line: of several overrides that fit, the most talkative. */
-  #levelFor(fields: LogFields | undefined): LogLevel {
-    if (this.#levels.size === 0 || fields === undefined) return this.#level;
+  private levelFor(fields: LogFields | undefined): LogLevel {
+    if (this.levels.size === 0 || fields === undefined) return this.level;
     let lowest: LogLevel | undefined;
     for (const field of FIELDS) {
-      const level = this.#levels.get(`${field}=${fields[field]}`);
+      const level = this.levels.get(`${field}=${fields[field]}`);
       if (level !== undefined && (lowest === undefined || RANK[level] < RANK[lowest])) lowest = level;
     }
-    return lowest ?? this.#level;
+    return lowest ?? this.level;
   }
 
-  #isAllowed(level: LogLevel, message: string): boolean {
+  private isAllowed(level: LogLevel, message: string): boolean {
     let key = level + message;
-    if (!this.#kinds.has(key) && this.#kinds.size >= KINDS) {
+    if (!this.kinds.has(key) && this.kinds.size >= KINDS) {
       key = "";
       message = "Other messages";
     }
-    let kind = this.#kinds.get(key);
-    if (kind === undefined) this.#kinds.set(key, kind = { level, message, written: 0, suppressed: 0 });
+    let kind = this.kinds.get(key);
+    if (kind === undefined) this.kinds.set(key, kind = { level, message, written: 0, suppressed: 0 });
     if (kind.written < PER_SECOND) {
       kind.written++;
       return true;
     }
     kind.suppressed++;
     // The flood may end here: a flush after this second tells the count.
-    if (this.#suppressed++ === 0) this.#schedule(1000);
+    if (this.suppressed++ === 0) this.schedule(1000);
     return false;
   }
 
-  #startWindow(nowMs: number): void {
-    this.#windowStartMs = nowMs;
-    if (this.#suppressed > 0) {
-      this.#suppressed = 0;
-      for (const kind of this.#kinds.values()) {
+  private startWindow(nowMs: number): void {
+    this.windowStartMs = nowMs;
+    if (this.suppressed > 0) {
+      this.suppressed = 0;
+      for (const kind of this.kinds.values()) {
         if (kind.suppressed === 0) continue;
-        this.#append(this.#line(kind.level, `${kind.message}: ${kind.suppressed} more suppressed`));
+        this.append(this.line(kind.level, `${kind.message}: ${kind.suppressed} more suppressed`));
       }
     }
-    this.#kinds.clear();
+    this.kinds.clear();
   }
 
-  #append(line: string): void {
-    if (this.#buffer.length + (this.#unsent?.length ?? 0) > BUFFER_BYTES) {
-      this.#dropped++;
+  private append(line: string): void {
+    if (this.buffer.length + (this.unsent?.length ?? 0) > BUFFER_BYTES) {
+      this.dropped++;
       return;
     }
-    this.#buffer += line;
-    this.#schedule(FLUSH_DELAY_MS);
+    this.buffer += line;
+    this.schedule(FLUSH_DELAY_MS);
   }
 
-  #schedule(delayMs: number): void {
-    const dueMs = this.#steadyMs() + delayMs;
-    if (this.#flushDueMs !== 0 && this.#flushDueMs <= dueMs) return;
-    this.#flushDueMs = dueMs;
-    this.#output.later(() => {
-      if (this.#flushDueMs === dueMs) this.#flushDueMs = 0;
+  private schedule(delayMs: number): void {
+    const dueMs = this.steadyMs() + delayMs;
+    if (this.flushDueMs !== 0 && this.flushDueMs <= dueMs) return;
+    this.flushDueMs = dueMs;
+    this.output.later(() => {
+      if (this.flushDueMs === dueMs) this.flushDueMs = 0;
       this.flush();
     }, delayMs);
   }
 
-  #steadyMs(): number {
-    return this.#output.steadyMs?.() ?? this.#output.nowMs();
+  private steadyMs(): number {
+    return this.output.steadyMs?.() ?? this.output.nowMs();
   }
 
-  #line(level: LogLevel, message: string, fields?: LogFields): string {
-    const mask = this.#config.privacy === "mask" ? maskPrivate : maskSecrets;
-    const at = new Date(this.#output.nowMs()).toISOString();
-    const isText = this.#config.format === "text" || (this.#config.format === "auto" && this.#output.isTty);
+  private line(level: LogLevel, message: string, fields?: LogFields): string {
+    const mask = this.config.privacy === "mask" ? maskPrivate : maskSecrets;
+    const at = new Date(this.output.nowMs()).toISOString();
+    const isText = this.config.format === "text" || (this.config.format === "auto" && this.output.isTty);
     if (isText) {
       let line = `${at} ${level.toUpperCase().padEnd(5)} ${printable(mask(message))}`;
       for (const name in fields) {

@@ -61,18 +61,18 @@ interface Gauge {
 }
 
 export class Metrics {
-  readonly #counters = new Map<Counter, Map<string, Series>>();
-  readonly #histograms = new Map<Histogram, Measured>();
-  readonly #gauges = new Map<string, Gauge>();
+  private readonly counters = new Map<Counter, Map<string, Series>>();
+  private readonly histograms = new Map<Histogram, Measured>();
+  private readonly gauges = new Map<string, Gauge>();
 
   constructor() {
     for (const name of Object.keys(COUNTERS) as Counter[]) {
       const series = new Map<string, Series>();
       if (COUNTERS[name].labels.length === 0) series.set("", { value: 0 });
-      this.#counters.set(name, series);
+      this.counters.set(name, series);
     }
     for (const name of Object.keys(HISTOGRAMS) as Histogram[]) {
-      this.#histograms.set(name, { counts: new Float64Array(HISTOGRAMS[name].buckets.length + 1), sum: 0 });
+      this.histograms.set(name, { counts: new Float64Array(HISTOGRAMS[name].buckets.length + 1), sum: 0 });
     }
     this.gauge("process_resident_memory_bytes", "Resident memory", [], () => process.memoryUsage.rss());
   }
@@ -82,7 +82,7 @@ export class Metrics {
    * `|`: `acme|accepted`; a label left out is empty.
    */
   count(counter: Counter, label = ""): void {
-    const all = this.#counters.get(counter)!;
+    const all = this.counters.get(counter)!;
     const series = all.get(label);
     if (series !== undefined) {
       series.value++;
@@ -98,7 +98,7 @@ export class Metrics {
   /** Adds one measurement; what is not a number is left out. */
   measure(histogram: Histogram, seconds: number): void {
     if (!Number.isFinite(seconds)) return;
-    const measured = this.#histograms.get(histogram)!;
+    const measured = this.histograms.get(histogram)!;
     const buckets = HISTOGRAMS[histogram].buckets;
     let bucket = 0;
     while (bucket < buckets.length && seconds > buckets[bucket]!) bucket++;
@@ -118,18 +118,18 @@ export class Metrics {
     read: () => number | Iterable<GaugeSample>,
     type: "gauge" | "counter" = "gauge",
   ): void {
-    this.#gauges.set(name, { help, labels, read, type });
+    this.gauges.set(name, { help, labels, read, type });
   }
 
   /** The value of one counter series, for status pages and tests. */
   value(counter: Counter, label = ""): number {
-    return this.#counters.get(counter)!.get(label)?.value ?? 0;
+    return this.counters.get(counter)!.get(label)?.value ?? 0;
   }
 
   /** Prometheus text format 0.0.4. */
   text(): string {
     const lines: string[] = [];
-    for (const [name, series] of this.#counters) {
+    for (const [name, series] of this.counters) {
       const { help, labels } = COUNTERS[name];
       head(lines, name, help, "counter");
       for (const [label, { value }] of series) {
@@ -137,8 +137,8 @@ export class Metrics {
         lines.push(`${PREFIX}${name}${labelSet(labels, values)} ${value}`);
       }
     }
-    for (const [name, measured] of this.#histograms) histogramText(lines, name, measured);
-    for (const [name, gauge] of this.#gauges) gaugeText(lines, name, gauge);
+    for (const [name, measured] of this.histograms) histogramText(lines, name, measured);
+    for (const [name, gauge] of this.gauges) gaugeText(lines, name, gauge);
     return lines.join("\n") + "\n";
   }
 }

@@ -41,59 +41,59 @@ type Latin1Bytes = Buffer & { latin1Write(text: string, offset: number, length: 
  * young garbage and be carried along by each: two of them cost a REGISTER 0.8 µs of 16, and the process 30 MiB.
  */
 export class TraceRing {
-  readonly #slots: number;
+  private readonly slots: number;
   /** Allocated with the first message, and of its pages only those count as memory that were written. */
-  #bytes: Latin1Bytes | null = null;
-  readonly #times: Float64Array;
-  readonly #isIn: Uint8Array;
-  readonly #flows: (TracedFlow | null)[];
+  private bytes: Latin1Bytes | null = null;
+  private readonly times: Float64Array;
+  private readonly isIn: Uint8Array;
+  private readonly flows: (TracedFlow | null)[];
   /** Where in the ring of bytes each message stands, and how long it is. */
-  readonly #starts: Uint32Array;
-  readonly #lengths: Uint32Array;
+  private readonly starts: Uint32Array;
+  private readonly lengths: Uint32Array;
   /** Slot of the oldest message, and how many there are. */
-  #oldest = 0;
-  #size = 0;
+  private oldest = 0;
+  private capacity = 0;
   /** Where the newest message ends in the ring of bytes. */
-  #end = 0;
+  private end = 0;
 
   /** @param messages `trace.messages`; 0 keeps none. */
   constructor(messages: number) {
-    this.#slots = messages;
-    this.#times = new Float64Array(messages);
-    this.#isIn = new Uint8Array(messages);
-    this.#flows = new Array<TracedFlow | null>(messages).fill(null);
-    this.#starts = new Uint32Array(messages);
-    this.#lengths = new Uint32Array(messages);
+    this.slots = messages;
+    this.times = new Float64Array(messages);
+    this.isIn = new Uint8Array(messages);
+    this.flows = new Array<TracedFlow | null>(messages).fill(null);
+    this.starts = new Uint32Array(messages);
+    this.lengths = new Uint32Array(messages);
   }
 
   get size(): number {
-    return this.#size;
+    return this.capacity;
   }
 
   /**
    * @param wire the message as latin1 text; one that is larger than the whole ring loses its end.
    */
   add(atMs: number, isIn: boolean, flow: TracedFlow, wire: string): void {
-    if (this.#slots === 0) return;
-    const bytes = this.#bytes ??= ringOf(Math.max(this.#slots * BYTES_PER_SLOT, MIN_BYTES));
+    if (this.slots === 0) return;
+    const bytes = this.bytes ??= ringOf(Math.max(this.slots * BYTES_PER_SLOT, MIN_BYTES));
     const length = Math.min(wire.length, bytes.length);
-    const start = this.#makeRoom(length, bytes.length);
+    const start = this.makeRoom(length, bytes.length);
     bytes.latin1Write(wire, start, length);
-    const slot = (this.#oldest + this.#size) % this.#slots;
-    this.#times[slot] = atMs;
-    this.#isIn[slot] = isIn ? 1 : 0;
-    this.#flows[slot] = flow;
-    this.#starts[slot] = start;
-    this.#lengths[slot] = length;
-    this.#size++;
-    this.#end = start + length;
+    const slot = (this.oldest + this.capacity) % this.slots;
+    this.times[slot] = atMs;
+    this.isIn[slot] = isIn ? 1 : 0;
+    this.flows[slot] = flow;
+    this.starts[slot] = start;
+    this.lengths[slot] = length;
+    this.capacity++;
+    this.end = start + length;
   }
 
   /** Oldest first. */
   find(filter: TraceFilter = {}): TraceMessage[] {
     const slots: number[] = [];
-    for (let i = 0; i < this.#size; i++) slots.push((this.#oldest + i) % this.#slots);
-    const wires = slots.map((slot) => this.#wireAt(slot));
+    for (let i = 0; i < this.capacity; i++) slots.push((this.oldest + i) % this.slots);
+    const wires = slots.map((slot) => this.wireAt(slot));
     const callIds = wires.map(callIdOf);
     let wanted: Set<string> | null = null;
     if (filter.aor) {
@@ -110,9 +110,9 @@ export class TraceRing {
       if (filter.callId && callIds[i] !== filter.callId) continue;
       const slot = slots[i]!;
       found.push({
-        atMs: this.#times[slot]!,
-        direction: this.#isIn[slot] === 1 ? "in" : "out",
-        flow: this.#flows[slot]!.key,
+        atMs: this.times[slot]!,
+        direction: this.isIn[slot] === 1 ? "in" : "out",
+        flow: this.flows[slot]!.key,
         callId: callIds[i]!,
         message: mask(wires[i]!),
       });
@@ -120,32 +120,32 @@ export class TraceRing {
     return found.reverse();
   }
 
-  #wireAt(slot: number): string {
-    const start = this.#starts[slot]!;
-    return this.#bytes!.toString("latin1", start, start + this.#lengths[slot]!);
+  private wireAt(slot: number): string {
+    const start = this.starts[slot]!;
+    return this.bytes!.toString("latin1", start, start + this.lengths[slot]!);
   }
 
   /** Forgets the messages that a new one needs the slot or the bytes of; gives the place where it is to stand. */
-  #makeRoom(length: number, capacity: number): number {
-    let start = this.#end;
+  private makeRoom(length: number, capacity: number): number {
+    let start = this.end;
     if (start + length > capacity) {
       // Messages stand in one piece: the rest of the ring stays empty, and those that are there from the last round go.
-      while (this.#size > 0 && this.#starts[this.#oldest]! >= start) this.#forget();
+      while (this.capacity > 0 && this.starts[this.oldest]! >= start) this.forget();
       start = 0;
     }
-    while (this.#size > 0 && (this.#size === this.#slots || this.#isOldestIn(start, start + length))) this.#forget();
+    while (this.capacity > 0 && (this.capacity === this.slots || this.isOldestIn(start, start + length))) this.forget();
     return start;
   }
 
-  #isOldestIn(start: number, end: number): boolean {
-    const at = this.#starts[this.#oldest]!;
+  private isOldestIn(start: number, end: number): boolean {
+    const at = this.starts[this.oldest]!;
     return at >= start && at < end;
   }
 
-  #forget(): void {
-    this.#flows[this.#oldest] = null;
-    this.#oldest = (this.#oldest + 1) % this.#slots;
-    this.#size--;
+  private forget(): void {
+    this.flows[this.oldest] = null;
+    this.oldest = (this.oldest + 1) % this.slots;
+    this.capacity--;
   }
 }
 

@@ -17,11 +17,11 @@ afterEach(() => {
 /** Runs of one installation, each between a start and a stop at given times of the machine. */
 class Box {
   readonly logged: string[] = [];
-  readonly #folder = mkdtempSync(join(tmpdir(), "latefork-clock-"));
+  private readonly folder = mkdtempSync(join(tmpdir(), "latefork-clock-"));
   appliance!: Appliance;
 
   constructor() {
-    folders.push(this.#folder);
+    folders.push(this.folder);
   }
 
   async start(machineMs: number): Promise<void> {
@@ -30,7 +30,7 @@ class Box {
 domain: example.org
 listen: ["udp://127.0.0.1:0"]
 control: { listen: ["http://127.0.0.1:0"] }
-store: { path: ${this.#folder}/latefork.db }
+store: { path: ${this.folder}/latefork.db }
 `);
     const output = {
       isTty: false,

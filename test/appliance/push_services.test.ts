@@ -85,32 +85,32 @@ async function start(store = ":memory:"): Promise<Appliance> {
 /** One end of a SIP connection; messages have no bodies here. */
 class Line {
   readonly heard: string[] = [];
-  #text = "";
-  readonly #watchers: (() => void)[] = [];
-  readonly #socket: Socket;
+  private text = "";
+  private readonly watchers: (() => void)[] = [];
+  private readonly socket: Socket;
 
   constructor(appliance: Appliance) {
-    this.#socket = connect(appliance.transports.listeners()[0]!.port, "127.0.0.1");
-    this.#socket.setEncoding("latin1");
-    this.#socket.on("data", (text: string) => {
-      this.#text += text;
-      for (let end = this.#text.indexOf("\r\n\r\n"); end !== -1; end = this.#text.indexOf("\r\n\r\n")) {
-        this.heard.push(this.#text.slice(0, end));
-        this.#text = this.#text.slice(end + 4).replace(/^(\r\n)+/, "");
+    this.socket = connect(appliance.transports.listeners()[0]!.port, "127.0.0.1");
+    this.socket.setEncoding("latin1");
+    this.socket.on("data", (text: string) => {
+      this.text += text;
+      for (let end = this.text.indexOf("\r\n\r\n"); end !== -1; end = this.text.indexOf("\r\n\r\n")) {
+        this.heard.push(this.text.slice(0, end));
+        this.text = this.text.slice(end + 4).replace(/^(\r\n)+/, "");
       }
-      for (const watcher of this.#watchers.splice(0)) watcher();
+      for (const watcher of this.watchers.splice(0)) watcher();
     });
-    this.#socket.on("error", () => {});
+    this.socket.on("error", () => {});
     stops.push(() => this.close());
   }
 
   say(lines: string[]): void {
-    this.#socket.write([...lines, "Content-Length: 0", "", ""].join("\r\n"));
+    this.socket.write([...lines, "Content-Length: 0", "", ""].join("\r\n"));
   }
 
   /** Resolves when more was said. */
   next(): Promise<void> {
-    return new Promise((resolve) => this.#watchers.push(resolve));
+    return new Promise((resolve) => this.watchers.push(resolve));
   }
 
   /** The first message that begins so. */
@@ -123,7 +123,7 @@ class Line {
   }
 
   close(): void {
-    this.#socket.destroy();
+    this.socket.destroy();
   }
 }
 

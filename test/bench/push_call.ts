@@ -64,15 +64,15 @@ async function roundOf(service: string, binary: string): Promise<number> {
 class Caller {
   /** By Call-ID, in the order they left. */
   readonly sentAtMs = new Map<string, number>();
-  #ended = 0;
-  #finished = () => {};
+  private ended = 0;
+  private finished = () => {};
 
   private constructor(private readonly port: number, private readonly socket: Bun.udp.Socket<"buffer">) {}
 
   static async open(port: number): Promise<Caller> {
     const socket: Bun.udp.Socket<"buffer"> = await Bun.udpSocket({
       hostname: "127.0.0.1",
-      socket: { data: (_, bytes) => void caller.#heard(bytes.toString("latin1")) },
+      socket: { data: (_, bytes) => void caller.heard(bytes.toString("latin1")) },
     });
     const caller: Caller = new Caller(port, socket);
     return caller;
@@ -80,11 +80,11 @@ class Caller {
 
   /** So many calls at the rate, each to a user of its own; resolves when all are over. */
   async calls(firstUser: number, count: number): Promise<void> {
-    const isOver = new Promise<void>((resolve) => this.#finished = resolve);
-    this.#ended = -count;
+    const isOver = new Promise<void>((resolve) => this.finished = resolve);
+    this.ended = -count;
     const startMs = performance.now();
     for (let sent = 0; sent < count;) {
-      while (sent < count && (performance.now() - startMs) * RATE / 1000 > sent) this.#invite(firstUser + sent++);
+      while (sent < count && (performance.now() - startMs) * RATE / 1000 > sent) this.invite(firstUser + sent++);
       await Bun.sleep(1);
     }
     await isOver;
@@ -94,21 +94,21 @@ class Caller {
     this.socket.close();
   }
 
-  #invite(user: number): void {
+  private invite(user: number): void {
     const callId = `call${user}@bench`;
     this.sentAtMs.set(callId, performance.timeOrigin + performance.now());
-    this.#send("INVITE", user, callId, `<sip:u${user}@127.0.0.1>`);
+    this.send("INVITE", user, callId, `<sip:u${user}@127.0.0.1>`);
   }
 
-  #heard(text: string): void {
+  private heard(text: string): void {
     const status = Number(/^SIP\/2\.0 (\d+)/.exec(text)?.[1] ?? 0);
     if (status < 200) return;
     const callId = /^Call-ID: *(.*)\r$/m.exec(text)![1]!;
-    this.#send("ACK", Number(/\d+/.exec(callId)![0]), callId, /^To: *(.*)\r$/m.exec(text)![1]!);
-    if (++this.#ended === 0) this.#finished();
+    this.send("ACK", Number(/\d+/.exec(callId)![0]), callId, /^To: *(.*)\r$/m.exec(text)![1]!);
+    if (++this.ended === 0) this.finished();
   }
 
-  #send(method: string, user: number, callId: string, to: string): void {
+  private send(method: string, user: number, callId: string, to: string): void {
     const text = `${method} sip:u${user}@127.0.0.1 SIP/2.0\r\n` +
       `Via: SIP/2.0/UDP 127.0.0.1:${this.socket.port};branch=z9hG4bK${callId};rport\r\nMax-Forwards: 70\r\n` +
       `From: "Bob" <sip:bob@127.0.0.1>;tag=b\r\nTo: ${to}\r\nCall-ID: ${callId}\r\nCSeq: 1 ${method}\r\n` +

@@ -158,17 +158,17 @@ export class SmallBackend implements ControlBackend {
     return [{ name: "banned", ttl: 600, max: 10_000, persist: true, size: this.table.size }];
   }
   htable(table: string) {
-    this.#check(table);
+    this.check(table);
     return { items: [...this.table.values()], next: null };
   }
   htableGet(table: string, key: string) {
-    this.#check(table);
+    this.check(table);
     const entry = this.table.get(key);
     if (entry === undefined) throw new ApiError(404, "unknown_key", `There is no ${key} in ${table}`);
     return entry;
   }
   htableSet(table: string, key: string, value: string, ttlMs: number) {
-    this.#check(table);
+    this.check(table);
     const entry = { key, value, expires_in: ttlMs === 0 ? 600 : ttlMs / 1000 };
     this.table.set(key, entry);
     return entry;
@@ -252,7 +252,7 @@ export class SmallBackend implements ControlBackend {
     this.logged.push(`${level} ${message}`);
   }
 
-  #check(table: string): void {
+  private check(table: string): void {
     if (table === "broken") throw new TypeError("secret detail");
     if (table !== "banned") throw new ApiError(404, "unknown_table", `There is no table ${table}`);
   }

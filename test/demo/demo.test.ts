@@ -29,27 +29,27 @@ function demo(...options: string[]) {
 class Said {
   text = "";
   readonly end: Promise<string>;
-  #look: () => void = () => {};
+  private look: () => void = () => {};
 
   constructor(stream: ReadableStream<Uint8Array>) {
-    this.end = this.#read(stream);
+    this.end = this.read(stream);
   }
 
   /** Resolves once the text fits, or has ended. */
   async until(wanted: RegExp): Promise<string> {
     const seen = new Promise<void>((resolve) => {
-      this.#look = () => wanted.test(this.text) && resolve();
-      this.#look();
+      this.look = () => wanted.test(this.text) && resolve();
+      this.look();
     });
     await Promise.race([seen, this.end]);
     return this.text;
   }
 
-  async #read(stream: ReadableStream<Uint8Array>): Promise<string> {
+  private async read(stream: ReadableStream<Uint8Array>): Promise<string> {
     const decoder = new TextDecoder();
     for await (const chunk of stream) {
       this.text += decoder.decode(chunk, { stream: true });
-      this.#look();
+      this.look();
     }
     return this.text;
   }

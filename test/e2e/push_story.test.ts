@@ -25,7 +25,7 @@ afterEach(async () => {
 class Play {
   /** While it does, the phone wakes with each push. */
   isWoken = true;
-  #heard = 0;
+  private heard = 0;
 
   constructor(
     readonly stage: Stage,
@@ -38,8 +38,8 @@ class Play {
 
   /** The next push the service got. */
   async pushed(): Promise<Told> {
-    await this.service.until(() => this.service.told().length > this.#heard);
-    return this.service.told()[this.#heard++]!;
+    await this.service.until(() => this.service.told().length > this.heard);
+    return this.service.told()[this.heard++]!;
   }
 
   /** The next push is that of this call, and says as much of it as it may. */
@@ -51,7 +51,7 @@ class Play {
 
   /** Nothing was pushed that nobody asked about. */
   get unheard(): Told[] {
-    return this.service.told().slice(this.#heard);
+    return this.service.told().slice(this.heard);
   }
 
   rings(phone: Phone, call: PbxCall): Promise<Incoming> {

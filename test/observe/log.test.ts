@@ -12,12 +12,12 @@ class Stream {
   scheduled: { flush: () => void; delayMs: number }[] = [];
   failure: string | null = null;
   takes = Infinity;
-  #decoder = new TextDecoder();
+  private decoder = new TextDecoder();
 
   write(bytes: Uint8Array): number {
     if (this.failure !== null) throw Object.assign(new Error(this.failure), { code: this.failure });
     const taken = bytes.subarray(0, this.takes);
-    this.text += this.#decoder.decode(taken, { stream: true });
+    this.text += this.decoder.decode(taken, { stream: true });
     return taken.length;
   }
   later(flush: () => void, delayMs: number): void {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { filesThere, read, repositoryFiles } from "./repository.ts";
+import { blankLiterals } from "./source_text.ts";
 import { textBreaches } from "./tracked_text.ts";
 
 const files = repositoryFiles();
@@ -77,4 +78,11 @@ describe("the check of texts", () => {
   for (const text of accepted) {
     test(`accepts ${text}`, () => expect(textBreaches(text)).toEqual([]));
   }
+});
+
+test("private members are marked one way: the keyword, which constructor parameters need anyway", () => {
+  const sources = files.filter((path) => path.endsWith(".ts"));
+  const marked = (source: string) => /(?<![\w$])#[a-zA-Z_]/.test(blankLiterals(source));
+  expect(sources.filter((path) => marked(read(path)))).toEqual([]);
+  expect(marked("class A { #a = 1; }") && !marked('// #a\nconst a = "#a"; class A { private a = 1; }')).toBe(true);
 });

@@ -13,15 +13,15 @@ export class Appointment {
 }
 
 export class Agenda {
-  readonly #heap: Appointment[] = [];
-  #order = 0;
+  private readonly heap: Appointment[] = [];
+  private order = 0;
   /** Messages on the wire. */
   packets = 0;
 
   add(atMs: number, run: () => void, isPacket = false): Appointment {
-    const appointment = new Appointment(atMs, this.#order++, isPacket, run);
+    const appointment = new Appointment(atMs, this.order++, isPacket, run);
     if (isPacket) this.packets++;
-    const heap = this.#heap;
+    const heap = this.heap;
     let slot = heap.length;
     heap.push(appointment);
     while (slot > 0) {
@@ -36,19 +36,19 @@ export class Agenda {
 
   /** Infinity: nothing is left to do. */
   get nextMs(): number {
-    while (this.#heap.length > 0 && this.#heap[0]!.isCancelled) this.#pop();
-    return this.#heap.length > 0 ? this.#heap[0]!.atMs : Infinity;
+    while (this.heap.length > 0 && this.heap[0]!.isCancelled) this.pop();
+    return this.heap.length > 0 ? this.heap[0]!.atMs : Infinity;
   }
 
   /** Takes out and runs the first thing due by `nowMs`; false if there is none. */
   runOne(nowMs: number): boolean {
     if (this.nextMs > nowMs) return false;
-    this.#pop().run();
+    this.pop().run();
     return true;
   }
 
-  #pop(): Appointment {
-    const heap = this.#heap;
+  private pop(): Appointment {
+    const heap = this.heap;
     const first = heap[0]!;
     const last = heap.pop()!;
     if (heap.length > 0) {

@@ -42,27 +42,27 @@ export class SimCall {
   readonly exchanges: Exchange[] = [];
   /** To tags of the answers this side sent BYE for. */
   readonly hungUp = new Set<string>();
-  readonly #cseq = 1;
-  #lastCseq = 1;
-  readonly #branch: string;
-  readonly #from: string;
-  readonly #uri: string;
-  readonly #to: string;
-  #cancelLines: string | null = null;
+  private readonly cseq = 1;
+  private lastCseq = 1;
+  private readonly branch: string;
+  private readonly from: string;
+  private readonly uri: string;
+  private readonly to: string;
+  private cancelLines: string | null = null;
 
   constructor(readonly ua: Ua, readonly link: Link, readonly sentBy: string, parts: CallParts) {
     const { prng } = ua.world;
     this.callId = parts.callId ?? prng.token(16) + "@caller";
     this.fromTag = prng.token(8);
     this.startedAtMs = ua.world.nowMs;
-    this.#branch = "z9hG4bK" + prng.token(12);
-    this.#from = `${parts.from};tag=${this.fromTag}`;
-    this.#uri = parts.uri;
-    this.#to = parts.to;
+    this.branch = "z9hG4bK" + prng.token(12);
+    this.from = `${parts.from};tag=${this.fromTag}`;
+    this.uri = parts.uri;
+    this.to = parts.to;
     const lines = `Contact: <sip:${sentBy};transport=${link.transport}>\r\n` + (parts.lines ?? "");
-    const text = this.#text("INVITE", this.#uri, this.#branch, this.#to, this.#cseq, lines, parts.body ?? "");
+    const text = this.text("INVITE", this.uri, this.branch, this.to, this.cseq, lines, parts.body ?? "");
     ua.transact(link, text, {
-      onResponse: (response) => this.#onResponse(response),
+      onResponse: (response) => this.onResponse(response),
       onFailure: () => {
         this.isTimedOut = true;
       },
@@ -90,15 +90,15 @@ export class SimCall {
   cancel(lines = "", isRude = false): void {
     if (this.isCancelled || this.status !== 0) return;
     this.isCancelled = true;
-    if (isRude || this.statuses.length > 0) this.#sendCancel(lines);
-    else this.#cancelLines = lines;
+    if (isRude || this.statuses.length > 0) this.sendCancel(lines);
+    else this.cancelLines = lines;
   }
 
   hangUp(answer = 0): void {
     const final = this.answers[answer];
     if (final === undefined || this.isHungUp) return;
     this.isHungUp = answer === 0;
-    this.#bye(final);
+    this.bye(final);
   }
 
   /**
@@ -109,7 +109,7 @@ export class SimCall {
     const final = this.answers[0];
     if (final === undefined || this.isHungUp) return null;
     const { prng } = this.ua.world;
-    const [uri, to, cseq] = [contactOf(final.message), this.#toOf(final), ++this.#lastCseq];
+    const [uri, to, cseq] = [contactOf(final.message), this.toOf(final), ++this.lastCseq];
     const branch = "z9hG4bK" + prng.token(12);
     const route = routeLines(final.message, true);
     const contact = `Contact: <sip:${this.sentBy};transport=${this.link.transport}>\r\n`;
@@ -117,10 +117,10 @@ export class SimCall {
       this.ua,
       this.link,
       method,
-      this.#text(method, uri, branch, to, cseq, route + contact),
+      this.text(method, uri, branch, to, cseq, route + contact),
       ({ status }) => {
         if (method !== "INVITE" || status >= 300) return;
-        this.ua.sendAck(this.link, this.#text("ACK", uri, "z9hG4bK" + prng.token(12), to, cseq, route));
+        this.ua.sendAck(this.link, this.text("ACK", uri, "z9hG4bK" + prng.token(12), to, cseq, route));
       },
     );
     this.exchanges.push(exchange);
@@ -128,24 +128,24 @@ export class SimCall {
     this.ua.world.in(cancelMs, () => {
       if (!exchange.isCancellable) return;
       exchange.isCancelled = true;
-      this.ua.transact(this.link, this.#text("CANCEL", uri, branch, to, cseq, route), { onResponse() {} });
+      this.ua.transact(this.link, this.text("CANCEL", uri, branch, to, cseq, route), { onResponse() {} });
     });
     return exchange;
   }
 
-  #sendCancel(lines: string): void {
-    const text = this.#text("CANCEL", this.#uri, this.#branch, this.#to, this.#cseq, lines);
+  private sendCancel(lines: string): void {
+    const text = this.text("CANCEL", this.uri, this.branch, this.to, this.cseq, lines);
     this.ua.transact(this.link, text, { onResponse() {} });
   }
 
-  #onResponse(response: Message): void {
+  private onResponse(response: Message): void {
     const { status } = response;
     this.statuses.push(status);
     this.responses.push(response);
     if (status < 200) {
-      if (this.#cancelLines === null) return;
-      this.#sendCancel(this.#cancelLines);
-      this.#cancelLines = null;
+      if (this.cancelLines === null) return;
+      this.sendCancel(this.cancelLines);
+      this.cancelLines = null;
       return;
     }
     const toTag = response.to.tag;
@@ -153,33 +153,41 @@ export class SimCall {
     const final = known ?? { status, toTag, atMs: this.ua.world.nowMs, message: response };
     if (known === undefined) this.finals.push(final);
     if (status >= 300) return;
-    this.#ack(final);
+    this.ack(final);
     if (known !== undefined) return;
     // RFC 3261 §13.2.2.4: a second answer, or one that came too late, is ended.
-    if (this.isCancelled || this.answers.length > 1) this.#bye(final);
+    if (this.isCancelled || this.answers.length > 1) this.bye(final);
   }
 
-  #ack(final: Final): void {
+  private ack(final: Final): void {
     const uri = contactOf(final.message);
     const lines = routeLines(final.message, true);
     const branch = "z9hG4bK" + this.ua.world.prng.token(12);
-    this.ua.sendAck(this.link, this.#text("ACK", uri, branch, this.#toOf(final), this.#cseq, lines));
+    this.ua.sendAck(this.link, this.text("ACK", uri, branch, this.toOf(final), this.cseq, lines));
   }
 
-  #bye(final: Final): void {
+  private bye(final: Final): void {
     const branch = "z9hG4bK" + this.ua.world.prng.token(12);
     const lines = routeLines(final.message, true);
     this.hungUp.add(final.toTag);
-    const text = this.#text("BYE", contactOf(final.message), branch, this.#toOf(final), ++this.#lastCseq, lines);
+    const text = this.text("BYE", contactOf(final.message), branch, this.toOf(final), ++this.lastCseq, lines);
     this.ua.transact(this.link, text, { onResponse() {} });
   }
 
-  #toOf(final: Final): string {
+  private toOf(final: Final): string {
     return final.message.valueOf("to")!;
   }
 
-  #text(method: string, uri: string, branch: string, to: string, cseq: number, lines: string, body = ""): string {
+  private text(
+    method: string,
+    uri: string,
+    branch: string,
+    to: string,
+    cseq: number,
+    lines: string,
+    body = "",
+  ): string {
     const { link, sentBy, callId } = this;
-    return requestText({ method, uri, link, sentBy, branch, from: this.#from, to, callId, cseq, lines, body });
+    return requestText({ method, uri, link, sentBy, branch, from: this.from, to, callId, cseq, lines, body });
   }
 }

@@ -40,11 +40,11 @@ export class Chaos {
   readonly deeds: string[] = [];
   mode: "aor" | "contact" | "mirror" = "aor";
   ringTimeoutMs = 0;
-  readonly #prng: Prng;
-  #momentMs = 0;
+  private readonly prng: Prng;
+  private momentMs = 0;
 
   constructor(readonly seed: number) {
-    const prng = this.#prng = new Prng(seed * 2_654_435_761 + 1);
+    const prng = this.prng = new Prng(seed * 2_654_435_761 + 1);
     this.isLanLossy = prng.chance(0.25);
     this.isInternetLossy = prng.chance(0.4);
     const near = prng.between(1, 40);
@@ -62,26 +62,26 @@ export class Chaos {
         loss: this.isInternetLossy ? prng.pick([0.05, 0.2]) : 0,
         duplicate: prng.pick([0, 0.1]),
       },
-      config: (config) => this.#configure(config),
+      config: (config) => this.configure(config),
     });
     this.w.timersFirst = () => prng.chance(0.5);
     this.w.net.closeGapMs = prng.pick([0, 0, 0.2, 2]);
     this.w.push.slowMs = prng.pick([300, 2000, 8000]);
     this.w.push.callsPerMinute = prng.pick([Infinity, Infinity, 1, 2]);
-    this.#people();
+    this.people();
     const deeds = 4 + prng.int(24);
-    for (let i = 0; i < deeds; i++) this.#plan();
-    for (let i = prng.int(10); i > 0; i--) this.#planRequest();
-    if (prng.chance(0.1)) this.#do("PBX restarts", this.#moment(), () => this.w.pbx.restart());
+    for (let i = 0; i < deeds; i++) this.plan();
+    for (let i = prng.int(10); i > 0; i--) this.planRequest();
+    if (prng.chance(0.1)) this.do("PBX restarts", this.moment(), () => this.w.pbx.restart());
     const odds = prng.pick([0, 0.02, 0.1]);
     this.w.net.onPacket = (packet) => {
-      if (prng.chance(odds) && this.w.nowMs - START_MS < BUSY_MS) this.#meddle(packet);
+      if (prng.chance(odds) && this.w.nowMs - START_MS < BUSY_MS) this.meddle(packet);
     };
   }
 
   /** Something that meets a message of a call on its way, or just misses it. */
-  #meddle(packet: Packet): void {
-    const prng = this.#prng;
+  private meddle(packet: Packet): void {
+    const prng = this.prng;
     const callId = /\r\nCall-ID: ([^\r]*)/.exec(packet.text)?.[1];
     const actor = this.actors.find(({ phone }) => phone === packet.link.peer) ?? prng.pick(this.actors);
     const call = this.calls.findLast(({ call }) => call.callId === callId)?.call ?? this.calls.at(-1)?.call;
@@ -90,17 +90,17 @@ export class Chaos {
       ["cancel", () => call?.cancel()],
       ["answer " + actor.phone.name, () => actor.phone.pending[0]?.answer()],
       ["decline " + actor.phone.name, () => actor.phone.pending[0]?.decline(prng.pick([486, 603, 600]))],
-      ["register " + actor.phone.name, () => this.#register(actor)],
-      ["sleep " + actor.phone.name, () => this.#sleep(actor)],
-      ["wake " + actor.phone.name, () => this.#wake(actor, false)],
-      ["move " + actor.phone.name, () => this.#move(actor, prng.chance(0.5))],
-      ["call", () => this.#call(actor.phone.user)],
+      ["register " + actor.phone.name, () => this.register(actor)],
+      ["sleep " + actor.phone.name, () => this.sleep(actor)],
+      ["wake " + actor.phone.name, () => this.wake(actor, false)],
+      ["move " + actor.phone.name, () => this.move(actor, prng.chance(0.5))],
+      ["call", () => this.call(actor.phone.user)],
       ["hang up", () => call?.hangUp()],
     ]);
-    this.#do(name, prng.pick(NEAR_MS), deed);
+    this.do(name, prng.pick(NEAR_MS), deed);
   }
 
-  #do(name: string, afterMs: number, deed: () => void): void {
+  private do(name: string, afterMs: number, deed: () => void): void {
     this.w.in(afterMs, () => {
       this.deeds.push(`${((this.w.nowMs - START_MS) / 1000).toFixed(4).padStart(10)}  ${name}`);
       deed();
@@ -112,8 +112,8 @@ export class Chaos {
     this.w.advance(BUSY_MS + DUST_MS);
   }
 
-  #configure(config: Config): void {
-    const prng = this.#prng;
+  private configure(config: Config): void {
+    const prng = this.prng;
     const { wake } = config;
     wake.window = prng.pick([3000, 10_000, 30_000]);
     wake.ring_timeout = this.ringTimeoutMs = prng.pick([8000, 30_000, 120_000]);
@@ -130,8 +130,8 @@ export class Chaos {
     config.push.missed = prng.chance(0.5);
   }
 
-  #people(): void {
-    const prng = this.#prng;
+  private people(): void {
+    const prng = this.prng;
     const count = 1 + prng.int(4);
     for (let i = 0; i < count; i++) {
       const options: PhoneOptions = {
@@ -170,25 +170,25 @@ export class Chaos {
       if (phone.prid !== "") this.w.push.fates.set(phone.prid, prng.pick(FATES));
       if (!prng.chance(0.85)) continue;
       this.w.in(prng.int(50), () => phone.register());
-      if (prng.chance(0.6)) this.w.in(1000 + prng.int(50), () => this.#sleep(actor));
+      if (prng.chance(0.6)) this.w.in(1000 + prng.int(50), () => this.sleep(actor));
     }
   }
 
   /** Most things happen close to something else. */
-  #moment(): number {
-    const prng = this.#prng;
-    if (this.#momentMs === 0 || prng.chance(0.4)) this.#momentMs = 1500 + prng.between(0, BUSY_MS - 2000);
-    else this.#momentMs += prng.pick(NEAR_MS);
-    return Math.min(this.#momentMs, BUSY_MS);
+  private moment(): number {
+    const prng = this.prng;
+    if (this.momentMs === 0 || prng.chance(0.4)) this.momentMs = 1500 + prng.between(0, BUSY_MS - 2000);
+    else this.momentMs += prng.pick(NEAR_MS);
+    return Math.min(this.momentMs, BUSY_MS);
   }
 
-  #plan(): void {
-    const prng = this.#prng;
+  private plan(): void {
+    const prng = this.prng;
     const roll = prng.next();
     const actor = prng.pick(this.actors);
     const index = prng.int(8);
     const [name, deed] = roll < 0.32
-      ? ["call", () => this.#call(actor.phone.user)] as const
+      ? ["call", () => this.call(actor.phone.user)] as const
       : roll < 0.42
       ? ["cancel", () =>
         this.calls.at(-1 - index % 3)?.call.cancel(index % 2 === 0 ? "" : "Reason: SIP;cause=200\r\n")] as const
@@ -196,17 +196,17 @@ export class Chaos {
       ? ["hang up", () =>
         this.calls.at(-1 - index % 3)?.call.hangUp()] as const
       : roll < 0.6
-      ? ["register " + actor.phone.name, () => this.#register(actor)] as const
+      ? ["register " + actor.phone.name, () => this.register(actor)] as const
       : roll < 0.65
       ? ["burst " + actor.phone.name, () => {
         for (let i = 0; i < 3; i++) if (!actor.phone.isAsleep) actor.phone.register({ callId: `burst-${index}-${i}` });
       }] as const
       : roll < 0.74
-      ? ["sleep " + actor.phone.name, () => this.#sleep(actor, index < 4 ? "silent" : undefined)] as const
+      ? ["sleep " + actor.phone.name, () => this.sleep(actor, index < 4 ? "silent" : undefined)] as const
       : roll < 0.83
-      ? ["wake " + actor.phone.name, () => this.#wake(actor, index < 3)] as const
+      ? ["wake " + actor.phone.name, () => this.wake(actor, index < 3)] as const
       : roll < 0.88
-      ? ["move " + actor.phone.name, () => this.#move(actor, index < 4)] as const
+      ? ["move " + actor.phone.name, () => this.move(actor, index < 4)] as const
       : roll < 0.91
       ? ["dead link of " + actor.phone.name, () => {
         actor.lastDownMs = this.w.nowMs;
@@ -229,12 +229,12 @@ export class Chaos {
         if (call !== undefined && call.removeBranch(1 + index % 3)) this.handled.add(call.record.callId);
       }] as const
       : ["end by hand", () => this.w.openCalls(actor.phone.user)[0]?.end("by hand")] as const;
-    this.#do(name, this.#moment(), deed);
+    this.do(name, this.moment(), deed);
   }
 
   /** What is no new call, inside a dialog or not; and INVITEs and CANCELs as they should not be. */
-  #planRequest(): void {
-    const prng = this.#prng;
+  private planRequest(): void {
+    const prng = this.prng;
     const { user } = prng.pick(this.actors).phone;
     const index = prng.int(3);
     const callAt = () => {
@@ -245,39 +245,39 @@ export class Chaos {
       ["re-INVITE", () => void callAt()?.ask("INVITE")],
       ["re-INVITE and CANCEL", () => void callAt()?.ask("INVITE", [0, 6, 700][index]!)],
       ["INFO", () => void callAt()?.ask("INFO")],
-      ["MESSAGE " + user, () => this.#request("MESSAGE", user)],
-      ["SUBSCRIBE " + user, () => this.#request("SUBSCRIBE", user)],
+      ["MESSAGE " + user, () => this.request("MESSAGE", user)],
+      ["SUBSCRIBE " + user, () => this.request("SUBSCRIBE", user)],
       ["rude cancel", () => {
-        this.#call(user);
+        this.call(user);
         this.calls.at(-1)!.call.cancel("", true);
       }],
     ]);
-    this.#do(name, this.#moment(), deed);
+    this.do(name, this.moment(), deed);
   }
 
-  #request(method: string, user: string): void {
+  private request(method: string, user: string): void {
     const { pbx } = this.w;
     this.requests.push(pbx.request(method, pbx.contacts.get(user)?.[0]?.uri ?? `sip:${user}@10.0.0.5`, user));
   }
 
-  #call(user: string): void {
+  private call(user: string): void {
     const calls = this.w.pbx.contacts.has(user) && this.w.pbx.contacts.get(user)!.length > 1
       ? this.w.pbx.callAll(user)
       : [this.w.pbx.call(user)];
     for (const call of calls) this.calls.push({ call, user });
   }
 
-  #register(actor: Actor): void {
+  private register(actor: Actor): void {
     if (!actor.phone.isAsleep) actor.phone.register();
   }
 
-  #sleep(actor: Actor, how?: "silent"): void {
+  private sleep(actor: Actor, how?: "silent"): void {
     if (actor.phone.isAsleep) return;
     actor.lastDownMs = this.w.nowMs;
     actor.phone.sleep(how);
   }
 
-  #wake(actor: Actor, thaws: boolean): void {
+  private wake(actor: Actor, thaws: boolean): void {
     const { phone } = actor;
     if (!phone.isAsleep) return;
     actor.lastDownMs = this.w.nowMs;
@@ -286,7 +286,7 @@ export class Chaos {
   }
 
   /** Another network: a new flow, the old one closed or just gone. */
-  #move(actor: Actor, isClean: boolean): void {
+  private move(actor: Actor, isClean: boolean): void {
     const { phone } = actor;
     if (phone.isAsleep) return;
     actor.lastDownMs = this.w.nowMs;

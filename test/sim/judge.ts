@@ -26,27 +26,27 @@ export function judge(seed: number): { wrongs: string[]; story: () => string } {
 
 class Judgement {
   readonly wrongs: string[] = [];
-  #registered: { aor: string; device: string }[] = [];
-  readonly #seen = new Set<string>();
+  private registered: { aor: string; device: string }[] = [];
+  private readonly seen = new Set<string>();
   /** Event, Call-ID and device of each push. */
-  readonly #pushed = new Set<string>();
+  private readonly pushed = new Set<string>();
   /** By contact id: what tells the phone, which may have several flows (RFC 5626). */
-  readonly #phones = new Map<string, string>();
+  private readonly phones = new Map<string, string>();
 
   constructor(private readonly chaos: Chaos) {
     const { w } = chaos;
-    w.onTurn = () => this.#afterTurn();
-    w.port.onSaved = (contact) => this.#onSaved(contact);
+    w.onTurn = () => this.afterTurn();
+    w.port.onSaved = (contact) => this.onSaved(contact);
     const { event } = w.port;
     w.port.event = (what) => {
       if (what.type === "registration" && what.state === "registered") {
-        this.#registered.push({ aor: String(what.aor), device: String(what.device) });
+        this.registered.push({ aor: String(what.aor), device: String(what.device) });
       }
       event.call(w.port, what);
     };
     const { push } = w.port;
     w.port.push = (order) => {
-      this.#onPush(order);
+      this.onPush(order);
       push.call(w.port, order);
     };
   }
@@ -56,11 +56,11 @@ class Judgement {
   }
 
   /** R-01: nothing is written without the PBX's 2xx in this very turn. */
-  #onSaved(contact: Contact): void {
+  private onSaved(contact: Contact): void {
     const { w } = this.chaos;
-    this.#phones.set(contact.id, contact.instance === "" ? contact.id : `${contact.aor.key} ${contact.instance}`);
-    const isRegistration = !this.#seen.has(contact.id) || contact.registeredAtMs === w.nowMs;
-    this.#seen.add(contact.id);
+    this.phones.set(contact.id, contact.instance === "" ? contact.id : `${contact.aor.key} ${contact.instance}`);
+    const isRegistration = !this.seen.has(contact.id) || contact.registeredAtMs === w.nowMs;
+    this.seen.add(contact.id);
     if (!isRegistration) return;
     const isAccepted = w.heardInTurn.some((text) => {
       if (!/^SIP\/2\.0 2\d\d/.test(text)) return false;
@@ -71,19 +71,19 @@ class Judgement {
   }
 
   /** P-02: never for a binding that is over. P-06, P-07: once a device and call, and never one that iOS must ring for. */
-  #onPush({ event, device, callId, prid, provider }: PushOrder): void {
+  private onPush({ event, device, callId, prid, provider }: PushOrder): void {
     const { w } = this.chaos;
     const contact = w.core.usrloc.contact(device);
     const isRegistered = contact !== undefined && contact.expiresAtMs > w.nowMs && contact.push?.prid === prid;
     if (!isRegistered) this.wrong(`P-02 a push ${event} for ${device}, which is not registered with that token`);
     if (event === "refresh" || event === "message") return; // these are for no call
     if (provider === "apns" && event !== "call") this.wrong(`P-06 a push ${event} for the VoIP token of ${device}`);
-    const id = `${callId} ${this.#phones.get(device) ?? device}`;
+    const id = `${callId} ${this.phones.get(device) ?? device}`;
     // In the other modes the PBX calls each flow of a phone by itself, with one Call-ID.
     if (this.chaos.mode !== "aor") return;
-    if (this.#pushed.has(`${event} ${id}`)) this.wrong(`P-07 a second push ${event} of ${callId} for ${device}`);
-    this.#pushed.add(`${event} ${id}`);
-    if (event !== "call" && !this.#pushed.has(`call ${id}`)) {
+    if (this.pushed.has(`${event} ${id}`)) this.wrong(`P-07 a second push ${event} of ${callId} for ${device}`);
+    this.pushed.add(`${event} ${id}`);
+    if (event !== "call" && !this.pushed.has(`call ${id}`)) {
       this.wrong(`P-06 a push ${event} of ${callId} for ${device}, which was not pushed for it`);
     }
     const result = w.core.silo.allRecords().find((record) => record.callId === callId)?.result;
@@ -92,34 +92,34 @@ class Judgement {
     }
   }
 
-  #afterTurn(): void {
+  private afterTurn(): void {
     const { silo } = this.chaos.w.core;
     if (silo.openCalls > 0) {
-      for (const calls of silo.openByAor().values()) for (const call of calls) this.#atMostOne(call);
+      for (const calls of silo.openByAor().values()) for (const call of calls) this.atMostOne(call);
     }
-    for (const { aor, device } of this.#registered) for (const call of silo.callsOf(aor)) this.#hasJoined(call, device);
-    this.#registered.length = 0;
+    for (const { aor, device } of this.registered) for (const call of silo.callsOf(aor)) this.hasJoined(call, device);
+    this.registered.length = 0;
   }
 
   /** W-05: at most one live branch per device and call. */
-  #atMostOne(call: Call): void {
+  private atMostOne(call: Call): void {
     const live = new Set<string>();
     for (const branch of call.fork.branches) {
       if (!branch.isLive) continue;
-      const phone = this.#phones.get(branch.target.contactId)!;
+      const phone = this.phones.get(branch.target.contactId)!;
       if (live.has(phone)) this.wrong(`W-05 R-15 two live branches of ${phone}`);
       live.add(phone);
     }
   }
 
   /** W-04: a device that registers while the call is open, and has not declined, has the INVITE. */
-  #hasJoined(call: Call, device: string): void {
+  private hasJoined(call: Call, device: string): void {
     const contact = this.chaos.w.core.usrloc.contact(device);
     if (!call.isOpen || contact === undefined || contact.flow === null || contact.flow.state === "closed") return;
     if (call.onlyDevice !== null && call.onlyDevice !== device) return;
     if (this.chaos.handled.has(call.record.callId)) return;
-    const phone = this.#phones.get(device)!;
-    const branches = call.fork.branches.filter(({ target }) => this.#phones.get(target.contactId) === phone);
+    const phone = this.phones.get(device)!;
+    const branches = call.fork.branches.filter(({ target }) => this.phones.get(target.contactId) === phone);
     const hasIt = branches.some((branch) =>
       branch.state === "ringing" || branch.state === "declined" || branch.state === "answered" ||
       (branch.target.flow === contact.flow && (branch.isLive || branch.final !== null)) ||
@@ -130,19 +130,19 @@ class Judgement {
   }
 
   atTheEnd(): void {
-    for (const { call } of this.chaos.calls) if (!isForgotten(this.chaos, call)) this.#oneFinal(call);
+    for (const { call } of this.chaos.calls) if (!isForgotten(this.chaos, call)) this.oneFinal(call);
     judgeRequests(this.chaos, (text) => this.wrong(text));
-    this.#laddersAreTrue();
+    this.laddersAreTrue();
     for (const [name, left] of Object.entries(this.chaos.w.dust())) {
       if (left !== 0) this.wrong(`${left} left in ${name} when the dust has settled`);
     }
-    this.#pins();
-    for (const actor of this.chaos.actors) for (const call of actor.phone.calls) this.#phoneAtPeace(actor, call);
+    this.pins();
+    for (const actor of this.chaos.actors) for (const call of actor.phone.calls) this.phoneAtPeace(actor, call);
     for (const log of this.chaos.w.port.logs) if (log.level === "error") this.wrong(`logged an error: ${log.message}`);
   }
 
   /** W-07: exactly one final response, always; several only if several phones answered. In time. */
-  #oneFinal(call: Chaos["calls"][number]["call"]): void {
+  private oneFinal(call: Chaos["calls"][number]["call"]): void {
     const { chaos } = this;
     const { finals, callId } = call;
     const isAnswered = chaos.w.core.silo.allRecords().some((record) =>
@@ -172,7 +172,7 @@ class Judgement {
   }
 
   /** W-22: what left for phones and push services stands in the timelines of its Call-ID, and nothing else does. */
-  #laddersAreTrue(): void {
+  private laddersAreTrue(): void {
     const { w } = this.chaos;
     const sent = new Map<string, Set<string>>();
     const did = (what: string, id: string) => {
@@ -219,7 +219,7 @@ class Judgement {
   }
 
   /** No flow is kept for a contact that is not reached over it. */
-  #pins(): void {
+  private pins(): void {
     const { w } = this.chaos;
     let pinned = 0;
     for (const count of w.port.pins.values()) pinned += count;
@@ -229,7 +229,7 @@ class Judgement {
   }
 
   /** W-10 to W-13: no phone that stayed in reach rings on, or waits for an ACK that never comes. */
-  #phoneAtPeace(actor: Actor, call: PhoneCall): void {
+  private phoneAtPeace(actor: Actor, call: PhoneCall): void {
     const { chaos } = this;
     if (actor.lastDownMs >= call.atMs || actor.phone.isAsleep || call.incoming.link !== actor.phone.link) return;
     const { link } = call.incoming;

@@ -79,84 +79,84 @@ export class Net {
   onPacket: (packet: Packet) => void = () => {};
   /** A link is closed this long before latefork's core is told. */
   closeGapMs = 0;
-  readonly #udp = new Map<string, Link>();
-  readonly #connections = new Set<Link>();
+  private readonly udpLinks = new Map<string, Link>();
+  private readonly connections = new Set<Link>();
   /** Who is found at an address. */
-  readonly #servers = new Map<string, Host>();
-  #linkCount = 0;
+  private readonly servers = new Map<string, Host>();
+  private linkCount = 0;
 
   constructor(private readonly agenda: Agenda, private readonly prng: Prng, private readonly core: CoreSide) {}
 
   /** The UDP link of a host at an address; the same object for the same address. */
   udp(host: Host | null, address: string, port: number): Link {
     const key = address + ":" + port;
-    let link = this.#udp.get(key);
+    let link = this.udpLinks.get(key);
     if (link === undefined) {
-      link = new Link(++this.#linkCount, "udp", LISTENERS.udp, address, port, host);
-      this.#udp.set(key, link);
+      link = new Link(++this.linkCount, "udp", LISTENERS.udp, address, port, host);
+      this.udpLinks.set(key, link);
     }
     return link;
   }
 
   connect(host: Host | null, address: string, port: number): Link {
-    const link = new Link(++this.#linkCount, "tcp", LISTENERS.tcp, address, port, host);
-    this.#connections.add(link);
+    const link = new Link(++this.linkCount, "tcp", LISTENERS.tcp, address, port, host);
+    this.connections.add(link);
     return link;
   }
 
   /** A host that is there without having said anything (the PBX). */
   listen(host: Host, address: string, port: number): void {
-    this.#servers.set(address + ":" + port, host);
+    this.servers.set(address + ":" + port, host);
   }
 
   /** `TransactionPort.flowTo`. */
   flowTo(transport: Transport, address: string, port: number): Link | null {
-    if (transport === "udp") return this.udp(this.#servers.get(address + ":" + port) ?? null, address, port);
+    if (transport === "udp") return this.udp(this.servers.get(address + ":" + port) ?? null, address, port);
     if (transport !== "tcp") return null;
-    for (const link of this.#connections) {
+    for (const link of this.connections) {
       if (link.state === "open" && link.remoteAddress === address && link.remotePort === port) return link;
     }
-    const link = this.connect(this.#servers.get(address + ":" + port) ?? null, address, port);
+    const link = this.connect(this.servers.get(address + ":" + port) ?? null, address, port);
     if (link.peer === null) {
       link.state = "connecting";
-      this.agenda.add(this.core.nowMs + 20, () => this.#closeNow(link, "connection refused"), true);
+      this.agenda.add(this.core.nowMs + 20, () => this.closeNow(link, "connection refused"), true);
     }
     return link;
   }
 
   /** A message of a host to latefork. */
   toCore(link: Link, text: string): void {
-    this.#carry(link, text, false);
+    this.carry(link, text, false);
   }
 
   /** A message of latefork. The caller has seen that the link is not closed. */
   toPeer(link: Link, text: string): void {
-    this.#carry(link, text, true);
+    this.carry(link, text, true);
   }
 
   /** The peer closes its connection: latefork hears of it behind everything sent before. */
   close(link: Link): void {
     if (!link.isReliable || link.isClosedByPeer || link.state === "closed") return;
     link.isClosedByPeer = true;
-    const atMs = Math.max(link.toCoreMs, this.core.nowMs + this.#latency(link));
-    this.agenda.add(atMs, () => this.#closeNow(link, "connection closed by the peer"), true);
+    const atMs = Math.max(link.toCoreMs, this.core.nowMs + this.latency(link));
+    this.agenda.add(atMs, () => this.closeNow(link, "connection closed by the peer"), true);
   }
 
   /** Latefork finds out (keepalive) that a silent connection is dead. */
   detectDead(link: Link): void {
-    if (link.isReliable && link.state !== "closed") this.#closeNow(link, "keepalive timeout");
+    if (link.isReliable && link.state !== "closed") this.closeNow(link, "keepalive timeout");
   }
 
-  #closeNow(link: Link, reason: string): void {
+  private closeNow(link: Link, reason: string): void {
     if (link.state === "closed") return;
     link.state = "closed";
-    this.#connections.delete(link);
+    this.connections.delete(link);
     if (link.isUp && !link.isClosedByPeer) link.peer?.onLinkClosed(link);
     if (this.closeGapMs === 0) this.core.closed(link, reason);
     else this.agenda.add(this.core.nowMs + this.closeGapMs, () => this.core.closed(link, reason), true);
   }
 
-  #carry(link: Link, text: string, isFromCore: boolean): void {
+  private carry(link: Link, text: string, isFromCore: boolean): void {
     const { nowMs } = this.core;
     const peer = link.peer?.name ?? link.remoteAddress + ":" + link.remotePort;
     const packet: Packet = { atMs: nowMs, isFromCore, peer, link, text, fate: "sent" };
@@ -167,10 +167,10 @@ export class Net {
       return;
     }
     if (link.isReliable) {
-      const atMs = Math.max(isFromCore ? link.toPeerMs : link.toCoreMs, nowMs + this.#latency(link));
+      const atMs = Math.max(isFromCore ? link.toPeerMs : link.toCoreMs, nowMs + this.latency(link));
       if (isFromCore) link.toPeerMs = atMs;
       else link.toCoreMs = atMs;
-      this.agenda.add(atMs, () => this.#arrive(link, text, isFromCore), true);
+      this.agenda.add(atMs, () => this.arrive(link, text, isFromCore), true);
       return;
     }
     const { loss, duplicate } = link.peer.path;
@@ -180,11 +180,11 @@ export class Net {
     }
     const copies = this.prng.chance(duplicate) ? 2 : 1;
     for (let i = 0; i < copies; i++) {
-      this.agenda.add(nowMs + this.#latency(link), () => this.#arrive(link, text, isFromCore), true);
+      this.agenda.add(nowMs + this.latency(link), () => this.arrive(link, text, isFromCore), true);
     }
   }
 
-  #arrive(link: Link, text: string, isFromCore: boolean): void {
+  private arrive(link: Link, text: string, isFromCore: boolean): void {
     if (!link.isUp || link.state === "closed") return;
     if (isFromCore) {
       if (!link.isClosedByPeer) link.peer!.onMessage(link, text);
@@ -194,7 +194,7 @@ export class Net {
     this.core.receive(link, text);
   }
 
-  #latency(link: Link): number {
+  private latency(link: Link): number {
     const range = link.peer?.path.latencyMs ?? [1, 1];
     return range[0] === range[1] ? range[0] : this.prng.between(range[0], range[1]);
   }

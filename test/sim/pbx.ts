@@ -101,7 +101,7 @@ export class SimPbx extends Caller {
   startedAtMs = 0;
   /** Does not answer REGISTERs at all. */
   isMute = false;
-  readonly #nonces = new Set<string>();
+  private readonly nonces = new Set<string>();
 
   constructor(world: World, readonly options: PbxOptions = {}) {
     super(world, "pbx", PBX_ADDRESS, options.transport ?? "udp");
@@ -112,7 +112,7 @@ export class SimPbx extends Caller {
     this.startedAtMs = this.world.nowMs;
     this.forgetAll();
     this.contacts.clear();
-    this.#nonces.clear();
+    this.nonces.clear();
     if (this.transport === "tcp") this.world.net.close(this.link);
   }
 
@@ -134,17 +134,17 @@ export class SimPbx extends Caller {
     if (request.method !== "REGISTER") return incoming.respond(request.method === "INVITE" ? 486 : 200);
     if (this.isMute) return;
     const { answerMs = 0 } = this.options;
-    if (answerMs === 0) this.#register(incoming);
-    else this.world.in(answerMs, () => this.#register(incoming));
+    if (answerMs === 0) this.register(incoming);
+    else this.world.in(answerMs, () => this.register(incoming));
   }
 
-  #register(incoming: Incoming): void {
+  private register(incoming: Incoming): void {
     const { request } = incoming;
     if (this.refusesWith !== 0) return incoming.respond(this.refusesWith);
     const user = request.to.uri!.user;
-    if (this.options.isChallenging && !this.#isAuthentic(incoming, user)) {
+    if (this.options.isChallenging && !this.isAuthentic(incoming, user)) {
       const nonce = this.world.prng.token(20);
-      this.#nonces.add(nonce);
+      this.nonces.add(nonce);
       return incoming.respond(
         401,
         `WWW-Authenticate: Digest realm="${DOMAIN}", nonce="${nonce}", qop="auth", algorithm=MD5\r\n`,
@@ -172,10 +172,10 @@ export class SimPbx extends Caller {
     incoming.respond(200, lines.join(""));
   }
 
-  #isAuthentic(incoming: Incoming, user: string): boolean {
+  private isAuthentic(incoming: Incoming, user: string): boolean {
     const value = incoming.request.valueOf("authorization");
     const credentials = value === undefined ? "other" : parseCredentials(value);
-    if (typeof credentials === "string" || !this.#nonces.has(credentials.nonce)) return false;
+    if (typeof credentials === "string" || !this.nonces.has(credentials.nonce)) return false;
     const expected = digestResponse(ha1("MD5", user, DOMAIN, passwordOf(user)), "REGISTER", credentials);
     return expected === credentials.response;
   }

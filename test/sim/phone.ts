@@ -113,9 +113,9 @@ export class Phone extends Ua {
   onRegistered: () => void = () => {};
   /** CANCELs of what it never got, or of what is no INVITE. */
   strayCancels = 0;
-  #cseq = 0;
-  readonly #callId: string;
-  readonly #secret: DigestSecret;
+  private cseq = 0;
+  private readonly callId: string;
+  private readonly secret: DigestSecret;
 
   constructor(
     world: World,
@@ -127,8 +127,8 @@ export class Phone extends Ua {
     super(world, `${user}#${number}`, { ...world.internet });
     this.prid = options.push === null ? "" : options.push?.prid ?? `tok-${user}-${number}`;
     this.contactUser = user;
-    this.#callId = `reg-${user}-${number}`;
-    this.#secret = { username: user, password: options.password ?? passwordOf(user), ha1s: [] };
+    this.callId = `reg-${user}-${number}`;
+    this.secret = { username: user, password: options.password ?? passwordOf(user), ha1s: [] };
     this.habits = {
       tries: options.tries ?? false,
       ringMs: options.ringMs === undefined ? 20 : options.ringMs,
@@ -197,8 +197,8 @@ export class Phone extends Ua {
     const { regId } = this.options;
     const suffix = (instance === "" ? "" : `;+sip.instance="<${instance}>"`) +
       (regId === undefined ? "" : `;reg-id=${regId}`);
-    this.#sendRegister(
-      options.callId ?? this.#callId,
+    this.sendRegister(
+      options.callId ?? this.callId,
       `Contact: <${this.contactUri(this.linkNow())}>${suffix};expires=${expires}\r\n`,
       null,
     );
@@ -213,10 +213,10 @@ export class Phone extends Ua {
     return this.link;
   }
 
-  #sendRegister(callId: string, contactLine: string, authorization: string | null): void {
+  private sendRegister(callId: string, contactLine: string, authorization: string | null): void {
     const link = this.linkNow();
     const address = `<sip:${this.user}@${DOMAIN}>`;
-    const cseq = ++this.#cseq;
+    const cseq = ++this.cseq;
     const text = requestText({
       method: "REGISTER",
       uri: `sip:${DOMAIN}`,
@@ -235,13 +235,13 @@ export class Phone extends Ua {
         if (response.status === 401 && authorization === null) {
           const challenges = parseChallenges([response.valueOf("www-authenticate") ?? ""]);
           const cnonce = this.world.prng.token(8);
-          const value = answerChallenge(challenges, this.#secret, {
+          const value = answerChallenge(challenges, this.secret, {
             method: "REGISTER",
             uri: `sip:${DOMAIN}`,
             cnonce,
             nc: 1,
           });
-          if (value !== null) return this.#sendRegister(callId, contactLine, value);
+          if (value !== null) return this.sendRegister(callId, contactLine, value);
         }
         this.registrations.push([response.status, this.world.nowMs]);
         if (response.status === 200) this.onRegistered();
@@ -285,7 +285,7 @@ export class Phone extends Ua {
     const { request } = incoming;
     switch (request.method) {
       case "INVITE":
-        return this.#onInvite(incoming);
+        return this.onInvite(incoming);
       case "CANCEL": {
         const cancelled = this.incoming.get(request.via!.branch + "INVITE");
         incoming.respond(cancelled === undefined ? 481 : 200);
@@ -308,12 +308,12 @@ export class Phone extends Ua {
         return;
       }
       default:
-        this.#react(incoming);
+        this.react(incoming);
     }
   }
 
   /** To what is no new call. */
-  #react(incoming: Incoming): void {
+  private react(incoming: Incoming): void {
     const { request } = incoming;
     const { tag } = request.to;
     const call = this.calls.find((call) => call.incoming.toTag === tag);
@@ -327,8 +327,8 @@ export class Phone extends Ua {
     else this.world.in(reactMs, answer);
   }
 
-  #onInvite(incoming: Incoming): void {
-    if (incoming.request.to.tag !== "") return this.#react(incoming);
+  private onInvite(incoming: Incoming): void {
+    if (incoming.request.to.tag !== "") return this.react(incoming);
     const call = new PhoneCall(this, incoming);
     this.calls.push(call);
     const { tries, ringMs, answerMs, decline } = this.habits;
@@ -338,10 +338,10 @@ export class Phone extends Ua {
     else if (ringMs !== null) world.in(ringMs, () => call.ring());
     if (answerMs !== null) world.in(answerMs, () => call.answer());
     if (decline !== null) world.in(decline.afterMs, () => call.decline(decline.status));
-    if (this.habits.stutters) { for (const ms of [100, 1000, 3000]) world.in(ms, () => this.#stutter(call)); }
+    if (this.habits.stutters) { for (const ms of [100, 1000, 3000]) world.in(ms, () => this.stutter(call)); }
   }
 
-  #stutter(call: PhoneCall): void {
+  private stutter(call: PhoneCall): void {
     const { incoming } = call;
     if (this.isAsleep || incoming.status < 200) return;
     call.hasStuttered = true;

@@ -19,18 +19,18 @@ export class PushService {
   readonly fates = new Map<string, PushFate>();
   /** P-07: further call pushes to a device are refused by our own limit. */
   callsPerMinute = Infinity;
-  readonly #calls = new Map<string, number[]>();
+  private readonly calls = new Map<string, number[]>();
   verdictMs = 30;
   deliveryMs = 80;
   slowMs = 8000;
-  readonly #targets = new Map<string, Set<PushTarget>>();
+  private readonly targets = new Map<string, Set<PushTarget>>();
 
   constructor(private readonly world: World) {}
 
   /** Several with one token are the flows of one phone. */
   subscribe(prid: string, target: PushTarget): void {
-    const targets = this.#targets.get(prid);
-    if (targets === undefined) this.#targets.set(prid, new Set([target]));
+    const targets = this.targets.get(prid);
+    if (targets === undefined) this.targets.set(prid, new Set([target]));
     else targets.add(target);
   }
 
@@ -43,7 +43,7 @@ export class PushService {
     const { world } = this;
     const sentAtMs = world.nowMs;
     this.orders.push({ atMs: sentAtMs, order });
-    const fate = this.#isOverLimit(order) ? "limit" : this.fates.get(order.prid) ?? this.fate;
+    const fate = this.isOverLimit(order) ? "limit" : this.fates.get(order.prid) ?? this.fate;
     const isRateLimited = fate === "limit";
     const verdict = (outcome: "accepted" | "dead" | "refused" | "failed", status: number, reason: string, ms: number) =>
       world.in(ms, () =>
@@ -54,7 +54,7 @@ export class PushService {
           sentAtMs,
         ));
     const deliver = (ms: number) =>
-      world.in(ms, () => this.#targets.get(order.prid)?.forEach((target) => target.onPush(order)));
+      world.in(ms, () => this.targets.get(order.prid)?.forEach((target) => target.onPush(order)));
     switch (fate) {
       case "accept":
         verdict("accepted", 200, "", this.verdictMs);
@@ -77,11 +77,11 @@ export class PushService {
     }
   }
 
-  #isOverLimit({ event, device }: PushOrder): boolean {
+  private isOverLimit({ event, device }: PushOrder): boolean {
     if (event !== "call" || this.callsPerMinute === Infinity) return false;
     const { nowMs } = this.world;
-    const times = (this.#calls.get(device) ?? []).filter((timeMs) => timeMs > nowMs - 60_000);
-    this.#calls.set(device, [...times, nowMs]);
+    const times = (this.calls.get(device) ?? []).filter((timeMs) => timeMs > nowMs - 60_000);
+    this.calls.set(device, [...times, nowMs]);
     return times.length >= this.callsPerMinute;
   }
 

@@ -31,8 +31,8 @@ export class SimPort implements CorePort {
   readonly pins = new Map<Flow, number>();
   /** Told of every contact written, for the random test's invariant. */
   onSaved: (contact: Contact, isRefresh: boolean) => void = () => {};
-  #sends: [Link, string][] = [];
-  #durable: [Link, string][] = [];
+  private sends: [Link, string][] = [];
+  private durable: [Link, string][] = [];
 
   constructor(
     private readonly now: () => number,
@@ -43,23 +43,23 @@ export class SimPort implements CorePort {
 
   /** The end of a turn: what was sent goes on the wire, what had to wait for the commit last. */
   flush(): void {
-    const sends = this.#sends;
-    const durable = this.#durable;
-    this.#sends = [];
-    this.#durable = [];
+    const sends = this.sends;
+    const durable = this.durable;
+    this.sends = [];
+    this.durable = [];
     for (const [link, text] of sends) this.net().toPeer(link, text);
     for (const [link, text] of durable) this.net().toPeer(link, text);
   }
 
   send(flow: Flow, wire: string): boolean {
     if (flow.state === "closed") return false;
-    this.#sends.push([flow as Link, wire]);
+    this.sends.push([flow as Link, wire]);
     return true;
   }
 
   sendDurable(flow: Flow, wire: string): boolean {
     if (flow.state === "closed") return false;
-    this.#durable.push([flow as Link, wire]);
+    this.durable.push([flow as Link, wire]);
     return true;
   }
 

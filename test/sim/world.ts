@@ -56,9 +56,9 @@ export class World {
   timersFirst: () => boolean = () => false;
   /** What the core was told in this turn: REGISTER 2xx of the PBX among them. */
   readonly heardInTurn: string[] = [];
-  readonly #pbx: SimPbx | null;
-  #ports = 20_000;
-  #inTurn = false;
+  private readonly simPbx: SimPbx | null;
+  private ports = 20_000;
+  private inTurn = false;
 
   constructor(readonly options: WorldOptions = {}) {
     this.prng = new Prng(options.seed ?? 1);
@@ -91,9 +91,9 @@ export class World {
       }),
     );
     this.core.setListeners([LISTENERS.udp, LISTENERS.tcp]);
-    this.#pbx = config.pbx === null ? null : new SimPbx(this, options.pbx);
-    if (this.#pbx !== null) {
-      const { transport } = this.#pbx;
+    this.simPbx = config.pbx === null ? null : new SimPbx(this, options.pbx);
+    if (this.simPbx !== null) {
+      const { transport } = this.simPbx;
       this.core.setPbxAddresses([{ transport, address: PBX_ADDRESS, port: 5060, uri: `sip:${PBX_ADDRESS}` }]);
     }
   }
@@ -103,8 +103,8 @@ export class World {
   }
 
   get pbx(): SimPbx {
-    if (this.#pbx === null) throw new Error("This world has no PBX");
-    return this.#pbx;
+    if (this.simPbx === null) throw new Error("This world has no PBX");
+    return this.simPbx;
   }
 
   /** A device of a user; each call makes another one. */
@@ -152,7 +152,7 @@ export class World {
   }
 
   freshPort(): number {
-    return ++this.#ports;
+    return ++this.ports;
   }
 
   /** Does something `ms` from now. */
@@ -163,28 +163,28 @@ export class World {
   /** Hands something to the core in a turn of its own (a command of the control port). */
   turn<T>(run: () => T): T {
     const result = run();
-    this.#endTurn();
+    this.endTurn();
     return result;
   }
 
   /** Lets `ms` pass. */
   advance(ms: number): void {
-    this.#run(this.nowMs + ms, () => false);
+    this.run(this.nowMs + ms, () => false);
   }
 
   /** Runs until no message is on the wire; timers and the plans of phones further off do not count. */
   settle(): void {
-    this.#run(Infinity, () => this.agenda.packets === 0);
+    this.run(Infinity, () => this.agenda.packets === 0);
   }
 
   /** Runs until `isDone`, at most `ms`; throws if that is not enough. */
   until(isDone: () => boolean, ms = 60_000): void {
-    this.#run(this.nowMs + ms, isDone);
+    this.run(this.nowMs + ms, isDone);
     if (!isDone()) throw new Error(`Still not so after ${ms} ms:\n${isDone}\n${this.story()}`);
   }
 
-  #run(endMs: number, isDone: () => boolean): void {
-    if (this.#inTurn) throw new Error("advance() inside an event: use in()");
+  private run(endMs: number, isDone: () => boolean): void {
+    if (this.inTurn) throw new Error("advance() inside an event: use in()");
     let turns = 0;
     while (!isDone()) {
       const nextMs = Math.min(this.agenda.nextMs, this.core.nextMs);
@@ -196,21 +196,21 @@ export class World {
         this.clock.nowMs = nextMs;
         turns = 0;
       } else if (++turns > MAX_TURNS) throw new Error(`Time stands still: a loop\n${this.story().slice(-4000)}`);
-      this.#turn();
+      this.runTurn();
     }
   }
 
-  #turn(): void {
-    this.#inTurn = true;
+  private runTurn(): void {
+    this.inTurn = true;
     const timersFirst = this.timersFirst();
     if (timersFirst) this.core.runDue();
     while (this.agenda.runOne(this.nowMs));
     if (!timersFirst && this.core.nextMs <= this.nowMs) this.core.runDue();
-    this.#inTurn = false;
-    this.#endTurn();
+    this.inTurn = false;
+    this.endTurn();
   }
 
-  #endTurn(): void {
+  private endTurn(): void {
     this.onTurn();
     this.heardInTurn.length = 0;
     this.port.flush();

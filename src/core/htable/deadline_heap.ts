@@ -13,24 +13,24 @@ export interface Expiring {
 
 /** Items ordered by `expiresAtMs`, soonest on top; equal times in no particular order. */
 export class DeadlineHeap<T extends Expiring> {
-  readonly #items: T[] = [];
+  private readonly items: T[] = [];
 
   get size(): number {
-    return this.#items.length;
+    return this.items.length;
   }
 
   /** The item that expires first. */
   peek(): T | undefined {
-    return this.#items[0];
+    return this.items[0];
   }
 
   /** Puts the item in, or moves it to where its changed `expiresAtMs` belongs. */
   update(item: T): void {
     if (item.heapIndex < 0) {
-      item.heapIndex = this.#items.length;
-      this.#items.push(item);
+      item.heapIndex = this.items.length;
+      this.items.push(item);
     }
-    if (!this.#rise(item)) this.#sink(item);
+    if (!this.rise(item)) this.sink(item);
   }
 
   /** Takes the item out; does nothing if it is not in. */
@@ -38,15 +38,15 @@ export class DeadlineHeap<T extends Expiring> {
     const index = item.heapIndex;
     if (index < 0) return;
     item.heapIndex = -1;
-    const last = this.#items.pop()!;
+    const last = this.items.pop()!;
     if (last === item) return;
-    this.#items[index] = last;
+    this.items[index] = last;
     last.heapIndex = index;
-    if (!this.#rise(last)) this.#sink(last);
+    if (!this.rise(last)) this.sink(last);
   }
 
-  #rise(item: T): boolean {
-    const items = this.#items;
+  private rise(item: T): boolean {
+    const items = this.items;
     const start = item.heapIndex;
     let index = start;
     while (index > 0) {
@@ -62,8 +62,8 @@ export class DeadlineHeap<T extends Expiring> {
     return index !== start;
   }
 
-  #sink(item: T): void {
-    const items = this.#items;
+  private sink(item: T): void {
+    const items = this.items;
     const length = items.length;
     let index = item.heapIndex;
     for (;;) {

@@ -46,26 +46,26 @@ export class Htable {
   /** Entries dropped alive to keep the bound, since the start. */
   evictions = 0;
   // In the order of the last write: the first key is the one to evict.
-  readonly #entries = new Map<string, Entry>();
-  readonly #deadlines = new DeadlineHeap<Entry>();
-  readonly #listener: HtableListener | null;
+  private readonly entries = new Map<string, Entry>();
+  private readonly deadlines = new DeadlineHeap<Entry>();
+  private readonly listener: HtableListener | null;
 
   constructor(name: string, definition: HtableDefinition, listener: HtableListener | null = null) {
     this.name = name;
     this.ttlMs = definition.ttl;
     this.max = Math.max(1, definition.max);
     this.isPersisted = definition.persist;
-    this.#listener = definition.persist ? listener : null;
+    this.listener = definition.persist ? listener : null;
   }
 
   /** The value, or undefined if there is none or it has expired. */
   get(key: string, nowMs: number): string | undefined {
-    return this.#live(key, nowMs)?.value;
+    return this.live(key, nowMs)?.value;
   }
 
   /** The value with its expiry. */
   item(key: string, nowMs: number): HtableItem | undefined {
-    const entry = this.#live(key, nowMs);
+    const entry = this.live(key, nowMs);
     return entry && { key: entry.key, value: entry.value, expiresAtMs: entry.expiresAtMs };
   }
 
@@ -74,14 +74,14 @@ export class Htable {
    * @param ttlMs undefined: the table's; 0 or not finite: for ever; negative: gone at once.
    */
   set(key: string, value: string, ttlMs: number | undefined, nowMs: number): void {
-    this.#write(key, value, expiryMs(ttlMs ?? this.ttlMs, nowMs), nowMs);
+    this.write(key, value, expiryMs(ttlMs ?? this.ttlMs, nowMs), nowMs);
   }
 
   /** Deletes the entry; says whether a live one was there. */
   delete(key: string, nowMs: number): boolean {
-    const entry = this.#entries.get(key);
+    const entry = this.entries.get(key);
     if (entry === undefined) return false;
-    this.#drop(entry);
+    this.drop(entry);
     return entry.expiresAtMs > nowMs;
   }
 
@@ -91,18 +91,18 @@ export class Htable {
    * @returns null, and nothing is changed, if the value is not a whole number or the sum cannot be held exactly.
    */
   incr(key: string, by: number, ttlMs: number | undefined, nowMs: number): number | null {
-    const entry = this.#live(key, nowMs);
+    const entry = this.live(key, nowMs);
     const sum = (entry === undefined ? 0 : wholeNumber(entry.value)) + by;
     if (!Number.isSafeInteger(sum)) return null;
     const expiresAtMs = entry === undefined ? expiryMs(ttlMs ?? this.ttlMs, nowMs) : entry.expiresAtMs;
-    this.#write(key, String(sum), expiresAtMs, nowMs);
+    this.write(key, String(sum), expiresAtMs, nowMs);
     return sum;
   }
 
   /** The live entries, the one written longest ago first. */
   list(nowMs: number): HtableItem[] {
     const items: HtableItem[] = [];
-    for (const { key, value, expiresAtMs } of this.#entries.values()) {
+    for (const { key, value, expiresAtMs } of this.entries.values()) {
       if (expiresAtMs > nowMs) items.push({ key, value, expiresAtMs });
     }
     return items;
@@ -110,72 +110,72 @@ export class Htable {
 
   /** Entries held, expired ones that `expire` has not freed yet included. */
   get size(): number {
-    return this.#entries.size;
+    return this.entries.size;
   }
 
   /** When `expire` has work next, ms since the epoch; `Infinity` if never. */
   nextExpiryMs(): number {
-    return this.#deadlines.peek()?.expiresAtMs ?? Infinity;
+    return this.deadlines.peek()?.expiresAtMs ?? Infinity;
   }
 
   /** Frees what has expired; says how many entries. */
   expire(nowMs: number): number {
     let count = 0;
-    for (let top = this.#deadlines.peek(); top !== undefined && top.expiresAtMs <= nowMs; count++) {
-      this.#drop(top);
-      top = this.#deadlines.peek();
+    for (let top = this.deadlines.peek(); top !== undefined && top.expiresAtMs <= nowMs; count++) {
+      this.drop(top);
+      top = this.deadlines.peek();
     }
     return count;
   }
 
   /** Takes back an entry the listener was told of before a restart; the listener hears only of what has to give way. */
   restore(item: HtableItem, nowMs: number): void {
-    if (item.expiresAtMs <= nowMs) this.#listener?.removed(this.name, item.key);
-    else this.#insert(item.key, item.value, item.expiresAtMs, nowMs);
+    if (item.expiresAtMs <= nowMs) this.listener?.removed(this.name, item.key);
+    else this.insert(item.key, item.value, item.expiresAtMs, nowMs);
   }
 
-  #live(key: string, nowMs: number): Entry | undefined {
-    const entry = this.#entries.get(key);
+  private live(key: string, nowMs: number): Entry | undefined {
+    const entry = this.entries.get(key);
     return entry !== undefined && entry.expiresAtMs > nowMs ? entry : undefined;
   }
 
-  #write(key: string, value: string, expiresAtMs: number, nowMs: number): void {
+  private write(key: string, value: string, expiresAtMs: number, nowMs: number): void {
     if (expiresAtMs <= nowMs) {
-      const entry = this.#entries.get(key);
-      if (entry !== undefined) this.#drop(entry);
+      const entry = this.entries.get(key);
+      if (entry !== undefined) this.drop(entry);
       return;
     }
-    this.#insert(key, value, expiresAtMs, nowMs);
-    this.#listener?.changed(this.name, key, value, expiresAtMs);
+    this.insert(key, value, expiresAtMs, nowMs);
+    this.listener?.changed(this.name, key, value, expiresAtMs);
   }
 
-  #insert(key: string, value: string, expiresAtMs: number, nowMs: number): void {
-    let entry = this.#entries.get(key);
+  private insert(key: string, value: string, expiresAtMs: number, nowMs: number): void {
+    let entry = this.entries.get(key);
     if (entry === undefined) {
-      if (this.#entries.size >= this.max) this.#makeRoom(nowMs);
+      if (this.entries.size >= this.max) this.makeRoom(nowMs);
       entry = { key, value, expiresAtMs, heapIndex: -1 };
     } else {
-      this.#entries.delete(key);
+      this.entries.delete(key);
       entry.value = value;
       entry.expiresAtMs = expiresAtMs;
     }
-    this.#entries.set(key, entry);
-    this.#deadlines.update(entry);
+    this.entries.set(key, entry);
+    this.deadlines.update(entry);
   }
 
-  #makeRoom(nowMs: number): void {
+  private makeRoom(nowMs: number): void {
     if (this.expire(nowMs) > 0) return;
-    for (const oldest of this.#entries.values()) {
+    for (const oldest of this.entries.values()) {
       this.evictions++;
-      this.#drop(oldest);
+      this.drop(oldest);
       return;
     }
   }
 
-  #drop(entry: Entry): void {
-    this.#entries.delete(entry.key);
-    this.#deadlines.remove(entry);
-    this.#listener?.removed(this.name, entry.key);
+  private drop(entry: Entry): void {
+    this.entries.delete(entry.key);
+    this.deadlines.remove(entry);
+    this.listener?.removed(this.name, entry.key);
   }
 }
 

@@ -11,48 +11,48 @@ export interface StoredHtableItem extends HtableItem {
 
 /** All tables. A name that was never defined has no table: `get` gives undefined. */
 export class Htables {
-  readonly #tables = new Map<string, Htable>();
-  readonly #listener: HtableListener | null;
+  private readonly tables = new Map<string, Htable>();
+  private readonly listener: HtableListener | null;
 
   /**
    * @param definitions the config's `htables`
    * @param listener told of the changes of tables with `persist`
    */
   constructor(definitions: Readonly<Record<string, HtableDefinition>>, listener: HtableListener | null = null) {
-    this.#listener = listener;
+    this.listener = listener;
     for (const [name, definition] of Object.entries(definitions)) this.ensure(name, definition);
   }
 
   get(name: string): Htable | undefined {
-    return this.#tables.get(name);
+    return this.tables.get(name);
   }
 
   /** The table of that name, made with `definition` if the config did not define it: for bans and limits of our own. */
   ensure(name: string, definition: HtableDefinition): Htable {
-    let table = this.#tables.get(name);
+    let table = this.tables.get(name);
     if (table === undefined) {
-      table = new Htable(name, definition, this.#listener);
-      this.#tables.set(name, table);
+      table = new Htable(name, definition, this.listener);
+      this.tables.set(name, table);
     }
     return table;
   }
 
   /** All tables, in the order they were defined. */
   all(): Htable[] {
-    return [...this.#tables.values()];
+    return [...this.tables.values()];
   }
 
   /** The soonest expiry of all tables, ms since the epoch; `Infinity` if none. */
   nextExpiryMs(): number {
     let soonestMs = Infinity;
-    for (const table of this.#tables.values()) soonestMs = Math.min(soonestMs, table.nextExpiryMs());
+    for (const table of this.tables.values()) soonestMs = Math.min(soonestMs, table.nextExpiryMs());
     return soonestMs;
   }
 
   /** Frees what has expired in all tables; says how many entries. */
   expire(nowMs: number): number {
     let count = 0;
-    for (const table of this.#tables.values()) count += table.expire(nowMs);
+    for (const table of this.tables.values()) count += table.expire(nowMs);
     return count;
   }
 
@@ -64,7 +64,7 @@ export class Htables {
   restore(items: Iterable<StoredHtableItem>, nowMs: number): number {
     let count = 0;
     for (const item of items) {
-      const table = this.#tables.get(item.table);
+      const table = this.tables.get(item.table);
       if (table === undefined || !table.isPersisted) continue;
       table.restore(item, nowMs);
       count++;

@@ -93,31 +93,31 @@ export function credentialsHeader(method: string): "Authorization" | "Proxy-Auth
 }
 
 export class Authenticator {
-  readonly #settings: AuthenticatorSettings;
-  #users: UserDirectory;
-  readonly #maxNonces: number;
+  private readonly settings: AuthenticatorSettings;
+  private users: UserDirectory;
+  private readonly maxNonces: number;
   /** Highest count of every nonce in use, in order of first use. */
-  readonly #counts = new Map<string, number>();
+  private readonly counts = new Map<string, number>();
   /** Unremembered nonces issued up to then are stale. */
-  #forgottenUntilMs = -1;
+  private forgottenUntilMs = -1;
   /** Stands in for a hash we do not have: nothing fits it, and the verdict takes as long. */
-  readonly #decoyHa1: string;
+  private readonly decoyHa1: string;
 
   constructor(settings: AuthenticatorSettings, users: UserDirectory) {
-    this.#settings = settings;
-    this.#users = users;
-    this.#maxNonces = Math.max(1, settings.maxNonces ?? DEFAULT_MAX_NONCES);
-    this.#decoyHa1 = createHmac("sha256", settings.secret).update("decoy").digest("hex");
+    this.settings = settings;
+    this.users = users;
+    this.maxNonces = Math.max(1, settings.maxNonces ?? DEFAULT_MAX_NONCES);
+    this.decoyHa1 = createHmac("sha256", settings.secret).update("decoy").digest("hex");
   }
 
   /** Our domains, the first one first. */
   get realms(): readonly string[] {
-    return this.#settings.realms;
+    return this.settings.realms;
   }
 
   /** The users file was read again; nonces and their counts stay. */
   setUsers(users: UserDirectory): void {
-    this.#users = users;
+    this.users = users;
   }
 
   /**
@@ -125,9 +125,9 @@ export class Authenticator {
    * one to most users.
    */
   challenge(request: ChallengeRequest): ChallengeAnswer {
-    const { realm, offer } = this.#offerFor(request.user, request.domain);
+    const { realm, offer } = this.offerFor(request.user, request.domain);
     const issued = Math.floor(request.nowMs).toString(36);
-    const nonce = `${issued}.${request.salt}.${this.#mac(issued, request.salt, realm)}`;
+    const nonce = `${issued}.${request.salt}.${this.mac(issued, request.salt, realm)}`;
     const fields = { realm, nonce, opaque: null, qop: "auth" as const, isStale: request.isStale };
     const values: string[] = [];
     if (offer.hasSha256) values.push(formatChallenge({ ...fields, algorithm: "SHA-256" }));
@@ -150,79 +150,79 @@ export class Authenticator {
         if (failure.reason === "missing") failure = { ok: false, reason: "malformed", stale: false, user: "" };
         continue;
       }
-      if (!this.#isOurRealm(credentials.realm)) continue;
-      const verdict = this.#judge(credentials, method, requestUri, nowMs);
+      if (!this.isOurRealm(credentials.realm)) continue;
+      const verdict = this.judge(credentials, method, requestUri, nowMs);
       if (verdict.ok) return verdict;
       if (!failure.stale) failure = verdict;
     }
     return failure;
   }
 
-  #judge(credentials: Credentials, method: string, requestUri: string, nowMs: number): AuthVerdict {
+  private judge(credentials: Credentials, method: string, requestUri: string, nowMs: number): AuthVerdict {
     const { username, realm, nonce, algorithm, qop } = credentials;
     const fail = (reason: AuthFailure): AuthVerdict => {
       return { ok: false, reason, stale: reason === "stale" || reason === "replay", user: username };
     };
     if (algorithm.endsWith("-sess") || qop === "auth-int") return fail("malformed");
     if (!isSameTarget(credentials.uri, requestUri)) return fail("bad_uri");
-    const user = this.#users.find(username, realm);
+    const user = this.users.find(username, realm);
     const ha1 = user === null ? "" : hashOf(algorithm) === "SHA-256" ? user.ha1Sha256 : user.ha1Md5;
     const isRight = equalsInConstantTime(
-      digestResponse(ha1 === "" ? this.#decoyHa1 : ha1, method, credentials),
+      digestResponse(ha1 === "" ? this.decoyHa1 : ha1, method, credentials),
       credentials.response,
     );
     if (user === null) return fail("unknown_user");
     if (!isRight) return fail("bad_response");
-    const issuedMs = this.#issuedMs(nonce, realm);
-    if (issuedMs < 0 || Math.abs(nowMs - issuedMs) > this.#settings.nonceLifetimeMs) return fail("stale");
-    const last = this.#counts.get(nonce);
-    if (last === undefined && issuedMs <= this.#forgottenUntilMs) return fail("stale");
+    const issuedMs = this.issuedMs(nonce, realm);
+    if (issuedMs < 0 || Math.abs(nowMs - issuedMs) > this.settings.nonceLifetimeMs) return fail("stale");
+    const last = this.counts.get(nonce);
+    if (last === undefined && issuedMs <= this.forgottenUntilMs) return fail("stale");
     // Without qop there is no count: such a nonce is good once.
     const count = qop === null ? 1 : parseInt(credentials.nc, 16);
     if (count <= (last ?? 0)) return fail("replay");
-    this.#remember(nonce, count, nowMs);
+    this.remember(nonce, count, nowMs);
     return { ok: true, user: user.user, realm: user.realm };
   }
 
-  #remember(nonce: string, count: number, nowMs: number): void {
-    if (this.#counts.has(nonce)) {
-      this.#counts.set(nonce, count);
+  private remember(nonce: string, count: number, nowMs: number): void {
+    if (this.counts.has(nonce)) {
+      this.counts.set(nonce, count);
       return;
     }
-    this.#counts.set(detached(nonce), count);
-    for (const oldest of this.#counts.keys()) {
+    this.counts.set(detached(nonce), count);
+    for (const oldest of this.counts.keys()) {
       const issuedMs = issuedMsOf(oldest);
-      const isExpired = nowMs - issuedMs > this.#settings.nonceLifetimeMs;
-      if (!isExpired && this.#counts.size <= this.#maxNonces) return;
-      this.#counts.delete(oldest);
-      this.#forgottenUntilMs = Math.max(this.#forgottenUntilMs, issuedMs);
+      const isExpired = nowMs - issuedMs > this.settings.nonceLifetimeMs;
+      if (!isExpired && this.counts.size <= this.maxNonces) return;
+      this.counts.delete(oldest);
+      this.forgottenUntilMs = Math.max(this.forgottenUntilMs, issuedMs);
     }
   }
 
-  #offerFor(user: string, domain: string): { realm: string; offer: HashOffer } {
-    const realm = this.#settings.realms.find((ours) => ours.toLowerCase() === domain.toLowerCase()) ??
-      this.#settings.realms[0];
-    const found: DigestUser | null = this.#users.find(user, realm);
-    if (found === null) return { realm, offer: this.#users.commonOffer };
+  private offerFor(user: string, domain: string): { realm: string; offer: HashOffer } {
+    const realm = this.settings.realms.find((ours) => ours.toLowerCase() === domain.toLowerCase()) ??
+      this.settings.realms[0];
+    const found: DigestUser | null = this.users.find(user, realm);
+    if (found === null) return { realm, offer: this.users.commonOffer };
     // The realm as the file spells it: the hashes were made with that.
     return { realm: found.realm, offer: { hasMd5: found.ha1Md5 !== "", hasSha256: found.ha1Sha256 !== "" } };
   }
 
-  #isOurRealm(realm: string): boolean {
+  private isOurRealm(realm: string): boolean {
     const lower = realm.toLowerCase();
-    return this.#settings.realms.some((ours) => ours.toLowerCase() === lower);
+    return this.settings.realms.some((ours) => ours.toLowerCase() === lower);
   }
 
   /** When the nonce was made here; -1 if it was not, or not with this secret or for this realm. */
-  #issuedMs(nonce: string, realm: string): number {
+  private issuedMs(nonce: string, realm: string): number {
     const parts = nonce.split(".", 4);
-    if (parts.length !== 3 || !equalsInConstantTime(this.#mac(parts[0], parts[1], realm), parts[2])) return -1;
+    if (parts.length !== 3 || !equalsInConstantTime(this.mac(parts[0], parts[1], realm), parts[2])) return -1;
     return issuedMsOf(nonce);
   }
 
-  #mac(issued: string, salt: string, realm: string): string {
+  private mac(issued: string, salt: string, realm: string): string {
     const text = `${issued}.${salt}.${realm.toLowerCase()}`;
-    return createHmac("sha256", this.#settings.secret).update(text, "latin1").digest("hex").slice(0, MAC_LENGTH);
+    return createHmac("sha256", this.settings.secret).update(text, "latin1").digest("hex").slice(0, MAC_LENGTH);
   }
 }
 

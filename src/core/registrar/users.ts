@@ -12,7 +12,7 @@ export interface HashOffer {
 
 /** Read-only: a reload makes a new one. Asked and answering in wire text, one character a byte, as messages are. */
 export class UserDirectory {
-  readonly #users = new Map<string, DigestUser>();
+  private readonly users = new Map<string, DigestUser>();
   /**
    * What most users have, both if there is no user. A challenge to a name that is not here offers this, so that it
    * looks like the challenge to a name that is.
@@ -28,8 +28,8 @@ export class UserDirectory {
     for (const written of users) {
       const user = { ...written, user: wireText(written.user), realm: wireText(written.realm) };
       const key = keyOf(user.user, user.realm);
-      if (this.#users.has(key)) continue;
-      this.#users.set(key, user);
+      if (this.users.has(key)) continue;
+      this.users.set(key, user);
       if (!realms.has(user.realm.toLowerCase())) realms.set(user.realm.toLowerCase(), user.realm);
       counts[(user.ha1Md5 === "" ? 0 : 1) + (user.ha1Sha256 === "" ? 0 : 2)]++;
     }
@@ -39,12 +39,12 @@ export class UserDirectory {
   }
 
   get size(): number {
-    return this.#users.size;
+    return this.users.size;
   }
 
   /** @param realm in any case, as it is a domain; the name is compared to the byte */
   find(user: string, realm: string): DigestUser | null {
-    return this.#users.get(keyOf(user, realm)) ?? null;
+    return this.users.get(keyOf(user, realm)) ?? null;
   }
 }
 

@@ -235,14 +235,14 @@ export function answerChallenge(
  * and not two (R-09). One session serves one kind of header: keep two where both 401 and 407 may come.
  */
 export class DigestSession {
-  readonly #secret: DigestSecret;
-  #challenge: Challenge | null = null;
-  #nc = 0;
-  #cnonce = "";
-  #staleInARow = 0;
+  private readonly secret: DigestSecret;
+  private challenge: Challenge | null = null;
+  private nc = 0;
+  private cnonce = "";
+  private staleInARow = 0;
 
   constructor(secret: DigestSecret) {
-    this.#secret = secret;
+    this.secret = secret;
   }
 
   /**
@@ -251,29 +251,29 @@ export class DigestSession {
    * challenge with an algorithm and realm we have a secret for; the session stays as it was.
    */
   challenged(challenges: readonly Challenge[]): "answer" | "refused" | "unsupported" {
-    const challenge = chooseChallenge(challenges, this.#secret);
+    const challenge = chooseChallenge(challenges, this.secret);
     if (challenge === null) return "unsupported";
     // A reused nonce (nc > 1) may have been forgotten by a server that does not say stale: that is no refusal yet.
-    if (this.#nc === 1 && (!challenge.isStale || ++this.#staleInARow > 2)) {
-      this.#challenge = null;
-      this.#nc = 0;
-      this.#staleInARow = 0;
+    if (this.nc === 1 && (!challenge.isStale || ++this.staleInARow > 2)) {
+      this.challenge = null;
+      this.nc = 0;
+      this.staleInARow = 0;
       return "refused";
     }
     const { realm, nonce, opaque } = challenge;
-    this.#challenge = {
+    this.challenge = {
       ...challenge,
       realm: detached(realm),
       nonce: detached(nonce),
       opaque: opaque === null ? null : detached(opaque),
     };
-    this.#nc = 0;
+    this.nc = 0;
     return "answer";
   }
 
   /** The server took the credentials: the nonce stays in use. */
   accepted(): void {
-    this.#staleInARow = 0;
+    this.staleInARow = 0;
   }
 
   /**
@@ -281,11 +281,11 @@ export class DigestSession {
    * long as no challenge came.
    */
   authorize(request: Omit<DigestRequest, "nc">): string | null {
-    if (this.#challenge === null) return null;
-    this.#nc++;
+    if (this.challenge === null) return null;
+    this.nc++;
     // One cnonce for the life of a nonce: servers differ in which one makes the key of the -sess algorithms.
-    if (this.#nc === 1) this.#cnonce = detached(request.cnonce);
-    return answerChallenge([this.#challenge], this.#secret, { ...request, cnonce: this.#cnonce, nc: this.#nc });
+    if (this.nc === 1) this.cnonce = detached(request.cnonce);
+    return answerChallenge([this.challenge], this.secret, { ...request, cnonce: this.cnonce, nc: this.nc });
   }
 }
 

@@ -45,117 +45,117 @@ const GARBAGE_SHOWN = 256;
 
 /** One per connection; see the file header. */
 export class StreamFramer {
-  readonly #limits: FramingLimits;
-  #phase: Phase = "gap";
+  private readonly limits: FramingLimits;
+  private phase: Phase = "gap";
   /** Line ends of the gap that have not made a ping yet: 0 nothing, 1 CR, 2 CRLF, 3 CRLF CR. */
-  #gap = 0;
-  #blocks: string[] = [];
-  #pieces: string[] = [];
+  private gap = 0;
+  private blocks: string[] = [];
+  private pieces: string[] = [];
   /** Characters in blocks and pieces. */
-  #heldLength = 0;
+  private heldLength = 0;
   /** How much of CR LF CR LF the header section read so far ends with. */
-  #matched = 0;
+  private matched = 0;
   /** Length the message will have; only in `body`. */
-  #messageLength = 0;
-  #frames: Frame[] | null = null;
+  private messageLength = 0;
+  private frames: Frame[] | null = null;
 
   constructor(limits: FramingLimits) {
-    this.#limits = limits;
+    this.limits = limits;
   }
 
   /** Bytes of an unfinished message that are held. */
   get heldBytes(): number {
-    return this.#heldLength;
+    return this.heldLength;
   }
 
   /** True after a malformed frame: the connection cannot be read any further. */
   get isDead(): boolean {
-    return this.#phase === "dead";
+    return this.phase === "dead";
   }
 
   /** Takes the next bytes and returns what they completed, in order. Never throws. A malformed frame is the last one. */
   feed(chunk: string): readonly Frame[] {
-    this.#frames = null;
+    this.frames = null;
     let at = 0;
     while (at < chunk.length) {
-      switch (this.#phase) {
+      switch (this.phase) {
         case "gap":
-          at = this.#readGap(chunk, at);
+          at = this.readGap(chunk, at);
           break;
         case "header":
-          at = this.#readHeader(chunk, at);
+          at = this.readHeader(chunk, at);
           break;
         case "body":
-          at = this.#readBody(chunk, at);
+          at = this.readBody(chunk, at);
           break;
         case "dead":
           at = chunk.length;
       }
     }
-    const frames = this.#frames;
-    this.#frames = null;
+    const frames = this.frames;
+    this.frames = null;
     return frames ?? NOTHING;
   }
 
-  #emit(frame: Frame): void {
-    if (this.#frames === null) this.#frames = [frame];
-    else this.#frames.push(frame);
+  private emit(frame: Frame): void {
+    if (this.frames === null) this.frames = [frame];
+    else this.frames.push(frame);
   }
 
-  #readGap(chunk: string, from: number): number {
+  private readGap(chunk: string, from: number): number {
     let at = from;
     for (; at < chunk.length; at++) {
       const code = chunk.charCodeAt(at);
       if (code === CR) {
         // A CR that follows a CR starts over: what came before it was no line end.
-        this.#gap = this.#gap === 2 ? 3 : 1;
+        this.gap = this.gap === 2 ? 3 : 1;
       } else if (code === LF) {
-        if (this.#gap === 3) {
-          this.#gap = 0;
-          this.#emit(PING);
+        if (this.gap === 3) {
+          this.gap = 0;
+          this.emit(PING);
         } else {
-          this.#gap = this.#gap === 1 ? 2 : 0;
+          this.gap = this.gap === 1 ? 2 : 0;
         }
       } else break;
     }
     if (at === chunk.length) return at;
-    this.#gap = 0;
+    this.gap = 0;
     if (!isTokenCode(chunk.charCodeAt(at))) {
-      this.#fail(chunk.slice(at, at + GARBAGE_SHOWN), 400, "Not a SIP message");
+      this.fail(chunk.slice(at, at + GARBAGE_SHOWN), 400, "Not a SIP message");
       return chunk.length;
     }
-    this.#phase = "header";
-    this.#matched = 0;
+    this.phase = "header";
+    this.matched = 0;
     return at;
   }
 
-  #readHeader(chunk: string, from: number): number {
-    const end = this.#findHeaderEnd(chunk, from);
+  private readHeader(chunk: string, from: number): number {
+    const end = this.findHeaderEnd(chunk, from);
     const stop = end < 0 ? chunk.length : end;
-    if (this.#heldLength + stop - from > this.#limits.maxHeaderBytes) {
-      const room = this.#limits.maxHeaderBytes - this.#heldLength;
-      this.#hold(chunk.slice(from, from + room));
-      this.#fail(this.#take(), 513, "Header section too large");
+    if (this.heldLength + stop - from > this.limits.maxHeaderBytes) {
+      const room = this.limits.maxHeaderBytes - this.heldLength;
+      this.hold(chunk.slice(from, from + room));
+      this.fail(this.take(), 513, "Header section too large");
       return chunk.length;
     }
     if (end < 0) {
-      this.#hold(from === 0 ? chunk : chunk.slice(from));
+      this.hold(from === 0 ? chunk : chunk.slice(from));
       return chunk.length;
     }
-    const isWhole = this.#heldLength === 0;
-    if (!isWhole) this.#hold(chunk.slice(from, end));
-    const header = isWhole ? chunk.slice(from, end) : this.#take();
+    const isWhole = this.heldLength === 0;
+    if (!isWhole) this.hold(chunk.slice(from, end));
+    const header = isWhole ? chunk.slice(from, end) : this.take();
     if (!isSipStartLine(header)) {
-      this.#fail(header.slice(0, GARBAGE_SHOWN), 400, "Not a SIP message");
+      this.fail(header.slice(0, GARBAGE_SHOWN), 400, "Not a SIP message");
       return chunk.length;
     }
     const bodyLength = contentLength(header);
     if (typeof bodyLength !== "number") {
-      this.#fail(header, 400, bodyLength);
+      this.fail(header, 400, bodyLength);
       return chunk.length;
     }
-    if (header.length + bodyLength > this.#limits.maxMessageBytes) {
-      this.#fail(header, 513, "Message too large");
+    if (header.length + bodyLength > this.limits.maxMessageBytes) {
+      this.fail(header, 513, "Message too large");
       return chunk.length;
     }
     const messageEnd = end + bodyLength;
@@ -163,78 +163,78 @@ export class StreamFramer {
       let text: string;
       if (isWhole) text = from === 0 && messageEnd === chunk.length ? chunk : chunk.slice(from, messageEnd);
       else text = bodyLength === 0 ? header : header + chunk.slice(end, messageEnd);
-      this.#finish(text);
+      this.finish(text);
       return messageEnd;
     }
-    this.#hold(header);
-    this.#messageLength = header.length + bodyLength;
-    this.#phase = "body";
+    this.hold(header);
+    this.messageLength = header.length + bodyLength;
+    this.phase = "body";
     return end;
   }
 
-  #readBody(chunk: string, from: number): number {
-    const missing = this.#messageLength - this.#heldLength;
+  private readBody(chunk: string, from: number): number {
+    const missing = this.messageLength - this.heldLength;
     const end = Math.min(chunk.length, from + missing);
-    this.#hold(chunk.slice(from, end));
-    if (this.#heldLength === this.#messageLength) this.#finish(this.#take());
+    this.hold(chunk.slice(from, end));
+    if (this.heldLength === this.messageLength) this.finish(this.take());
     return end;
   }
 
   /** Index just behind the CR LF CR LF that ends the header section, or -1; remembers a match that is cut off. */
-  #findHeaderEnd(chunk: string, from: number): number {
+  private findHeaderEnd(chunk: string, from: number): number {
     let at = from;
     // The match may have begun in an earlier chunk; it is decided within the first three characters.
-    while (this.#matched > 0 && at < chunk.length) {
+    while (this.matched > 0 && at < chunk.length) {
       const code = chunk.charCodeAt(at);
-      if (code === (this.#matched === 2 ? CR : LF)) {
-        this.#matched++;
+      if (code === (this.matched === 2 ? CR : LF)) {
+        this.matched++;
         at++;
-        if (this.#matched === 4) {
-          this.#matched = 0;
+        if (this.matched === 4) {
+          this.matched = 0;
           return at;
         }
       } else {
-        this.#matched = 0;
+        this.matched = 0;
       }
     }
     if (at === chunk.length) return -1;
     const found = chunk.indexOf("\r\n\r\n", at);
     if (found >= 0) return found + 4;
-    if (chunk.endsWith("\r\n\r") && chunk.length - at >= 3) this.#matched = 3;
-    else if (chunk.endsWith("\r\n") && chunk.length - at >= 2) this.#matched = 2;
-    else if (chunk.charCodeAt(chunk.length - 1) === CR) this.#matched = 1;
+    if (chunk.endsWith("\r\n\r") && chunk.length - at >= 3) this.matched = 3;
+    else if (chunk.endsWith("\r\n") && chunk.length - at >= 2) this.matched = 2;
+    else if (chunk.charCodeAt(chunk.length - 1) === CR) this.matched = 1;
     return -1;
   }
 
-  #hold(piece: string): void {
+  private hold(piece: string): void {
     if (piece.length === 0) return;
-    this.#pieces.push(piece);
-    this.#heldLength += piece.length;
-    if (this.#pieces.length === PIECES_PER_BLOCK) {
-      this.#blocks.push(this.#pieces.join(""));
-      this.#pieces = [];
+    this.pieces.push(piece);
+    this.heldLength += piece.length;
+    if (this.pieces.length === PIECES_PER_BLOCK) {
+      this.blocks.push(this.pieces.join(""));
+      this.pieces = [];
     }
   }
 
-  #take(): string {
-    const tail = this.#pieces.length === 1 ? this.#pieces[0]! : this.#pieces.join("");
-    const text = this.#blocks.length === 0 ? tail : this.#blocks.join("") + tail;
-    this.#blocks = [];
-    this.#pieces = [];
-    this.#heldLength = 0;
+  private take(): string {
+    const tail = this.pieces.length === 1 ? this.pieces[0]! : this.pieces.join("");
+    const text = this.blocks.length === 0 ? tail : this.blocks.join("") + tail;
+    this.blocks = [];
+    this.pieces = [];
+    this.heldLength = 0;
     return text;
   }
 
-  #finish(text: string): void {
-    this.#phase = "gap";
-    this.#gap = 0;
-    this.#emit({ kind: "message", text });
+  private finish(text: string): void {
+    this.phase = "gap";
+    this.gap = 0;
+    this.emit({ kind: "message", text });
   }
 
-  #fail(text: string, status: 400 | 513, reason: string): void {
-    this.#phase = "dead";
-    this.#take();
-    this.#emit({ kind: "malformed", text, problem: { status, reason } });
+  private fail(text: string, status: 400 | 513, reason: string): void {
+    this.phase = "dead";
+    this.take();
+    this.emit({ kind: "malformed", text, problem: { status, reason } });
   }
 }
 

@@ -81,33 +81,33 @@ const noTimer = (): void => {};
 
 export class Delivery {
   readonly backend: PushBackend;
-  readonly #world: PushWorld;
-  readonly #jobs = new Map<string, Job>();
-  readonly #queue = new Set<Job>();
-  readonly #crowdQueue = new Set<Job>();
-  readonly #flights = new Set<Flight>();
-  #crowdJobs = 0;
-  #crowdFlights = 0;
-  #isStopped = false;
-  #isRetired = false;
-  readonly #health = new Health();
-  readonly #totals = { sent: 0, accepted: 0, dead: 0, refused: 0, failed: 0, overflowed: 0, retries: 0 };
-  #lastError = "";
-  #lastMs = 0;
+  private readonly world: PushWorld;
+  private readonly jobs = new Map<string, Job>();
+  private readonly queue = new Set<Job>();
+  private readonly crowdQueue = new Set<Job>();
+  private readonly flights = new Set<Flight>();
+  private crowdJobs = 0;
+  private crowdFlights = 0;
+  private isStopped = false;
+  private isRetired = false;
+  private readonly healthCounts = new Health();
+  private readonly totals = { sent: 0, accepted: 0, dead: 0, refused: 0, failed: 0, overflowed: 0, retries: 0 };
+  private lastError = "";
+  private lastMs = 0;
 
   constructor(backend: PushBackend, world: PushWorld) {
     this.backend = backend;
-    this.#world = world;
+    this.world = world;
   }
 
   /** True while a push has no verdict yet. */
   get isBusy(): boolean {
-    return this.#jobs.size > 0 || this.#flights.size > 0;
+    return this.jobs.size > 0 || this.flights.size > 0;
   }
 
   /** Sends within this call if there is room. `done` comes exactly once, and never within this call. */
   send(request: PushRequest, done: (verdict: PushVerdict) => void): void {
-    const nowMs = this.#world.now();
+    const nowMs = this.world.now();
     const lifeMs = Number.isFinite(request.ttlMs) ? Math.min(Math.max(0, request.ttlMs), MAX_LIFE_MS) : 0;
     const windowMs = Math.min(lifeMs, MAX_WINDOW_MS);
     const job: Job = {
@@ -125,16 +125,16 @@ export class Delivery {
       deadSinceMs: undefined,
       cancelTimer: noTimer,
     };
-    this.#jobs.set(request.uuid, job);
-    if (job.isCrowd) this.#crowdJobs++;
+    this.jobs.set(request.uuid, job);
+    if (job.isCrowd) this.crowdJobs++;
     const problem = this.backend.problem();
-    if (problem !== "") return this.#settle(job, "refused", problem);
-    if (windowMs === 0) return this.#settle(job, "failed", "its window was over before it was sent");
-    if (this.#jobs.size > MAX_PENDING || (job.isCrowd && this.#crowdJobs > MAX_PENDING * CROWD_SHARE)) {
-      this.#totals.overflowed++;
-      return this.#settle(job, "failed", `${this.#jobs.size - 1} pushes to ${this.backend.host} are waiting already`);
+    if (problem !== "") return this.settle(job, "refused", problem);
+    if (windowMs === 0) return this.settle(job, "failed", "its window was over before it was sent");
+    if (this.jobs.size > MAX_PENDING || (job.isCrowd && this.crowdJobs > MAX_PENDING * CROWD_SHARE)) {
+      this.totals.overflowed++;
+      return this.settle(job, "failed", `${this.jobs.size - 1} pushes to ${this.backend.host} are waiting already`);
     }
-    this.#enqueue(job);
+    this.enqueue(job);
   }
 
   /**
@@ -144,21 +144,21 @@ export class Delivery {
    * @returns false if it has its verdict or was never here.
    */
   cancel(uuid: string): boolean {
-    const job = this.#jobs.get(uuid);
+    const job = this.jobs.get(uuid);
     if (job === undefined) return false;
     job.isCancelled = true;
-    if (job.state !== "flying") this.#settle(job, "failed", because(job, "cancelled"));
+    if (job.state !== "flying") this.settle(job, "failed", because(job, "cancelled"));
     return true;
   }
 
   health(): BackendHealth {
     const problem = this.backend.problem();
-    const { sent, accepted, dead, refused, failed, overflowed, retries } = this.#totals;
+    const { sent, accepted, dead, refused, failed, overflowed, retries } = this.totals;
     return {
       backend: this.backend.name,
       provider: this.backend.provider,
       host: this.backend.host,
-      state: problem !== "" ? "broken" : this.#health.isFailing ? "failing" : sent === 0 ? "unused" : "ok",
+      state: problem !== "" ? "broken" : this.healthCounts.isFailing ? "failing" : sent === 0 ? "unused" : "ok",
       sent,
       accepted,
       dead,
@@ -166,82 +166,82 @@ export class Delivery {
       failed,
       overflowed,
       retries,
-      last_error: problem || this.#lastError,
-      last_ms: this.#lastMs,
-      in_flight: this.#flights.size,
-      waiting: [...this.#jobs.values()].filter((job) => job.state !== "flying").length,
-      hosts: this.#health.hosts(),
+      last_error: problem || this.lastError,
+      last_ms: this.lastMs,
+      in_flight: this.flights.size,
+      waiting: [...this.jobs.values()].filter((job) => job.state !== "flying").length,
+      hosts: this.healthCounts.hosts(),
     };
   }
 
   /** Ends when what it has is done: another takes its place. */
   retire(): void {
-    this.#isRetired = true;
-    this.#endIfRetired();
+    this.isRetired = true;
+    this.endIfRetired();
   }
 
   /** Ends everything; what had no verdict fails. */
   stop(): void {
-    this.#isStopped = true;
-    for (const job of [...this.#jobs.values()]) this.#settle(job, "failed", because(job, "latefork is stopping"));
-    for (const flight of [...this.#flights]) this.#land(flight);
+    this.isStopped = true;
+    for (const job of [...this.jobs.values()]) this.settle(job, "failed", because(job, "latefork is stopping"));
+    for (const flight of [...this.flights]) this.land(flight);
     this.backend.stop();
   }
 
-  #enqueue(job: Job): void {
+  private enqueue(job: Job): void {
     job.state = "queued";
-    (job.isCrowd ? this.#crowdQueue : this.#queue).add(job);
-    this.#fill();
+    (job.isCrowd ? this.crowdQueue : this.queue).add(job);
+    this.fill();
     if (job.state !== "queued") return;
-    job.cancelTimer = this.#world.schedule(
-      job.deadlineMs - this.#world.now(),
-      () => this.#settle(job, "failed", because(job, "its window ended while it waited for its turn")),
+    job.cancelTimer = this.world.schedule(
+      job.deadlineMs - this.world.now(),
+      () => this.settle(job, "failed", because(job, "its window ended while it waited for its turn")),
     );
   }
 
-  #fill(): void {
-    while (!this.#isStopped && this.#flights.size < MAX_IN_FLIGHT) {
-      const mayCrowd = this.#crowdFlights < MAX_IN_FLIGHT * CROWD_SHARE;
-      const job = first(this.#queue) ?? (mayCrowd ? first(this.#crowdQueue) : undefined);
+  private fill(): void {
+    while (!this.isStopped && this.flights.size < MAX_IN_FLIGHT) {
+      const mayCrowd = this.crowdFlights < MAX_IN_FLIGHT * CROWD_SHARE;
+      const job = first(this.queue) ?? (mayCrowd ? first(this.crowdQueue) : undefined);
       if (job === undefined) return;
-      this.#attempt(job);
+      this.attempt(job);
     }
   }
 
-  #attempt(job: Job): void {
-    (job.isCrowd ? this.#crowdQueue : this.#queue).delete(job);
+  private attempt(job: Job): void {
+    (job.isCrowd ? this.crowdQueue : this.queue).delete(job);
     job.cancelTimer();
-    const nowMs = this.#world.now();
+    const nowMs = this.world.now();
     const leftMs = job.deadlineMs - nowMs;
-    if (leftMs <= 0) return this.#settle(job, "failed", because(job, "its window is over"));
+    if (leftMs <= 0) return this.settle(job, "failed", because(job, "its window is over"));
     job.state = "flying";
     job.attempts++;
     if (job.attempts === 1) {
       job.startedAtMs = nowMs;
-      this.#totals.sent++;
-    } else this.#totals.retries++;
+      this.totals.sent++;
+    } else this.totals.retries++;
     const flight: Flight = { abort: new AbortController(), isCrowd: job.isCrowd, cancelTimer: noTimer };
-    this.#flights.add(flight);
-    if (flight.isCrowd) this.#crowdFlights++;
+    this.flights.add(flight);
+    if (flight.isCrowd) this.crowdFlights++;
 
     let isAnswered = false;
     let draft: PushAnswer | null = null;
     const answer = (given: PushAnswer): void => {
       if (isAnswered) return;
       isAnswered = true;
-      this.#answered(job, given);
+      this.answered(job, given);
     };
     const limitMs = Math.min(this.backend.timeoutMs, leftMs);
     const expire = (): void => {
-      this.#land(flight);
+      this.land(flight);
       answer(draft ?? retry(`${this.backend.host} did not answer within ${seconds(limitMs)}`));
-      this.#fill();
+      this.fill();
     };
-    flight.cancelTimer = this.#world.schedule(limitMs, expire);
+    flight.cancelTimer = this.world.schedule(limitMs, expire);
     const land = (): void => {
-      this.#land(flight);
+      this.land(flight);
       answer(retry(`${this.backend.name} ended without an answer`));
-      this.#fill();
+      this.fill();
     };
     this.backend.attempt(job.request, {
       leftMs: job.endsMs - nowMs,
@@ -252,63 +252,63 @@ export class Delivery {
     }).then(land, land);
   }
 
-  #land(flight: Flight): void {
-    if (!this.#flights.delete(flight)) return;
-    if (flight.isCrowd) this.#crowdFlights--;
+  private land(flight: Flight): void {
+    if (!this.flights.delete(flight)) return;
+    if (flight.isCrowd) this.crowdFlights--;
     flight.cancelTimer();
     flight.abort.abort();
-    this.#endIfRetired();
+    this.endIfRetired();
   }
 
-  #endIfRetired(): void {
-    if (!this.#isRetired || this.isBusy || this.#isStopped) return;
-    this.#isStopped = true;
+  private endIfRetired(): void {
+    if (!this.isRetired || this.isBusy || this.isStopped) return;
+    this.isStopped = true;
     this.backend.stop();
   }
 
-  #answered(job: Job, answer: PushAnswer): void {
+  private answered(job: Job, answer: PushAnswer): void {
     if (job.state !== "flying") return;
     if (answer.status !== 0) job.status = answer.status;
     job.reason = answer.reason;
     job.deadSinceMs = answer.deadSinceMs;
     const { device, prid } = job.request;
-    this.#health.note(answer.host ?? this.backend.host, device || prid, answer);
-    if (answer.kind !== "retry") return this.#settle(job, answer.kind, answer.reason);
-    this.#lastError = answer.reason;
-    if (job.isCancelled) return this.#settle(job, "failed", because(job, "cancelled"));
+    this.healthCounts.note(answer.host ?? this.backend.host, device || prid, answer);
+    if (answer.kind !== "retry") return this.settle(job, answer.kind, answer.reason);
+    this.lastError = answer.reason;
+    if (job.isCancelled) return this.settle(job, "failed", because(job, "cancelled"));
 
     const fullMs = Math.min(MAX_BACKOFF_MS, BACKOFF_MS * 2 ** (job.attempts - 1));
-    const backoffMs = fullMs * (1 - this.#world.random() / 4);
+    const backoffMs = fullMs * (1 - this.world.random() / 4);
     const delayMs = Math.max(backoffMs, answer.retryAfterMs);
-    if (this.#world.now() + delayMs >= job.deadlineMs) {
+    if (this.world.now() + delayMs >= job.deadlineMs) {
       const end = answer.retryAfterMs > backoffMs
         ? `it asks to wait ${seconds(answer.retryAfterMs)}, longer than the window`
         : "its window is over";
-      return this.#settle(job, "failed", because(job, end));
+      return this.settle(job, "failed", because(job, end));
     }
     job.state = "resting";
-    job.cancelTimer = this.#world.schedule(delayMs, () => this.#enqueue(job));
+    job.cancelTimer = this.world.schedule(delayMs, () => this.enqueue(job));
   }
 
-  #settle(job: Job, outcome: PushOutcome, reason: string): void {
+  private settle(job: Job, outcome: PushOutcome, reason: string): void {
     if (job.state === "settled") return;
-    if (job.state === "queued") (job.isCrowd ? this.#crowdQueue : this.#queue).delete(job);
+    if (job.state === "queued") (job.isCrowd ? this.crowdQueue : this.queue).delete(job);
     job.state = "settled";
     job.cancelTimer();
-    this.#jobs.delete(job.request.uuid);
-    if (job.isCrowd) this.#crowdJobs--;
-    const ms = Math.max(0, this.#world.now() - job.startedAtMs);
-    this.#totals[outcome]++;
-    this.#lastMs = ms;
-    if (outcome === "refused" || (outcome === "failed" && !job.isCancelled)) this.#lastError = reason;
+    this.jobs.delete(job.request.uuid);
+    if (job.isCrowd) this.crowdJobs--;
+    const ms = Math.max(0, this.world.now() - job.startedAtMs);
+    this.totals[outcome]++;
+    this.lastMs = ms;
+    if (outcome === "refused" || (outcome === "failed" && !job.isCancelled)) this.lastError = reason;
     const { uuid, provider } = job.request;
     const verdict: PushVerdict = { uuid, provider, outcome, status: job.status, reason, ms, attempts: job.attempts };
     // The service tells it by the world's clock, and it is held against a time of ours.
-    const aheadMs = this.#world.systemNow() - this.#world.now();
+    const aheadMs = this.world.systemNow() - this.world.now();
     const said = job.deadSinceMs === undefined ? verdict : { ...verdict, deadSinceMs: job.deadSinceMs - aheadMs };
     // The port's rule: an effect never re-enters, what comes of it is a later input.
     queueMicrotask(() => job.done(said));
-    this.#endIfRetired();
+    this.endIfRetired();
   }
 }
 

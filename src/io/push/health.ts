@@ -32,7 +32,7 @@ interface Host {
 }
 
 export class Health {
-  readonly #hosts = new Map<string, Host>();
+  private readonly byHost = new Map<string, Host>();
 
   /**
    * What a host said.
@@ -42,11 +42,11 @@ export class Health {
     const isRefused = answer.kind === "refused" && !answer.isOurFault;
     // We refused it: the service was not asked.
     if (isRefused && answer.status === 0) return;
-    const known = this.#hosts.get(host) ?? { isFailing: false, reason: "", failed: new Set<string>(), served: "" };
-    this.#hosts.delete(host);
-    this.#hosts.set(host, known);
-    if (this.#hosts.size > MAX_HEALTH_HOSTS) this.#hosts.delete(this.#hosts.keys().next().value!);
-    if (answer.kind === "retry" || answer.isOurFault) this.#fail(known, device, answer);
+    const known = this.byHost.get(host) ?? { isFailing: false, reason: "", failed: new Set<string>(), served: "" };
+    this.byHost.delete(host);
+    this.byHost.set(host, known);
+    if (this.byHost.size > MAX_HEALTH_HOSTS) this.byHost.delete(this.byHost.keys().next().value!);
+    if (answer.kind === "retry" || answer.isOurFault) this.fail(known, device, answer);
     else {
       known.isFailing = false;
       known.reason = "";
@@ -56,8 +56,8 @@ export class Health {
   }
 
   get isFailing(): boolean {
-    let isAnyWell = this.#hosts.size === 0;
-    for (const { isFailing, failed } of this.#hosts.values()) {
+    let isAnyWell = this.byHost.size === 0;
+    for (const { isFailing, failed } of this.byHost.values()) {
       if (isFailing && failed.size >= SEVERAL) return true;
       if (!isFailing) isAnyWell = true;
     }
@@ -66,14 +66,14 @@ export class Health {
 
   /** The host that spoke last stands first. */
   hosts(): HostHealth[] {
-    return [...this.#hosts].reverse().map(([host, { isFailing, reason }]) => ({
+    return [...this.byHost].reverse().map(([host, { isFailing, reason }]) => ({
       host,
       state: isFailing ? "failing" : "healthy",
       last_reason: reason,
     }));
   }
 
-  #fail(host: Host, device: string, answer: PushAnswer): void {
+  private fail(host: Host, device: string, answer: PushAnswer): void {
     if (host.failed.size < SEVERAL) host.failed.add(device);
     const isOwnFault = answer.isPerhapsThePhones === true && host.failed.size < SEVERAL && host.served !== "" &&
       host.served !== device;

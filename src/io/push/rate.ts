@@ -19,10 +19,10 @@ export interface RateTable {
 }
 
 export class DeviceRate {
-  readonly #counts: RateTable;
+  private readonly counts: RateTable;
 
   constructor(counts: RateTable) {
-    this.#counts = counts;
+    this.counts = counts;
   }
 
   /** Counts a push; false if its device has had enough of this event within the minute. */
@@ -30,7 +30,7 @@ export class DeviceRate {
     const { event } = request;
     if (event === "cancel" || event === "test") return true;
     const limit = event === "call" ? CALL_PUSHES_PER_MINUTE : OTHER_PUSHES_PER_MINUTE;
-    const count = this.#counts.incr(`${event}:${deviceOf(request)}`, 1, WINDOW_MS, nowMs);
+    const count = this.counts.incr(`${event}:${deviceOf(request)}`, 1, WINDOW_MS, nowMs);
     return count === null || count <= limit;
   }
 }

@@ -67,31 +67,31 @@ const realWorld: PushWorld = {
 };
 
 export class PushRelay {
-  readonly #world: PushWorld;
-  readonly #observer: PushObserver;
+  private readonly world: PushWorld;
+  private readonly observer: PushObserver;
   /** By `pn-provider`, or `*`. A map, as the key comes from the network. */
-  #deliveries = new Map<string, Delivery>();
+  private deliveries = new Map<string, Delivery>();
   /** By the other names a backend serves. */
-  #aliases = new Map<string, Delivery>();
+  private aliases = new Map<string, Delivery>();
   /** Replaced by a reload, still finishing. */
-  #retired: Delivery[] = [];
+  private retired: Delivery[] = [];
   /** Where each push without a verdict is, by uuid. */
-  readonly #pending = new Map<string, Delivery>();
-  readonly #rate: DeviceRate;
-  #recent: RecentPush[] = [];
-  #isStopped = false;
+  private readonly pending = new Map<string, Delivery>();
+  private readonly rate: DeviceRate;
+  private recentVerdicts: RecentPush[] = [];
+  private isStopped = false;
   /** Backends that keep connections open, by provider. */
-  readonly #warm = new Set<string>();
+  private readonly warmed = new Set<string>();
 
   /** @param world where pushes are counted, and parts to replace; the rest is real. Never throws: see {@link problems}. */
   constructor(push: PushConfig, world: RelayWorld, observer: PushObserver = {}) {
-    this.#world = { ...realWorld, ...world };
-    this.#rate = new DeviceRate(world.rates);
-    this.#observer = observer;
-    for (const backend of this.#backendsOf(push)) {
-      this.#deliveries.set(backend.provider, new Delivery(backend, this.#world));
+    this.world = { ...realWorld, ...world };
+    this.rate = new DeviceRate(world.rates);
+    this.observer = observer;
+    for (const backend of this.backendsOf(push)) {
+      this.deliveries.set(backend.provider, new Delivery(backend, this.world));
     }
-    this.#aliases = aliasesOf(this.#deliveries);
+    this.aliases = aliasesOf(this.deliveries);
   }
 
   /**
@@ -99,22 +99,22 @@ export class PushRelay {
    * within this call.
    */
   send(request: PushRequest, done: (verdict: PushVerdict) => void): void {
-    const delivery = this.#deliveryOf(request.provider);
-    const refusal = this.#refusalOf(request, delivery);
-    const isRateLimited = refusal === "" && !this.#rate.take(request, this.#world.now());
+    const delivery = this.deliveryOf(request.provider);
+    const refusal = this.refusalOf(request, delivery);
+    const isRateLimited = refusal === "" && !this.rate.take(request, this.world.now());
     if (delivery === undefined || refusal !== "" || isRateLimited) {
       const { uuid, provider } = request;
-      const outcome = this.#isStopped ? "failed" : "refused";
+      const outcome = this.isStopped ? "failed" : "refused";
       const reason = isRateLimited ? "rate limited: too many pushes to this device within a minute" : refusal;
       const verdict: PushVerdict = { uuid, provider, outcome, status: 0, reason, ms: 0, attempts: 0, isRateLimited };
       const name = delivery?.backend.name ?? "none";
-      queueMicrotask(() => this.#finish(verdict, request, name, done));
+      queueMicrotask(() => this.finish(verdict, request, name, done));
       return;
     }
-    this.#pending.set(request.uuid, delivery);
+    this.pending.set(request.uuid, delivery);
     delivery.send(request, (verdict) => {
-      this.#pending.delete(request.uuid);
-      this.#finish(verdict, request, delivery.backend.name, done);
+      this.pending.delete(request.uuid);
+      this.finish(verdict, request, delivery.backend.name, done);
     });
   }
 
@@ -139,56 +139,56 @@ export class PushRelay {
    * @returns false if it has its verdict or is unknown.
    */
   cancel(uuid: string): boolean {
-    return this.#pending.get(uuid)?.cancel(uuid) ?? false;
+    return this.pending.get(uuid)?.cancel(uuid) ?? false;
   }
 
   /** True if pushes for this `pn-provider` have a backend that can send (registration: Feature-Caps and 555, P-02). */
   serves(provider: string): boolean {
-    return this.#deliveryOf(provider)?.backend.problem() === "";
+    return this.deliveryOf(provider)?.backend.problem() === "";
   }
 
   /** True if nothing is configured that could send. */
   get isEmpty(): boolean {
-    return this.#deliveries.size === 0;
+    return this.deliveries.size === 0;
   }
 
   /** The `pn-provider` values that can be sent to, for a phone that asks; a webhook for any provider has no name of its own. */
   services(): string[] {
-    return [...this.#deliveries.keys()].filter((provider) => provider !== "*" && this.serves(provider));
+    return [...this.deliveries.keys()].filter((provider) => provider !== "*" && this.serves(provider));
   }
 
   /** Opens connections of all backends ahead of the first push (P-05); see {@link expect} for those of devices. */
   warm(): void {
-    for (const { backend } of this.#deliveries.values()) this.#warmUp(backend);
+    for (const { backend } of this.deliveries.values()) this.warmUp(backend);
   }
 
   /** A device with this token is registered: its service is connected to ahead of the first push (P-05). */
   expect(device: { provider: string; prid: string; keys?: PushKeys | undefined }): void {
-    const backend = this.#deliveryOf(device.provider)?.backend;
+    const backend = this.deliveryOf(device.provider)?.backend;
     if (backend === undefined || backend.problem() !== "") return;
-    this.#warmUp(backend);
+    this.warmUp(backend);
     backend.expect?.(device.prid, device.keys !== undefined);
   }
 
   /** The VAPID key Web Push phones must subscribe with (`sip.vapid`); empty if there is none. */
   get vapidKey(): string {
-    const backend = this.#deliveries.get("webpush")?.backend;
+    const backend = this.deliveries.get("webpush")?.backend;
     return backend instanceof WebPush ? backend.publicKey : "";
   }
 
   /** Health by backend, for `GET /v1/push`. */
   backends(): BackendHealth[] {
-    return [...this.#deliveries.values()].map((delivery) => delivery.health());
+    return [...this.deliveries.values()].map((delivery) => delivery.health());
   }
 
   /** Last results, the newest first, for `GET /v1/push/recent`. */
   recent(): RecentPush[] {
-    return [...this.#recent].reverse();
+    return [...this.recentVerdicts].reverse();
   }
 
   /** What keeps a configured backend from sending, in words; for the start screen and `check`. */
   problems(): string[] {
-    const problems = [...this.#deliveries.values()].map((delivery) => delivery.backend.problem());
+    const problems = [...this.deliveries.values()].map((delivery) => delivery.backend.problem());
     return problems.filter((problem) => problem !== "");
   }
 
@@ -204,11 +204,11 @@ export class PushRelay {
     limitMs: number,
   ): Promise<{ part: string; answer: ServiceAnswer }[]> {
     const late = new AbortController();
-    const cancel = this.#world.schedule(limitMs, () => late.abort());
-    const asked = [...this.#deliveries.values()].map(async (delivery) => {
+    const cancel = this.world.schedule(limitMs, () => late.abort());
+    const asked = [...this.deliveries.values()].map(async (delivery) => {
       const { backend } = delivery;
       const problem = backend.problem();
-      const own = tokens.filter(({ provider }) => this.#deliveryOf(provider) === delivery).map(({ prid }) => prid);
+      const own = tokens.filter(({ provider }) => this.deliveryOf(provider) === delivery).map(({ prid }) => prid);
       const answers: ServiceAnswer[] = problem === ""
         ? await backend.ask(own, late.signal)
         : [{ state: "failed", words: problem, unverified: "", ms: 0 }];
@@ -227,78 +227,78 @@ export class PushRelay {
    */
   reload(push: PushConfig): string[] {
     const problems: string[] = [];
-    const before = this.#deliveries;
-    this.#deliveries = new Map();
-    for (const backend of this.#backendsOf(push)) {
+    const before = this.deliveries;
+    this.deliveries = new Map();
+    for (const backend of this.backendsOf(push)) {
       const old = before.get(backend.provider);
       if (old === undefined || !isSame(old.backend, backend)) {
         if (old !== undefined) backend.succeed?.(old.backend);
-        this.#deliveries.set(backend.provider, new Delivery(backend, this.#world));
-        if (this.#warm.delete(backend.provider)) this.#warmUp(backend);
+        this.deliveries.set(backend.provider, new Delivery(backend, this.world));
+        if (this.warmed.delete(backend.provider)) this.warmUp(backend);
         continue;
       }
       const problem = old.backend.reload();
       // A backend that is broken anyway is told of by problems().
       if (problem !== "" && old.backend.problem() === "") problems.push(`${problem}; the old one is kept`);
-      this.#deliveries.set(backend.provider, old);
+      this.deliveries.set(backend.provider, old);
     }
-    this.#aliases = aliasesOf(this.#deliveries);
-    const kept = new Set(this.#deliveries.values());
+    this.aliases = aliasesOf(this.deliveries);
+    const kept = new Set(this.deliveries.values());
     const replaced = [...before.values()].filter((delivery) => !kept.has(delivery));
     for (const delivery of replaced) delivery.retire();
-    this.#retired = [...this.#retired, ...replaced].filter((delivery) => delivery.isBusy);
+    this.retired = [...this.retired, ...replaced].filter((delivery) => delivery.isBusy);
     return [...problems, ...this.problems()];
   }
 
   /** Ends all pushes (`failed`) and connections. */
   stop(): void {
-    this.#isStopped = true;
-    for (const delivery of [...this.#deliveries.values(), ...this.#retired]) delivery.stop();
-    this.#retired = [];
+    this.isStopped = true;
+    for (const delivery of [...this.deliveries.values(), ...this.retired]) delivery.stop();
+    this.retired = [];
   }
 
-  #warmUp(backend: PushBackend): void {
-    if (this.#warm.has(backend.provider)) return;
-    this.#warm.add(backend.provider);
+  private warmUp(backend: PushBackend): void {
+    if (this.warmed.has(backend.provider)) return;
+    this.warmed.add(backend.provider);
     backend.warm();
   }
 
-  #backendsOf(push: PushConfig): PushBackend[] {
+  private backendsOf(push: PushConfig): PushBackend[] {
     const backends: PushBackend[] = [];
-    if (push.apns.key_file !== "") backends.push(new Apns(push.apns, this.#world));
-    if (push.fcm.service_account_file !== "") backends.push(new Fcm(push.fcm, this.#world));
-    if (push.webpush.vapid_file !== "") backends.push(new WebPush(push.webpush, this.#world));
+    if (push.apns.key_file !== "") backends.push(new Apns(push.apns, this.world));
+    if (push.fcm.service_account_file !== "") backends.push(new Fcm(push.fcm, this.world));
+    if (push.webpush.vapid_file !== "") backends.push(new WebPush(push.webpush, this.world));
     // Behind the services: whoever names a webhook apns wants it there (the config says so where both are set).
     for (const key of Object.keys(push.webhook)) {
-      backends.push(new Webhook(key.toLowerCase(), push.webhook[key]!, this.#world));
+      backends.push(new Webhook(key.toLowerCase(), push.webhook[key]!, this.world));
     }
     return backends;
   }
 
-  #deliveryOf(provider: string): Delivery | undefined {
-    return this.#deliveries.get(provider) ?? this.#aliases.get(provider) ?? this.#deliveries.get("*");
+  private deliveryOf(provider: string): Delivery | undefined {
+    return this.deliveries.get(provider) ?? this.aliases.get(provider) ?? this.deliveries.get("*");
   }
 
   /** Why this push is not even tried; empty if it is. */
-  #refusalOf(request: PushRequest, delivery: Delivery | undefined): string {
-    if (this.#isStopped) return "latefork is stopping";
+  private refusalOf(request: PushRequest, delivery: Delivery | undefined): string {
+    if (this.isStopped) return "latefork is stopping";
     const { provider, param, prid } = request;
     if (provider === "" || prid === "") return "the device has no push token";
     const isTooLong = provider.length > MAX_PROVIDER_LENGTH || param.length > MAX_PARAM_LENGTH ||
       prid.length > MAX_PRID_LENGTH;
     if (isTooLong) return "its push parameters are too long";
     if (delivery === undefined) return `no backend for provider ${provider}; ${missing(provider)}`;
-    return this.#pending.has(request.uuid) ? `push ${request.uuid} is under way already` : "";
+    return this.pending.has(request.uuid) ? `push ${request.uuid} is under way already` : "";
   }
 
-  #finish(
+  private finish(
     verdict: PushVerdict,
     request: PushRequest,
     backend: string,
     done: (verdict: PushVerdict) => void,
   ): void {
-    this.#recent.push({
-      at: new Date(this.#world.now()).toISOString(),
+    this.recentVerdicts.push({
+      at: new Date(this.world.now()).toISOString(),
       uuid: verdict.uuid,
       event: request.event,
       provider: verdict.provider,
@@ -313,8 +313,8 @@ export class PushRelay {
       ms: verdict.ms,
       attempts: verdict.attempts,
     });
-    if (this.#recent.length > MAX_RECENT) this.#recent.shift();
-    this.#observer.verdict?.(verdict, request, backend);
+    if (this.recentVerdicts.length > MAX_RECENT) this.recentVerdicts.shift();
+    this.observer.verdict?.(verdict, request, backend);
     done(verdict);
   }
 }

@@ -30,10 +30,10 @@ export class Webhook implements PushBackend {
   readonly timeoutMs: number;
   readonly settings: string;
   readonly config: WebhookConfig;
-  readonly #world: PushWorld;
-  readonly #isHttps: boolean;
-  #token = "";
-  #problem = "";
+  private readonly world: PushWorld;
+  private readonly isHttps: boolean;
+  private token = "";
+  private setupProblem = "";
 
   /** @param provider key under `push.webhook`. Never throws: what is wrong is said by {@link problem}. */
   constructor(provider: string, config: WebhookConfig, world: PushWorld) {
@@ -42,19 +42,19 @@ export class Webhook implements PushBackend {
     this.config = config;
     this.timeoutMs = config.timeout;
     this.settings = JSON.stringify(config);
-    this.#world = world;
+    this.world = world;
     const url = URL.canParse(config.url) ? new URL(config.url) : null;
     this.host = url?.origin ?? "";
-    this.#isHttps = url?.protocol === "https:";
+    this.isHttps = url?.protocol === "https:";
     if (url === null || (url.protocol !== "https:" && url.protocol !== "http:")) {
-      this.#problem = `push.${this.name}.url is not an http or https URL`;
+      this.setupProblem = `push.${this.name}.url is not an http or https URL`;
     } else if (url.username !== "" || url.password !== "") {
-      this.#problem = `push.${this.name}.url holds a password: put a token into token_file instead`;
-    } else this.#problem = this.reload();
+      this.setupProblem = `push.${this.name}.url holds a password: put a token into token_file instead`;
+    } else this.setupProblem = this.reload();
   }
 
   problem(): string {
-    return this.#problem;
+    return this.setupProblem;
   }
 
   /**
@@ -69,26 +69,26 @@ export class Webhook implements PushBackend {
     const setting = `push.${this.name}.token_file ${path}`;
     let token: string;
     try {
-      token = this.#world.readSecret(path).trim();
+      token = this.world.readSecret(path).trim();
     } catch (error) {
       return `Cannot read ${setting}: ${codeOf(error) || "error"}`;
     }
     if (token === "") return `${setting} is empty`;
     // RFC 9110 §5.5: nothing else survives in a header, and a line break would end it.
     if (!/^[\x21-\x7e]+$/.test(token)) return `${setting} must hold one token of visible ASCII characters`;
-    this.#token = token;
-    this.#problem = "";
+    this.token = token;
+    this.setupProblem = "";
     return "";
   }
 
   attempt(request: PushRequest, attempt: PushAttempt): Promise<void> {
-    const body = webhookBody(request, this.#world.systemNow(), attempt.leftMs);
+    const body = webhookBody(request, this.world.systemNow(), attempt.leftMs);
     if (body === null) {
       attempt.answer(refused(`token, AoR and Call-ID are too long for a push of ${MAX_BODY_BYTES} bytes`));
       return Promise.resolve();
     }
     const headers: Record<string, string> = { "content-type": "application/json", "user-agent": "latefork" };
-    if (this.#token !== "") headers.authorization = `Bearer ${this.#token}`;
+    if (this.token !== "") headers.authorization = `Bearer ${this.token}`;
     const http: HttpRequest = {
       method: "POST",
       headers,
@@ -99,13 +99,13 @@ export class Webhook implements PushBackend {
     };
     // A pooled connection may have died silently (NAT); the second attempt does not trust the pool.
     if (attempt.attempt > 1) http.keepalive = false;
-    if (this.#isHttps) http.tls = { rejectUnauthorized: true };
-    return this.#exchange(http, attempt);
+    if (this.isHttps) http.tls = { rejectUnauthorized: true };
+    return this.exchange(http, attempt);
   }
 
   /** Connects and no more: a request, whatever it says, is the owner's code to run, and may wake somebody. */
   async ask(_prids: readonly string[], signal: AbortSignal): Promise<ServiceAnswer[]> {
-    const { now, lookup } = this.#world;
+    const { now, lookup } = this.world;
     const startedAtMs = now();
     const problem = await connectOnly({ origin: this.host, isPublicOnly: false, lookup, signal });
     const ms = now() - startedAtMs;
@@ -113,35 +113,35 @@ export class Webhook implements PushBackend {
       const words = `${problem}; ${adviceOn(problem, `push.${this.name}.url`, "this machine")}`;
       return [{ state: "failed", words, unverified: "", ms }];
     }
-    const words = `${this.host} takes ${this.#isHttps ? "connections, its certificate is trusted" : "connections"}`;
-    const what = this.#token === "" ? "what it makes of a push" : "what it makes of a push, and of the token";
+    const words = `${this.host} takes ${this.isHttps ? "connections, its certificate is trusted" : "connections"}`;
+    const what = this.token === "" ? "what it makes of a push" : "what it makes of a push, and of the token";
     return [{ state: "ok", words, unverified: `${what}: nothing was posted (latefork push test AOR does)`, ms }];
   }
 
   stop(): void {}
 
-  async #exchange(http: HttpRequest, attempt: PushAttempt): Promise<void> {
+  private async exchange(http: HttpRequest, attempt: PushAttempt): Promise<void> {
     let response: Response;
     try {
-      response = await this.#world.fetch(this.config.url, http);
+      response = await this.world.fetch(this.config.url, http);
     } catch (error) {
       attempt.answer(retry(unreachable(this.host, error)));
       return;
     }
     const isAccepted = response.status >= 200 && response.status < 300;
-    if (isAccepted) attempt.answer(this.#answerOf(response, ""));
-    else attempt.draft(this.#answerOf(response, ""));
+    if (isAccepted) attempt.answer(this.answerOf(response, ""));
+    else attempt.draft(this.answerOf(response, ""));
     // The body is read in any case: only then is the connection free for the next push.
     const read = new BodyStart(MAX_ANSWER_BYTES);
     const end = read.from(response);
     if (!isAccepted) {
-      await this.#atMost(BODY_WAIT_MS, end);
-      attempt.answer(this.#answerOf(response, this.#wordsOf(response, read)));
+      await this.atMost(BODY_WAIT_MS, end);
+      attempt.answer(this.answerOf(response, this.wordsOf(response, read)));
     }
     await end;
   }
 
-  #answerOf(response: Response, words: string): PushAnswer {
+  private answerOf(response: Response, words: string): PushAnswer {
     const status = response.status;
     const said = `${status} from ${this.host}${words === "" ? "" : `: ${words}`}`;
     const answer = (kind: PushAnswer["kind"], advice: string, isOurFault = false): PushAnswer => {
@@ -152,7 +152,7 @@ export class Webhook implements PushBackend {
     // Any web server says so of a path it does not have.
     if (status === 404) return answer("dead", `the token is dead; if every phone's is, push.${this.name}.url is wrong`);
     if (status === 429 || status >= 500) {
-      return retry(said, status, retryAfterMsOf(response.headers.get("retry-after"), this.#world.systemNow()));
+      return retry(said, status, retryAfterMsOf(response.headers.get("retry-after"), this.world.systemNow()));
     }
     if (status < 400) {
       return answer("refused", `redirects are not followed, put the final address into push.${this.name}.url`, true);
@@ -161,15 +161,15 @@ export class Webhook implements PushBackend {
     return answer("refused", "");
   }
 
-  #wordsOf(response: Response, read: BodyStart): string {
+  private wordsOf(response: Response, read: BodyStart): string {
     if (response.headers.has("content-encoding")) return "";
     // A receiver may echo what it was sent.
-    return shownWords(read.text(), [this.#token]);
+    return shownWords(read.text(), [this.token]);
   }
 
-  #atMost(waitMs: number, work: Promise<void>): Promise<void> {
+  private atMost(waitMs: number, work: Promise<void>): Promise<void> {
     return new Promise((resolve) => {
-      const cancel = this.#world.schedule(waitMs, resolve);
+      const cancel = this.world.schedule(waitMs, resolve);
       work.then(() => {
         cancel();
         resolve();

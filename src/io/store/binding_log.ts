@@ -43,44 +43,44 @@ export class LogEntry {
 
 /** The log. Twice as long as there are contacts, so that most rows are outdated by the time they are trimmed. */
 export class BindingLog {
-  readonly #db: Database;
-  readonly #put;
-  readonly #copy;
-  readonly #trim;
-  readonly #minRows: number;
-  readonly #slackRows: number;
-  #oldest: LogEntry | null = null;
-  #newest: LogEntry | null = null;
+  private readonly db: Database;
+  private readonly put;
+  private readonly copy;
+  private readonly trimStatement;
+  private readonly minRows: number;
+  private readonly slackRows: number;
+  private oldest: LogEntry | null = null;
+  private newest: LogEntry | null = null;
   /** Entries in the list. */
-  #live = 0;
-  /** Rows on the disk are `#first..#last`, with gaps. */
-  #first = 1;
-  #last = 0;
-  #appended: LogEntry[] = [];
-  #trimmedTo = 0;
+  private live = 0;
+  /** Rows on the disk are `first..last`, with gaps. */
+  private first = 1;
+  private last = 0;
+  private appended: LogEntry[] = [];
+  private trimmedTo = 0;
 
   /** @param minRows the length below which nothing is trimmed; small values are for tests */
   constructor(db: Database, minRows = 8192) {
-    this.#db = db;
-    this.#minRows = minRows;
-    this.#slackRows = minRows >> 4;
+    this.db = db;
+    this.minRows = minRows;
+    this.slackRows = minRows >> 4;
     // REPLACE heals a missing value with the column's default; the row itself is always new.
-    this.#put = db.prepare(`INSERT OR REPLACE INTO binding (seq, ${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`);
-    this.#copy = db.prepare(`INSERT INTO binding (seq, ${COLUMNS}) SELECT ?, ${COLUMNS} FROM binding WHERE seq = ?`);
-    this.#trim = db.prepare("DELETE FROM binding WHERE seq < ?");
+    this.put = db.prepare(`INSERT OR REPLACE INTO binding (seq, ${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`);
+    this.copy = db.prepare(`INSERT INTO binding (seq, ${COLUMNS}) SELECT ?, ${COLUMNS} FROM binding WHERE seq = ?`);
+    this.trimStatement = db.prepare("DELETE FROM binding WHERE seq < ?");
   }
 
   /** Forgets what an earlier transaction wrote and did not commit. */
   begin(): void {
-    for (const entry of this.#appended) entry.nextSeq = 0;
-    this.#appended.length = 0;
-    this.#trimmedTo = this.#first;
+    for (const entry of this.appended) entry.nextSeq = 0;
+    this.appended.length = 0;
+    this.trimmedTo = this.first;
   }
 
   /** Writes what the contact says now as its newest row. Throws what SQLite throws. */
   append(entry: LogEntry, contact: Contact): void {
-    this.#put.run(
-      this.#nextSeq(entry),
+    this.put.run(
+      this.sequence(entry),
       entry.row,
       contact.expiresAtMs,
       contact.registeredAtMs,
@@ -97,52 +97,52 @@ export class BindingLog {
    * what the commit appended and a constant: no commit stalls on it. Call after the appends.
    */
   trim(): void {
-    const end = this.#last + this.#appended.length;
+    const end = this.last + this.appended.length;
     // Never shorter than what this very transaction appended: that is not in the list yet, and nobody would move it.
-    const limit = Math.max(this.#minRows, 2 * Math.max(this.#live, this.#appended.length));
-    const surplus = end - this.#first + 1 - limit;
-    if (surplus < this.#slackRows) return;
-    const first = this.#first + Math.min(surplus, 2 * (this.#slackRows + this.#appended.length));
-    for (let entry = this.#oldest; entry !== null && entry.seq < first; entry = entry.newer) {
-      if (entry.nextSeq === 0) this.#copy.run(this.#nextSeq(entry), entry.seq);
+    const limit = Math.max(this.minRows, 2 * Math.max(this.live, this.appended.length));
+    const surplus = end - this.first + 1 - limit;
+    if (surplus < this.slackRows) return;
+    const first = this.first + Math.min(surplus, 2 * (this.slackRows + this.appended.length));
+    for (let entry = this.oldest; entry !== null && entry.seq < first; entry = entry.newer) {
+      if (entry.nextSeq === 0) this.copy.run(this.sequence(entry), entry.seq);
     }
-    this.#trim.run(first);
-    this.#trimmedTo = first;
+    this.trimStatement.run(first);
+    this.trimmedTo = first;
   }
 
   /** The transaction is on the disk. */
   committed(): void {
-    for (const entry of this.#appended) {
+    for (const entry of this.appended) {
       entry.seq = entry.nextSeq;
       entry.nextSeq = 0;
-      this.#last = entry.seq;
-      this.#unlink(entry);
-      this.#link(entry);
+      this.last = entry.seq;
+      this.unlink(entry);
+      this.link(entry);
     }
-    this.#appended.length = 0;
-    this.#first = this.#trimmedTo;
+    this.appended.length = 0;
+    this.first = this.trimmedTo;
   }
 
   /** The contact is gone: its rows count for nothing and go when their time has come. */
   remove(entry: LogEntry): void {
-    this.#unlink(entry);
+    this.unlink(entry);
   }
 
   /** The newest row of every contact by its `contact_row`, longest unchanged first. Before any change; then `adopt` in this order. */
   load(): Map<number, BindingRow> {
     // The database sorts out the outdated rows: as objects of ours they would cost half the time of loading.
-    const select = this.#db.prepare<BindingRow, []>(
+    const select = this.db.prepare<BindingRow, []>(
       `SELECT seq, ${COLUMNS} FROM binding
        WHERE seq IN (SELECT max(seq) FROM binding GROUP BY contact_row) ORDER BY seq`,
     );
-    const ends = this.#db.prepare<{ first: number | null; last: number | null }, []>(
+    const ends = this.db.prepare<{ first: number | null; last: number | null }, []>(
       "SELECT (SELECT min(seq) FROM binding) AS first, (SELECT max(seq) FROM binding) AS last",
     );
     const rows = new Map<number, BindingRow>();
     try {
       const { first, last } = ends.get()!;
-      this.#first = this.#trimmedTo = first ?? 1;
-      this.#last = last ?? 0;
+      this.first = this.trimmedTo = first ?? 1;
+      this.last = last ?? 0;
       for (const row of select.iterate()) rows.set(row.contact_row, row);
     } finally {
       select.finalize();
@@ -154,37 +154,37 @@ export class BindingLog {
   /** Takes a loaded contact into the list. */
   adopt(entry: LogEntry, seq: number): void {
     entry.seq = seq;
-    this.#link(entry);
+    this.link(entry);
   }
 
   finalize(): void {
-    this.#put.finalize();
-    this.#copy.finalize();
-    this.#trim.finalize();
+    this.put.finalize();
+    this.copy.finalize();
+    this.trimStatement.finalize();
   }
 
-  #nextSeq(entry: LogEntry): number {
-    this.#appended.push(entry);
-    return entry.nextSeq = this.#last + this.#appended.length;
+  private sequence(entry: LogEntry): number {
+    this.appended.push(entry);
+    return entry.nextSeq = this.last + this.appended.length;
   }
 
-  #link(entry: LogEntry): void {
-    entry.older = this.#newest;
+  private link(entry: LogEntry): void {
+    entry.older = this.newest;
     entry.newer = null;
-    if (this.#newest === null) this.#oldest = entry;
-    else this.#newest.newer = entry;
-    this.#newest = entry;
-    this.#live++;
+    if (this.newest === null) this.oldest = entry;
+    else this.newest.newer = entry;
+    this.newest = entry;
+    this.live++;
   }
 
-  #unlink(entry: LogEntry): void {
+  private unlink(entry: LogEntry): void {
     const { older, newer } = entry;
-    if (older === null && newer === null && this.#oldest !== entry) return;
-    if (older === null) this.#oldest = newer;
+    if (older === null && newer === null && this.oldest !== entry) return;
+    if (older === null) this.oldest = newer;
     else older.newer = newer;
-    if (newer === null) this.#newest = older;
+    if (newer === null) this.newest = older;
     else newer.older = older;
     entry.older = entry.newer = null;
-    this.#live--;
+    this.live--;
   }
 }

@@ -6,24 +6,24 @@ import { statSync } from "node:fs";
 
 /** The database and its log, as they were when first seen. */
 export class FileWatch {
-  readonly #path: string;
+  private readonly path: string;
   /** Inode by file name; the log is made with the first write. */
-  readonly #seen = new Map<string, number>();
+  private readonly seen = new Map<string, number>();
 
   /** @param path of a database that is open; not `:memory:` */
   constructor(path: string) {
-    this.#path = path;
+    this.path = path;
     this.isInPlace();
   }
 
   /** False from the moment on that one of the files is gone or another one stands in its place; true again once it is back. */
   isInPlace(): boolean {
     let isInPlace = true;
-    for (const file of [this.#path, `${this.#path}-wal`]) {
+    for (const file of [this.path, `${this.path}-wal`]) {
       const inode = inodeOf(file);
-      const seen = this.#seen.get(file);
+      const seen = this.seen.get(file);
       if (seen === undefined) {
-        if (inode !== 0) this.#seen.set(file, inode);
+        if (inode !== 0) this.seen.set(file, inode);
       } else if (seen !== inode) isInPlace = false;
     }
     return isInPlace;

@@ -25,23 +25,23 @@ interface TableRows {
 
 /** The changes of all persisted htables since the last commit. */
 export class HtableRows implements HtableListener {
-  readonly #db: Database;
-  readonly #put;
-  readonly #delete;
-  readonly #tables = new Map<string, TableRows>();
+  private readonly db: Database;
+  private readonly put;
+  private readonly delete;
+  private readonly tables = new Map<string, TableRows>();
 
   constructor(db: Database) {
-    this.#db = db;
-    this.#put = db.prepare("INSERT OR REPLACE INTO htable (name, key, value, expires_at) VALUES (?, ?, ?, ?)");
-    this.#delete = db.prepare("DELETE FROM htable WHERE name = ? AND key = ?");
+    this.db = db;
+    this.put = db.prepare("INSERT OR REPLACE INTO htable (name, key, value, expires_at) VALUES (?, ?, ?, ?)");
+    this.delete = db.prepare("DELETE FROM htable WHERE name = ? AND key = ?");
   }
 
   changed(table: string, key: string, value: string, expiresAtMs: number): void {
-    this.#table(table).changes.set(key, { value, expiresAtMs });
+    this.table(table).changes.set(key, { value, expiresAtMs });
   }
 
   removed(table: string, key: string): void {
-    const { stored, changes } = this.#table(table);
+    const { stored, changes } = this.table(table);
     if (stored.has(key)) changes.set(key, null);
     else changes.delete(key);
   }
@@ -49,24 +49,24 @@ export class HtableRows implements HtableListener {
   /** Rows waiting to be written or deleted. */
   get pending(): number {
     let count = 0;
-    for (const { changes } of this.#tables.values()) count += changes.size;
+    for (const { changes } of this.tables.values()) count += changes.size;
     return count;
   }
 
   /** Writes what is pending; it stays pending until `committed`. Throws what SQLite throws. */
   write(): void {
-    for (const [name, { changes }] of this.#tables) {
+    for (const [name, { changes }] of this.tables) {
       for (const [key, change] of changes) {
-        if (change === null) this.#delete.run(name, key);
+        if (change === null) this.delete.run(name, key);
         // 0 stands for never: the column holds whole numbers.
-        else this.#put.run(name, key, change.value, change.expiresAtMs === Infinity ? 0 : change.expiresAtMs);
+        else this.put.run(name, key, change.value, change.expiresAtMs === Infinity ? 0 : change.expiresAtMs);
       }
     }
   }
 
   /** The transaction with what `write` wrote is on the disk. */
   committed(): void {
-    for (const { stored, changes } of this.#tables.values()) {
+    for (const { stored, changes } of this.tables.values()) {
       for (const [key, change] of changes) {
         if (change === null) stored.delete(key);
         else stored.add(key);
@@ -77,12 +77,12 @@ export class HtableRows implements HtableListener {
 
   /** Adds the entries that live at `nowMs` to the list, those that expire first at the front; the others wait for deletion. */
   load(nowMs: number, items: StoredHtableItem[]): void {
-    const select = this.#db.prepare<HtableRow, []>(
+    const select = this.db.prepare<HtableRow, []>(
       "SELECT name, key, value, expires_at FROM htable ORDER BY expires_at",
     );
     try {
       for (const { name, key, value, expires_at } of select.iterate()) {
-        this.#table(name).stored.add(key);
+        this.table(name).stored.add(key);
         const expiresAtMs = expires_at === 0 ? Infinity : expires_at;
         if (expiresAtMs > nowMs) items.push({ table: name, key, value, expiresAtMs });
         else this.removed(name, key);
@@ -93,15 +93,15 @@ export class HtableRows implements HtableListener {
   }
 
   finalize(): void {
-    this.#put.finalize();
-    this.#delete.finalize();
+    this.put.finalize();
+    this.delete.finalize();
   }
 
-  #table(name: string): TableRows {
-    let rows = this.#tables.get(name);
+  private table(name: string): TableRows {
+    let rows = this.tables.get(name);
     if (rows === undefined) {
       rows = { stored: new Set(), changes: new Map() };
-      this.#tables.set(name, rows);
+      this.tables.set(name, rows);
     }
     return rows;
   }

@@ -61,87 +61,87 @@ export class SqliteStore implements ChangeLog, HtableListener {
   readonly path: string;
   /** True if nothing outlives the process: commits may then wait until somebody wants a copy ({@link backup}). */
   readonly isVolatile: boolean;
-  #state: StoreState = "ok";
-  #lastError = "";
-  #isDamaged = false;
+  private currentState: StoreState = "ok";
+  private latestError = "";
+  private isDamaged = false;
   /** Null for a store in memory. */
-  readonly #watch: FileWatch | null;
-  #isMisplaced = false;
-  readonly #db: Database;
-  readonly #usrloc: UsrlocRows;
-  readonly #htables: HtableRows;
-  readonly #meta = new Map<string, string>();
-  readonly #metaChanges = new Set<string>();
-  readonly #putMeta: Statement;
-  readonly #begin: Statement;
-  readonly #commit: Statement;
-  readonly #rollback: Statement;
+  private readonly watch: FileWatch | null;
+  private isMisplaced = false;
+  private readonly db: Database;
+  private readonly usrloc: UsrlocRows;
+  private readonly htables: HtableRows;
+  private readonly metaValues = new Map<string, string>();
+  private readonly metaChanges = new Set<string>();
+  private readonly putMeta: Statement;
+  private readonly begin: Statement;
+  private readonly commitStatement: Statement;
+  private readonly rollback: Statement;
 
   /** @param db opened and migrated by `openDatabase`; throws what SQLite throws. */
   constructor(db: Database, path: string) {
     this.path = path;
     this.isVolatile = path === ":memory:";
-    this.#watch = this.isVolatile ? null : new FileWatch(path);
-    this.#db = db;
-    this.#usrloc = new UsrlocRows(db);
-    this.#htables = new HtableRows(db);
-    this.#putMeta = db.prepare("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)");
-    this.#begin = db.prepare("BEGIN IMMEDIATE");
-    this.#commit = db.prepare("COMMIT");
-    this.#rollback = db.prepare("ROLLBACK");
+    this.watch = this.isVolatile ? null : new FileWatch(path);
+    this.db = db;
+    this.usrloc = new UsrlocRows(db);
+    this.htables = new HtableRows(db);
+    this.putMeta = db.prepare("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)");
+    this.begin = db.prepare("BEGIN IMMEDIATE");
+    this.commitStatement = db.prepare("COMMIT");
+    this.rollback = db.prepare("ROLLBACK");
     const select = db.prepare<{ key: string; value: string }, []>("SELECT key, value FROM meta");
-    for (const { key, value } of select.iterate()) this.#meta.set(key, value);
+    for (const { key, value } of select.iterate()) this.metaValues.set(key, value);
     select.finalize();
   }
 
   get state(): StoreState {
-    return this.#isMisplaced && this.#state === "ok" ? "failed" : this.#state;
+    return this.isMisplaced && this.currentState === "ok" ? "failed" : this.currentState;
   }
 
   /** The last problem in words; empty while `state` is `ok`. */
   get lastError(): string {
-    return this.#isMisplaced && this.#state === "ok" ? misplaced(this.path) : this.#lastError;
+    return this.isMisplaced && this.currentState === "ok" ? misplaced(this.path) : this.latestError;
   }
 
   /** Rows waiting for a commit. */
   get pending(): number {
-    return this.#usrloc.pending + this.#htables.pending + this.#metaChanges.size;
+    return this.usrloc.pending + this.htables.pending + this.metaChanges.size;
   }
 
   contactSaved(contact: Contact, isRefresh: boolean): void {
-    this.#usrloc.contactSaved(contact, isRefresh);
+    this.usrloc.contactSaved(contact, isRefresh);
   }
 
   contactRemoved(contact: Contact): void {
-    this.#usrloc.contactRemoved(contact);
+    this.usrloc.contactRemoved(contact);
   }
 
   aorSaved(aor: Aor): void {
-    this.#usrloc.aorSaved(aor);
+    this.usrloc.aorSaved(aor);
   }
 
   aorRemoved(aor: Aor): void {
-    this.#usrloc.aorRemoved(aor);
+    this.usrloc.aorRemoved(aor);
   }
 
   changed(table: string, key: string, value: string, expiresAtMs: number): void {
-    this.#htables.changed(table, key, value, expiresAtMs);
+    this.htables.changed(table, key, value, expiresAtMs);
   }
 
   removed(table: string, key: string): void {
-    this.#htables.removed(table, key);
+    this.htables.removed(table, key);
   }
 
   /** A value of the installation that is no row of usrloc: flow-token key, boot count. */
   meta(key: string): string | undefined {
-    return this.#meta.get(key);
+    return this.metaValues.get(key);
   }
 
   /** Set at once for `meta`, durable with the next commit. */
   setMeta(key: string, value: string): void {
-    if (this.#meta.get(key) === value) return;
-    this.#meta.set(key, value);
-    this.#metaChanges.add(key);
+    if (this.metaValues.get(key) === value) return;
+    this.metaValues.set(key, value);
+    this.metaChanges.add(key);
   }
 
   /**
@@ -150,30 +150,30 @@ export class SqliteStore implements ChangeLog, HtableListener {
    */
   commit(): CommitResult {
     const rows = this.pending;
-    if (this.#isDamaged || this.#state === "closed") return { ok: false, rows: 0, error: this.#lastError };
+    if (this.isDamaged || this.currentState === "closed") return { ok: false, rows: 0, error: this.latestError };
     if (rows === 0) {
-      this.#recovered();
+      this.recovered();
       return NOTHING_TO_DO;
     }
     try {
-      this.#begin.run();
-      this.#usrloc.write();
-      this.#htables.write();
-      for (const key of this.#metaChanges) this.#putMeta.run(key, this.#meta.get(key)!);
-      this.#commit.run();
+      this.begin.run();
+      this.usrloc.write();
+      this.htables.write();
+      for (const key of this.metaChanges) this.putMeta.run(key, this.metaValues.get(key)!);
+      this.commitStatement.run();
     } catch (error) {
-      return this.#failed(error);
+      return this.failed(error);
     }
-    this.#usrloc.committed();
-    this.#htables.committed();
-    this.#metaChanges.clear();
-    this.#recovered();
+    this.usrloc.committed();
+    this.htables.committed();
+    this.metaChanges.clear();
+    this.recovered();
     return { ok: true, rows, error: "" };
   }
 
   /** Looks whether the file is still there (S-02): what is written to one that was removed or replaced is lost at the next start. */
   checkFile(): void {
-    if (this.#watch !== null && this.#state !== "closed") this.#isMisplaced = !this.#watch.isInPlace();
+    if (this.watch !== null && this.currentState !== "closed") this.isMisplaced = !this.watch.isInPlace();
   }
 
   /**
@@ -182,7 +182,7 @@ export class SqliteStore implements ChangeLog, HtableListener {
    */
   newestAfter(afterMs: number): number {
     try {
-      return this.#usrloc.newestAfter(afterMs);
+      return this.usrloc.newestAfter(afterMs);
     } catch {
       return 0;
     }
@@ -195,15 +195,15 @@ export class SqliteStore implements ChangeLog, HtableListener {
   load(nowMs: number): LoadResult {
     const result: LoadResult = { aors: [], contacts: [], remnants: [], htableItems: [], expired: 0, problem: "" };
     try {
-      result.expired = this.#usrloc.load(nowMs, result.aors, result.contacts, result.remnants);
-      this.#htables.load(nowMs, result.htableItems);
+      result.expired = this.usrloc.load(nowMs, result.aors, result.contacts, result.remnants);
+      this.htables.load(nowMs, result.htableItems);
       // The pages read are of no use to the commits of the next hour.
-      this.#db.run("PRAGMA shrink_memory");
+      this.db.run("PRAGMA shrink_memory");
     } catch (error) {
       // Rows that were not read are missing from our numbering: writing would lose or double them.
-      this.#isDamaged = true;
-      this.#state = "failed";
-      this.#lastError = result.problem = describeProblem("read", this.path, error);
+      this.isDamaged = true;
+      this.currentState = "failed";
+      this.latestError = result.problem = describeProblem("read", this.path, error);
     }
     return result;
   }
@@ -216,7 +216,7 @@ export class SqliteStore implements ChangeLog, HtableListener {
     const { ok, error } = this.commit();
     if (!ok) return error;
     try {
-      writeCopy(this.#db, path);
+      writeCopy(this.db, path);
       return "";
     } catch (error) {
       if ((error as { code?: string }).code === "EEXIST") return `Cannot back up to ${path}: the file exists`;
@@ -227,36 +227,36 @@ export class SqliteStore implements ChangeLog, HtableListener {
   /** Commits, folds the log into the file and lets go of it. The result is that of the commit. */
   close(): CommitResult {
     const result = this.isVolatile ? NOTHING_TO_DO : this.commit();
-    if (this.#state === "closed") return result;
-    this.#state = "closed";
-    this.#lastError = `Cannot write ${this.path}: the store is closed`;
+    if (this.currentState === "closed") return result;
+    this.currentState = "closed";
+    this.latestError = `Cannot write ${this.path}: the store is closed`;
     // A statement left open keeps the connection, and with it the lock on the file.
-    for (const statement of [this.#putMeta, this.#begin, this.#commit, this.#rollback]) statement.finalize();
-    this.#usrloc.finalize();
-    this.#htables.finalize();
+    for (const statement of [this.putMeta, this.begin, this.commitStatement, this.rollback]) statement.finalize();
+    this.usrloc.finalize();
+    this.htables.finalize();
     try {
-      this.#db.close(true);
+      this.db.close(true);
     } catch (error) {
       return result.ok ? { ok: false, rows: result.rows, error: describeProblem("close", this.path, error) } : result;
     }
     return result;
   }
 
-  #failed(error: unknown): CommitResult {
+  private failed(error: unknown): CommitResult {
     try {
-      if (this.#db.inTransaction) this.#rollback.run();
+      if (this.db.inTransaction) this.rollback.run();
     } catch {
       // SQLite has rolled back by itself; the next BEGIN shows whether the connection is of use.
     }
-    this.#state = "failed";
-    this.#lastError = describeProblem("write", this.path, error);
-    return { ok: false, rows: 0, error: this.#lastError };
+    this.currentState = "failed";
+    this.latestError = describeProblem("write", this.path, error);
+    return { ok: false, rows: 0, error: this.latestError };
   }
 
-  #recovered(): void {
-    if (this.#state !== "failed") return;
-    this.#state = "ok";
-    this.#lastError = "";
+  private recovered(): void {
+    if (this.currentState !== "failed") return;
+    this.currentState = "ok";
+    this.latestError = "";
   }
 }
 

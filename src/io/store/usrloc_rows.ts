@@ -62,103 +62,103 @@ interface ContactRow {
  * however often it changed, and one that came and went without a commit leaves nothing.
  */
 export class UsrlocRows implements ChangeLog {
-  readonly #db: Database;
-  readonly #log: BindingLog;
-  readonly #putAor;
-  readonly #putContact;
-  readonly #deleteAor;
-  readonly #deleteContact;
-  readonly #aorRows = new RowNumbers<number>((row) => row);
-  readonly #contactRows = new RowNumbers<LogEntry>((row) => new LogEntry(row));
-  readonly #aors = new Map<string, Aor>();
-  readonly #saved = new Map<string, Contact>();
-  readonly #refreshed = new Set<Contact>();
+  private readonly db: Database;
+  private readonly log: BindingLog;
+  private readonly putAor;
+  private readonly putContact;
+  private readonly deleteAor;
+  private readonly deleteContact;
+  private readonly aorRows = new RowNumbers<number>((row) => row);
+  private readonly contactRows = new RowNumbers<LogEntry>((row) => new LogEntry(row));
+  private readonly aors = new Map<string, Aor>();
+  private readonly saved = new Map<string, Contact>();
+  private readonly refreshed = new Set<Contact>();
 
   /** @param minLogRows see `BindingLog` */
   constructor(db: Database, minLogRows?: number) {
-    this.#db = db;
-    this.#log = new BindingLog(db, minLogRows);
-    this.#putAor = db.prepare(PUT_AOR);
-    this.#putContact = db.prepare(PUT_CONTACT);
-    this.#deleteAor = db.prepare("DELETE FROM aor WHERE row = ?");
-    this.#deleteContact = db.prepare("DELETE FROM contact WHERE row = ?");
+    this.db = db;
+    this.log = new BindingLog(db, minLogRows);
+    this.putAor = db.prepare(PUT_AOR);
+    this.putContact = db.prepare(PUT_CONTACT);
+    this.deleteAor = db.prepare("DELETE FROM aor WHERE row = ?");
+    this.deleteContact = db.prepare("DELETE FROM contact WHERE row = ?");
   }
 
   contactSaved(contact: Contact, isRefresh: boolean): void {
-    const entry = contact.storeEntry as LogEntry | undefined ?? this.#contactRows.get(contact.id);
+    const entry = contact.storeEntry as LogEntry | undefined ?? this.contactRows.get(contact.id);
     contact.storeEntry = entry;
     if (isRefresh && entry !== undefined) {
       if (entry.isQueued) return;
       entry.isQueued = true;
-      this.#refreshed.add(contact);
+      this.refreshed.add(contact);
       return;
     }
     if (entry !== undefined) {
       entry.isQueued = true;
-      this.#refreshed.delete(contact);
+      this.refreshed.delete(contact);
     }
-    this.#saved.set(contact.id, contact);
+    this.saved.set(contact.id, contact);
   }
 
   contactRemoved(contact: Contact): void {
-    this.#saved.delete(contact.id);
-    this.#refreshed.delete(contact);
+    this.saved.delete(contact.id);
+    this.refreshed.delete(contact);
     contact.storeEntry = undefined;
-    const entry = this.#contactRows.get(contact.id);
+    const entry = this.contactRows.get(contact.id);
     if (entry === undefined) return;
-    this.#contactRows.remove(contact.id, entry.row);
-    this.#log.remove(entry);
+    this.contactRows.remove(contact.id, entry.row);
+    this.log.remove(entry);
   }
 
   aorSaved(aor: Aor): void {
-    this.#aors.set(aor.key, aor);
+    this.aors.set(aor.key, aor);
   }
 
   aorRemoved(aor: Aor): void {
-    this.#aors.delete(aor.key);
-    const row = this.#aorRows.get(aor.key);
-    if (row !== undefined) this.#aorRows.remove(aor.key, row);
+    this.aors.delete(aor.key);
+    const row = this.aorRows.get(aor.key);
+    if (row !== undefined) this.aorRows.remove(aor.key, row);
   }
 
   /** AoRs and contacts waiting to be written or deleted. */
   get pending(): number {
-    return this.#refreshed.size + this.#saved.size + this.#aors.size + this.#contactRows.removed.size +
-      this.#aorRows.removed.size;
+    return this.refreshed.size + this.saved.size + this.aors.size + this.contactRows.removed.size +
+      this.aorRows.removed.size;
   }
 
   /** Writes what is pending; it stays pending until `committed`. Throws what SQLite throws. */
   write(): void {
-    this.#log.begin();
-    for (const row of this.#contactRows.removed) this.#deleteContact.run(row);
-    for (const row of this.#aorRows.removed) this.#deleteAor.run(row);
-    for (const contact of this.#saved.values()) {
+    this.log.begin();
+    for (const row of this.contactRows.removed) this.deleteContact.run(row);
+    for (const row of this.aorRows.removed) this.deleteAor.run(row);
+    for (const contact of this.saved.values()) {
       // A contact without its AoR could not be loaded, whatever order the changes were told in.
-      if (this.#aorRows.get(contact.aor.key) === undefined) this.#aors.set(contact.aor.key, contact.aor);
-      const entry = this.#contactRows.get(contact.id) ?? this.#contactRows.give(contact.id);
+      if (this.aorRows.get(contact.aor.key) === undefined) this.aors.set(contact.aor.key, contact.aor);
+      const entry = this.contactRows.get(contact.id) ?? this.contactRows.give(contact.id);
       contact.storeEntry = entry;
       entry.isQueued = true;
-      this.#writeContact(entry.row, contact);
-      this.#log.append(entry, contact);
+      this.writeContact(entry.row, contact);
+      this.log.append(entry, contact);
     }
-    for (const aor of this.#aors.values()) this.#writeAor(aor);
-    for (const contact of this.#refreshed) {
+    for (const aor of this.aors.values()) this.writeAor(aor);
+    for (const contact of this.refreshed) {
       // Another object took its place under its id.
-      if (this.#saved.size > 0 && this.#saved.has(contact.id)) continue;
-      this.#log.append(contact.storeEntry as LogEntry, contact);
+      if (this.saved.size > 0 && this.saved.has(contact.id)) continue;
+      this.log.append(contact.storeEntry as LogEntry, contact);
     }
-    this.#log.trim();
+    this.log.trim();
   }
 
   /** The transaction with what `write` wrote is on the disk. */
   committed(): void {
-    for (const contact of this.#refreshed) (contact.storeEntry as LogEntry).isQueued = false;
-    for (const contact of this.#saved.values()) (contact.storeEntry as LogEntry).isQueued = false;
-    this.#refreshed.clear();
-    this.#saved.clear();
-    this.#aors.clear();
-    this.#contactRows.committed();
-    this.#aorRows.committed();
-    this.#log.committed();
+    for (const contact of this.refreshed) (contact.storeEntry as LogEntry).isQueued = false;
+    for (const contact of this.saved.values()) (contact.storeEntry as LogEntry).isQueued = false;
+    this.refreshed.clear();
+    this.saved.clear();
+    this.aors.clear();
+    this.contactRows.committed();
+    this.aorRows.committed();
+    this.log.committed();
   }
 
   /** When the last REGISTER of a stored contact came in; 0 if not after `afterMs`. Throws what SQLite throws. */
@@ -169,7 +169,7 @@ export class UsrlocRows implements ChangeLog {
       AND seq IN (SELECT max(seq) FROM binding GROUP BY contact_row)`;
     let newestMs = 0;
     for (const sql of [ofLog, ofContacts]) {
-      const select = this.#db.prepare<{ newest: number | null }, []>(sql);
+      const select = this.db.prepare<{ newest: number | null }, []>(sql);
       newestMs = select.get()?.newest ?? 0;
       select.finalize();
       if (newestMs <= afterMs) return 0;
@@ -185,21 +185,21 @@ export class UsrlocRows implements ChangeLog {
   load(nowMs: number, aors: StoredAor[], contacts: StoredContact[], remnants: StoredRemnant[]): number {
     // Few domains, models and apps, many phones: one string for all of them.
     const shared = new SharedTexts(Infinity);
-    const aorKeys = this.#loadAors(aors, shared);
-    const bindings = this.#log.load();
-    const select = this.#db.prepare<ContactRow, []>("SELECT * FROM contact ORDER BY row");
+    const aorKeys = this.loadAors(aors, shared);
+    const bindings = this.log.load();
+    const select = this.db.prepare<ContactRow, []>("SELECT * FROM contact ORDER BY row");
     const entries = new Map<number, LogEntry>();
     let expired = 0;
     try {
       for (const row of select.iterate()) {
-        const entry = this.#contactRows.loaded(row.id, row.row);
+        const entry = this.contactRows.loaded(row.id, row.row);
         const contact = bindings.get(row.row);
         const aorKey = aorKeys.get(row.aor_key);
         if (contact !== undefined && contact.expires_at > nowMs && aorKey !== undefined) {
           entries.set(row.row, entry);
           contacts.push(storedContact(row, contact, aorKey, shared));
         } else {
-          this.#contactRows.remove(row.id, row.row);
+          this.contactRows.remove(row.id, row.row);
           expired++;
           const isHeld = contact !== undefined && contact.upstream_ends_at > nowMs && contact.upstream_dropped === 0;
           if (isHeld && aorKey !== undefined) remnants.push({ aorKey, id: row.id });
@@ -210,27 +210,27 @@ export class UsrlocRows implements ChangeLog {
     }
     for (const { contact_row, seq } of bindings.values()) {
       const entry = entries.get(contact_row);
-      if (entry !== undefined) this.#log.adopt(entry, seq);
+      if (entry !== undefined) this.log.adopt(entry, seq);
     }
     return expired;
   }
 
   finalize(): void {
-    this.#log.finalize();
-    this.#putAor.finalize();
-    this.#putContact.finalize();
-    this.#deleteAor.finalize();
-    this.#deleteContact.finalize();
+    this.log.finalize();
+    this.putAor.finalize();
+    this.putContact.finalize();
+    this.deleteAor.finalize();
+    this.deleteContact.finalize();
   }
 
   /** Gives the keys as one string each, for the contacts to share. */
-  #loadAors(aors: StoredAor[], shared: SharedTexts): Map<string, string> {
-    const select = this.#db.prepare<AorRow, []>("SELECT * FROM aor ORDER BY row");
+  private loadAors(aors: StoredAor[], shared: SharedTexts): Map<string, string> {
+    const select = this.db.prepare<AorRow, []>("SELECT * FROM aor ORDER BY row");
     const keys = new Map<string, string>();
     try {
       for (const row of select.iterate()) {
         keys.set(row.key, row.key);
-        this.#aorRows.loaded(row.key, row.row);
+        this.aorRows.loaded(row.key, row.row);
         aors.push(storedAor(row, shared));
       }
     } finally {
@@ -239,15 +239,15 @@ export class UsrlocRows implements ChangeLog {
     return keys;
   }
 
-  #writeAor(aor: Aor): void {
-    const row = this.#aorRows.get(aor.key) ?? this.#aorRows.give(aor.key);
+  private writeAor(aor: Aor): void {
+    const row = this.aorRows.get(aor.key) ?? this.aorRows.give(aor.key);
     const { state, expiresAtMs, provenMs = 0, callId, cseq, lines } = aor.upstream;
-    this.#putAor.run(row, aor.key, aor.user, aor.domain, aor.id, state, expiresAtMs, callId, cseq, lines, provenMs);
+    this.putAor.run(row, aor.key, aor.user, aor.domain, aor.id, state, expiresAtMs, callId, cseq, lines, provenMs);
   }
 
-  #writeContact(row: number, contact: Contact): void {
+  private writeContact(row: number, contact: Contact): void {
     const push = contact.push;
-    this.#putContact.run(
+    this.putContact.run(
       row,
       contact.id,
       contact.aor.key,

@@ -80,30 +80,30 @@ export class TcpFlow implements Flow {
 
 /** See the file header. */
 export class Connections {
-  readonly #context: TransportContext;
-  readonly #flows = new Set<TcpFlow>();
-  readonly #byRemote = new Map<string, TcpFlow>();
-  readonly #perSource = new Map<string, number>();
-  #dirty: TcpFlow[] = [];
-  #unfinishedBytes = 0;
-  #linesAtMs = -Infinity;
-  #lines = 0;
+  private readonly context: TransportContext;
+  private readonly openFlows = new Set<TcpFlow>();
+  private readonly byRemote = new Map<string, TcpFlow>();
+  private readonly perSource = new Map<string, number>();
+  private dirty: TcpFlow[] = [];
+  private unfinishedBytes = 0;
+  private linesAtMs = -Infinity;
+  private lines = 0;
 
   constructor(context: TransportContext) {
-    this.#context = context;
+    this.context = context;
   }
 
   get size(): number {
-    return this.#flows.size;
+    return this.openFlows.size;
   }
 
   flows(): Iterable<TcpFlow> {
-    return this.#flows;
+    return this.openFlows;
   }
 
   /** The live connection to a remote address and port, from `listener` if one is given. */
   find(address: string, port: number, listener?: Listener): TcpFlow | null {
-    const flow = this.#byRemote.get(hostPort(address, port));
+    const flow = this.byRemote.get(hostPort(address, port));
     if (flow === undefined || flow.endReason !== "") return null;
     return listener === undefined || flow.listener.address === listener.address ? flow : null;
   }
@@ -113,28 +113,28 @@ export class Connections {
    * that nobody registered over and that was silent longest makes room: who fills the table keeps nobody else out.
    */
   admit(listener: Listener, address: string, port: number, isInbound: boolean): TcpFlow | null {
-    const { limits, counts } = this.#context;
-    const source = this.#context.sourceOf(address);
-    const ofSource = this.#perSource.get(source) ?? 0;
+    const { limits, counts } = this.context;
+    const source = this.context.sourceOf(address);
+    const ofSource = this.perSource.get(source) ?? 0;
     // Without a line in the log: who bans has told of it, and a scanner comes often.
-    if (isInbound && this.#context.isRefused(address)) {
+    if (isInbound && this.context.isRefused(address)) {
       counts.refusedSources++;
       return null;
     }
-    if (isInbound && ofSource >= limits.maxConnectionsPerSource && !this.#context.isExempt(address)) {
+    if (isInbound && ofSource >= limits.maxConnectionsPerSource && !this.context.isExempt(address)) {
       counts.refusedPerSource++;
-      this.#tell("Refused a connection: too many from its source", source, limits.maxConnectionsPerSource);
+      this.tell("Refused a connection: too many from its source", source, limits.maxConnectionsPerSource);
       return null;
     }
-    if (this.#flows.size >= limits.maxConnections && !this.#makeRoom()) {
+    if (this.openFlows.size >= limits.maxConnections && !this.makeRoom()) {
       counts.refusedTotal++;
-      this.#tell("Refused a connection: too many connections", address, limits.maxConnections);
+      this.tell("Refused a connection: too many connections", address, limits.maxConnections);
       return null;
     }
-    const flow = new TcpFlow(this.#context, listener, address, port, isInbound);
-    this.#flows.add(flow);
-    this.#byRemote.set(hostPort(address, port), flow);
-    if (isInbound) this.#perSource.set(source, ofSource + 1);
+    const flow = new TcpFlow(this.context, listener, address, port, isInbound);
+    this.openFlows.add(flow);
+    this.byRemote.set(hostPort(address, port), flow);
+    if (isInbound) this.perSource.set(source, ofSource + 1);
     return flow;
   }
 
@@ -146,19 +146,19 @@ export class Connections {
     }
     flow.state = "open";
     flow.stream = stream;
-    flow.sinceMs = this.#context.now();
-    this.#write(flow);
+    flow.sinceMs = this.context.now();
+    this.writeNow(flow);
   }
 
   /** Bytes came in. */
   received(flow: TcpFlow, bytes: Buffer): void {
     if (flow.state !== "open" || flow.endReason !== "") return;
-    const context = this.#context;
+    const context = this.context;
     const framer = flow.framer!;
     const heldBefore = framer.heldBytes;
     const frames = framer.feed(readLatin1(bytes));
-    this.#unfinishedBytes += framer.heldBytes - heldBefore;
-    if (this.#unfinishedBytes > context.limits.maxUnfinishedBytes) this.#endMostUnfinished();
+    this.unfinishedBytes += framer.heldBytes - heldBefore;
+    if (this.unfinishedBytes > context.limits.maxUnfinishedBytes) this.endMostUnfinished();
     if (frames.length === 0 || isClosed(flow)) return;
     flow.lastHeardMs = context.now();
     for (const frame of frames) {
@@ -171,11 +171,11 @@ export class Connections {
         case "ping":
           context.counts.tcp.keepalivesIn++;
           // Whoever has so much to read needs no pong to know that we live, and pings cost a peer nothing.
-          if (flow.queuedBytes < MAX_QUEUED_FOR_PONG) this.#enqueue(flow, "\r\n");
+          if (flow.queuedBytes < MAX_QUEUED_FOR_PONG) this.enqueue(flow, "\r\n");
           break;
         case "malformed":
           context.counts.tcp.malformedIn++;
-          this.#endAtFlush(flow, `Malformed stream: ${frame.problem.reason}`);
+          this.endAtFlush(flow, `Malformed stream: ${frame.problem.reason}`);
           context.sink.malformed(flow, frame.text, frame.problem);
           break;
       }
@@ -187,54 +187,54 @@ export class Connections {
 
   /** The peer or the kernel closed the connection; an input, so the sink is told at once. */
   lost(flow: TcpFlow, reason: string): void {
-    if (!this.#remove(flow)) return;
-    this.#context.sink.closed(flow, reason);
-    this.#context.onInput();
+    if (!this.remove(flow)) return;
+    this.context.sink.closed(flow, reason);
+    this.context.onInput();
   }
 
   /** Closes a connection from our side. The sink hears of it in this turn, after the call that led here has returned. */
   close(flow: TcpFlow, reason: string): void {
     const { stream } = flow;
-    if (!this.#remove(flow)) return;
+    if (!this.remove(flow)) return;
     stream?.terminate();
-    this.#tellLater(flow, reason);
+    this.tellLater(flow, reason);
   }
 
   /** Queues one message; false if the connection is closed or has just been closed because its queue is full (T-04). */
   send(flow: TcpFlow, wire: string): boolean {
     if (flow.state === "closed") return false;
-    if (!this.#enqueue(flow, wire)) return false;
-    if (isResponseText(wire)) this.#context.counts.tcp.responsesOut++;
-    else this.#context.counts.tcp.requestsOut++;
+    if (!this.enqueue(flow, wire)) return false;
+    if (isResponseText(wire)) this.context.counts.tcp.responsesOut++;
+    else this.context.counts.tcp.requestsOut++;
     return true;
   }
 
   /** Writes what was queued since the last flush, and closes what was to be closed then. */
   flush(): void {
-    if (this.#dirty.length === 0) return;
-    const dirty = this.#dirty;
-    this.#dirty = [];
+    if (this.dirty.length === 0) return;
+    const dirty = this.dirty;
+    this.dirty = [];
     for (const flow of dirty) {
       flow.isDirty = false;
       if (flow.state !== "open") continue;
-      this.#write(flow);
+      this.writeNow(flow);
       const { stream } = flow;
-      if (flow.endReason !== "" && this.#remove(flow)) {
+      if (flow.endReason !== "" && this.remove(flow)) {
         stream?.end();
-        this.#tellLater(flow, flow.endReason);
+        this.tellLater(flow, flow.endReason);
       }
     }
   }
 
   /** The stream takes bytes again. */
   drained(flow: TcpFlow): void {
-    if (flow.state === "open") this.#write(flow);
+    if (flow.state === "open") this.writeNow(flow);
   }
 
   /** Closes what did not open, did not speak, or fell silent, each within its limit. */
   tick(nowMs: number): void {
-    const { connectTimeoutMs, firstMessageTimeoutMs, idleTimeoutMs } = this.#context.limits;
-    for (const flow of this.#flows) {
+    const { connectTimeoutMs, firstMessageTimeoutMs, idleTimeoutMs } = this.context.limits;
+    for (const flow of this.openFlows) {
       const ageMs = nowMs - flow.sinceMs;
       if (flow.state === "connecting") {
         if (ageMs >= connectTimeoutMs) this.close(flow, "Cannot connect: timed out");
@@ -249,83 +249,83 @@ export class Connections {
   /** Writes what it can and closes all; the sink hears nothing. */
   stop(): void {
     this.flush();
-    for (const flow of [...this.#flows]) {
+    for (const flow of [...this.openFlows]) {
       const { stream } = flow;
-      this.#remove(flow);
+      this.remove(flow);
       stream?.end();
     }
   }
 
   /** False if all that are there are needed: the PBX's, ours to others, and those of registered phones. */
-  #makeRoom(): boolean {
+  private makeRoom(): boolean {
     let victim: TcpFlow | null = null;
-    for (const flow of this.#flows) {
+    for (const flow of this.openFlows) {
       if (!flow.isInbound || flow.pins > 0) continue;
       if (victim !== null && usedMs(flow) >= usedMs(victim)) continue;
-      if (!this.#context.isExempt(flow.remoteAddress)) victim = flow;
+      if (!this.context.isExempt(flow.remoteAddress)) victim = flow;
     }
     if (victim === null) return false;
-    this.#context.counts.madeRoom++;
-    this.#tell("Closed a connection: too many connections", victim.remoteAddress, this.#context.limits.maxConnections);
+    this.context.counts.madeRoom++;
+    this.tell("Closed a connection: too many connections", victim.remoteAddress, this.context.limits.maxConnections);
     this.close(victim, "Made room for another connection");
     return true;
   }
 
   /** Half messages on many connections would take as much as all of them may: the largest of a stranger goes. */
-  #endMostUnfinished(): void {
+  private endMostUnfinished(): void {
     let victim: TcpFlow | null = null;
     let most = 0;
-    for (const flow of this.#flows) {
+    for (const flow of this.openFlows) {
       const held = flow.framer!.heldBytes;
-      if (held <= most || flow.pins > 0 || this.#context.isExempt(flow.remoteAddress)) continue;
+      if (held <= most || flow.pins > 0 || this.context.isExempt(flow.remoteAddress)) continue;
       victim = flow;
       most = held;
     }
     if (victim === null) return;
-    this.#tell("Closed a connection: too much of unfinished messages", victim.remoteAddress, most);
+    this.tell("Closed a connection: too much of unfinished messages", victim.remoteAddress, most);
     this.close(victim, "Too much of unfinished messages");
   }
 
   /** Whoever opens connections writes lines of the log with it: so many in a minute, the metrics count them all. */
-  #tell(message: string, remote: string, limit: number): void {
-    const nowMs = this.#context.now();
-    if (nowMs - this.#linesAtMs >= 60_000) {
-      this.#linesAtMs = nowMs;
-      this.#lines = 0;
+  private tell(message: string, remote: string, limit: number): void {
+    const nowMs = this.context.now();
+    if (nowMs - this.linesAtMs >= 60_000) {
+      this.linesAtMs = nowMs;
+      this.lines = 0;
     }
-    if (this.#lines++ < LINES_PER_MINUTE) this.#context.log("warn", message, { remote, limit });
+    if (this.lines++ < LINES_PER_MINUTE) this.context.log("warn", message, { remote, limit });
   }
 
-  #enqueue(flow: TcpFlow, wire: string): boolean {
+  private enqueue(flow: TcpFlow, wire: string): boolean {
     if (flow.state === "closed") return false;
-    if (flow.queuedBytes + wire.length > this.#context.limits.maxQueuedBytes) {
+    if (flow.queuedBytes + wire.length > this.context.limits.maxQueuedBytes) {
       // What waits may fit the kernel's buffer still: the batch of one turn is no slow reader.
-      this.#write(flow);
+      this.writeNow(flow);
       if (isClosed(flow)) return false;
-      if (flow.queuedBytes + wire.length > this.#context.limits.maxQueuedBytes) {
-        this.#context.counts.slowReaders++;
+      if (flow.queuedBytes + wire.length > this.context.limits.maxQueuedBytes) {
+        this.context.counts.slowReaders++;
         this.close(flow, flow.state === "open" ? "Its peer does not read" : "Too much was queued while connecting");
         return false;
       }
     }
     flow.queue.push(wire);
     flow.queuedBytes += wire.length;
-    this.#markDirty(flow);
+    this.markDirty(flow);
     return true;
   }
 
-  #endAtFlush(flow: TcpFlow, reason: string): void {
+  private endAtFlush(flow: TcpFlow, reason: string): void {
     flow.endReason = reason;
-    this.#markDirty(flow);
+    this.markDirty(flow);
   }
 
-  #markDirty(flow: TcpFlow): void {
+  private markDirty(flow: TcpFlow): void {
     if (flow.isDirty) return;
     flow.isDirty = true;
-    this.#dirty.push(flow);
+    this.dirty.push(flow);
   }
 
-  #write(flow: TcpFlow): void {
+  private writeNow(flow: TcpFlow): void {
     const { stream, queue } = flow;
     while (stream !== null && flow.head < queue.length) {
       const filled = fillScratch(flow);
@@ -346,32 +346,32 @@ export class Connections {
     }
   }
 
-  #remove(flow: TcpFlow): boolean {
+  private remove(flow: TcpFlow): boolean {
     if (flow.state === "closed") return false;
     flow.state = "closed";
-    this.#unfinishedBytes -= flow.framer?.heldBytes ?? 0;
+    this.unfinishedBytes -= flow.framer?.heldBytes ?? 0;
     flow.framer = null;
     flow.stream = null;
     flow.queue.length = 0;
     flow.head = 0;
     flow.headOffset = 0;
     flow.queuedBytes = 0;
-    this.#flows.delete(flow);
+    this.openFlows.delete(flow);
     const remote = hostPort(flow.remoteAddress, flow.remotePort);
-    if (this.#byRemote.get(remote) === flow) this.#byRemote.delete(remote);
+    if (this.byRemote.get(remote) === flow) this.byRemote.delete(remote);
     if (flow.isInbound) {
-      const source = this.#context.sourceOf(flow.remoteAddress);
-      const left = (this.#perSource.get(source) ?? 1) - 1;
-      if (left <= 0) this.#perSource.delete(source);
-      else this.#perSource.set(source, left);
+      const source = this.context.sourceOf(flow.remoteAddress);
+      const left = (this.perSource.get(source) ?? 1) - 1;
+      if (left <= 0) this.perSource.delete(source);
+      else this.perSource.set(source, left);
     }
     return true;
   }
 
-  #tellLater(flow: TcpFlow, reason: string): void {
+  private tellLater(flow: TcpFlow, reason: string): void {
     queueMicrotask(() => {
-      this.#context.sink.closed(flow, reason);
-      this.#context.onInput();
+      this.context.sink.closed(flow, reason);
+      this.context.onInput();
     });
   }
 }

@@ -10,44 +10,44 @@ import { openNative } from "./native.ts";
 const MAX_ROUTES = 10_000;
 
 export class Listeners {
-  #all: Listener[] = [];
+  private opened: Listener[] = [];
   /** `transport host:port` of every listener and advertised name; port 0 where a URI may leave it out. */
-  readonly #local = new Set<string>();
-  readonly #routes = new Map<string, Listener | null>();
+  private readonly local = new Set<string>();
+  private readonly routes = new Map<string, Listener | null>();
 
   /** In the order they were added. */
   all(): Listener[] {
-    return [...this.#all];
+    return [...this.opened];
   }
 
   find(transport: Transport, address: string, port: number): Listener | null {
     const canonical = canonicalAddress(address);
-    return this.#all.find((listener) =>
+    return this.opened.find((listener) =>
       listener.transport === transport && listener.address === canonical && listener.port === port
     ) ?? null;
   }
 
   add(listener: Listener): void {
-    this.#all.push(listener);
-    this.#routes.clear();
+    this.opened.push(listener);
+    this.routes.clear();
     const usual = defaultPort(listener.transport);
-    this.#addLocal(listener, listener.address, listener.port);
-    if (listener.port === usual) this.#addLocal(listener, listener.address, 0);
+    this.addLocal(listener, listener.address, listener.port);
+    if (listener.port === usual) this.addLocal(listener, listener.address, 0);
     const { host, port } = splitHostPort(listener.advertised);
-    this.#addLocal(listener, host, port);
-    if (port === usual) this.#addLocal(listener, host, 0);
+    this.addLocal(listener, host, port);
+    if (port === usual) this.addLocal(listener, host, 0);
     // Advertised without a port: whoever resolves the name may add the usual one or ours.
     if (port === 0) {
-      this.#addLocal(listener, host, usual);
-      this.#addLocal(listener, host, listener.port);
+      this.addLocal(listener, host, usual);
+      this.addLocal(listener, host, listener.port);
     }
   }
 
   /** Its names may be those of others, too: they are told anew. */
   remove(gone: Listener): void {
-    const left = this.#all.filter((listener) => listener !== gone);
-    this.#all = [];
-    this.#local.clear();
+    const left = this.opened.filter((listener) => listener !== gone);
+    this.opened = [];
+    this.local.clear();
     for (const listener of left) this.add(listener);
   }
 
@@ -57,28 +57,28 @@ export class Listeners {
    */
   isLocal(host: string, port: number, transport?: Transport): boolean {
     const name = splitHostPort(isIpv6(host) && !host.startsWith("[") ? `[${host}]` : host).host;
-    if (transport !== undefined) return this.#local.has(`${transport} ${name}:${port}`);
-    return this.#local.has(`any ${name}:${port}`);
+    if (transport !== undefined) return this.local.has(`${transport} ${name}:${port}`);
+    return this.local.has(`any ${name}:${port}`);
   }
 
   /** The listener to reach a remote address from, remembered until {@link forgetRoutes}; null: none can. */
   routeTo(transport: Transport, remote: string): Listener | null {
     const key = `${transport} ${remote}`;
-    const known = this.#routes.get(key);
+    const known = this.routes.get(key);
     if (known !== undefined) return known;
-    const found = this.#choose(transport, remote);
-    if (this.#routes.size >= MAX_ROUTES) this.#routes.clear();
-    this.#routes.set(key, found);
+    const found = this.choose(transport, remote);
+    if (this.routes.size >= MAX_ROUTES) this.routes.clear();
+    this.routes.set(key, found);
     return found;
   }
 
   /** The machine's routes may have changed. */
   forgetRoutes(): void {
-    this.#routes.clear();
+    this.routes.clear();
   }
 
-  #choose(transport: Transport, remote: string): Listener | null {
-    const candidates = this.#all.filter((listener) =>
+  private choose(transport: Transport, remote: string): Listener | null {
+    const candidates = this.opened.filter((listener) =>
       listener.transport === transport && isIpv6(listener.address) === isIpv6(remote)
     );
     const native = openNative();
@@ -90,8 +90,8 @@ export class Listeners {
     return candidates.find((listener) => isLoopback(listener.address) === isLoopback(remote)) ?? null;
   }
 
-  #addLocal(listener: Listener, host: string, port: number): void {
-    this.#local.add(`${listener.transport} ${host}:${port}`);
-    this.#local.add(`any ${host}:${port}`);
+  private addLocal(listener: Listener, host: string, port: number): void {
+    this.local.add(`${listener.transport} ${host}:${port}`);
+    this.local.add(`any ${host}:${port}`);
   }
 }

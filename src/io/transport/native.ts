@@ -55,18 +55,18 @@ export interface AddressedDatagram {
 
 /** The C library, opened; see the file header. */
 export class Native {
-  readonly #libc: Libc;
-  readonly #int = new Int32Array(1);
-  readonly #intLength = new Uint32Array(1);
-  readonly #text = Buffer.alloc(64);
-  readonly #sockaddr = Buffer.alloc(32);
-  readonly #payload = Buffer.alloc(65536);
-  readonly #control = Buffer.alloc(128);
-  readonly #iovec = Buffer.alloc(16);
-  readonly #msghdr = Buffer.alloc(56);
+  private readonly libc: Libc;
+  private readonly int = new Int32Array(1);
+  private readonly intLength = new Uint32Array(1);
+  private readonly text = Buffer.alloc(64);
+  private readonly sockaddr = Buffer.alloc(32);
+  private readonly payload = Buffer.alloc(65536);
+  private readonly control = Buffer.alloc(128);
+  private readonly iovec = Buffer.alloc(16);
+  private readonly msghdr = Buffer.alloc(56);
 
   constructor(libc: Libc) {
-    this.#libc = libc;
+    this.libc = libc;
   }
 
   /**
@@ -74,33 +74,33 @@ export class Native {
    * @returns bytes of payload the kernel grants (getsockopt tells twice as much, half of it its own bookkeeping), or null
    */
   raiseReceiveBuffer(fd: number, bytes: number): number | null {
-    if (!this.#set(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes)) this.#set(fd, SOL_SOCKET, SO_RCVBUF, bytes);
-    const granted = this.#get(fd, SOL_SOCKET, SO_RCVBUF);
+    if (!this.set(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes)) this.set(fd, SOL_SOCKET, SO_RCVBUF, bytes);
+    const granted = this.get(fd, SOL_SOCKET, SO_RCVBUF);
     return granted === null ? null : granted >> 1;
   }
 
   /** Sets SO_SNDBUF as far as the kernel allows. */
   setSendBuffer(fd: number, bytes: number): boolean {
-    return this.#set(fd, SOL_SOCKET, SO_SNDBUF, bytes);
+    return this.set(fd, SOL_SOCKET, SO_SNDBUF, bytes);
   }
 
   /**
    * Bun asks for IP_RECVERR; an ICMP error one peer caused then fails the next send, whomever that goes to.
    */
   ignoreIcmpErrors(fd: number, isIpv6: boolean): boolean {
-    return isIpv6 ? this.#set(fd, IPPROTO_IPV6, IPV6_RECVERR, 0) : this.#set(fd, IPPROTO_IP, IP_RECVERR, 0);
+    return isIpv6 ? this.set(fd, IPPROTO_IPV6, IPV6_RECVERR, 0) : this.set(fd, IPPROTO_IP, IP_RECVERR, 0);
   }
 
   setReuseAddress(fd: number, isOn: boolean): boolean {
-    return this.#set(fd, SOL_SOCKET, SO_REUSEADDR, isOn ? 1 : 0);
+    return this.set(fd, SOL_SOCKET, SO_REUSEADDR, isOn ? 1 : 0);
   }
 
   /** A peer that is gone is found within `timeoutMs`, whether data is in flight (RFC 5482) or the line is silent. */
   findDeadPeers(fd: number, probeIntervalMs: number, timeoutMs: number): void {
     const seconds = Math.max(1, Math.round(probeIntervalMs / 1000));
-    this.#set(fd, IPPROTO_TCP, TCP_KEEPINTVL, seconds);
-    this.#set(fd, IPPROTO_TCP, TCP_KEEPCNT, Math.max(1, Math.round(timeoutMs / 1000 / seconds)));
-    this.#set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, timeoutMs);
+    this.set(fd, IPPROTO_TCP, TCP_KEEPINTVL, seconds);
+    this.set(fd, IPPROTO_TCP, TCP_KEEPCNT, Math.max(1, Math.round(timeoutMs / 1000 / seconds)));
+    this.set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, timeoutMs);
   }
 
   /**
@@ -109,31 +109,31 @@ export class Native {
    */
   sourceAddress(address: string, from = ""): string | null {
     const isIpv6 = address.includes(":");
-    const fd = this.#libc.socket(isIpv6 ? AF_INET6 : AF_INET, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0);
+    const fd = this.libc.socket(isIpv6 ? AF_INET6 : AF_INET, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0);
     if (fd < 0) return null;
     try {
       if (from !== "") {
-        const length = this.#writeSockaddr(from, 0);
-        if (length === 0 || this.#libc.bind(fd, ptr(this.#sockaddr), length) !== 0) return null;
+        const length = this.writeSockaddr(from, 0);
+        if (length === 0 || this.libc.bind(fd, ptr(this.sockaddr), length) !== 0) return null;
       }
-      const length = this.#writeSockaddr(address, 9);
-      if (length === 0 || this.#libc.connect(fd, ptr(this.#sockaddr), length) !== 0) return null;
-      this.#intLength[0] = this.#sockaddr.length;
-      if (this.#libc.getsockname(fd, ptr(this.#sockaddr), ptr(this.#intLength)) !== 0) return null;
-      return this.#readSockaddr()?.address ?? null;
+      const length = this.writeSockaddr(address, 9);
+      if (length === 0 || this.libc.connect(fd, ptr(this.sockaddr), length) !== 0) return null;
+      this.intLength[0] = this.sockaddr.length;
+      if (this.libc.getsockname(fd, ptr(this.sockaddr), ptr(this.intLength)) !== 0) return null;
+      return this.readSockaddr()?.address ?? null;
     } finally {
-      this.#libc.close(fd);
+      this.libc.close(fd);
     }
   }
 
   /** False only if the kernel says that the machine has no such address. */
   canBind(address: string): boolean {
     const isIpv6 = address.includes(":");
-    const fd = this.#libc.socket(isIpv6 ? AF_INET6 : AF_INET, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0);
+    const fd = this.libc.socket(isIpv6 ? AF_INET6 : AF_INET, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0);
     if (fd < 0) return true;
-    const length = this.#writeSockaddr(address, 0);
-    const isBound = length > 0 && this.#libc.bind(fd, ptr(this.#sockaddr), length) === 0;
-    this.#libc.close(fd);
+    const length = this.writeSockaddr(address, 0);
+    const isBound = length > 0 && this.libc.bind(fd, ptr(this.sockaddr), length) === 0;
+    this.libc.close(fd);
     return isBound;
   }
 
@@ -143,18 +143,18 @@ export class Native {
    * @returns the descriptor, or -1
    */
   openWildcard(isIpv6: boolean, port: number): number {
-    const fd = this.#libc.socket(isIpv6 ? AF_INET6 : AF_INET, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0);
+    const fd = this.libc.socket(isIpv6 ? AF_INET6 : AF_INET, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0);
     if (fd < 0) return -1;
-    const isReady = this.#set(fd, SOL_SOCKET, SO_REUSEADDR, 1) &&
+    const isReady = this.set(fd, SOL_SOCKET, SO_REUSEADDR, 1) &&
       (isIpv6
-        ? this.#set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) && this.#set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
-        : this.#set(fd, IPPROTO_IP, IP_PKTINFO, 1));
-    const length = this.#writeSockaddr(isIpv6 ? "::" : "0.0.0.0", port);
-    if (!isReady || this.#libc.bind(fd, ptr(this.#sockaddr), length) !== 0) {
-      this.#libc.close(fd);
+        ? this.set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) && this.set(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+        : this.set(fd, IPPROTO_IP, IP_PKTINFO, 1));
+    const length = this.writeSockaddr(isIpv6 ? "::" : "0.0.0.0", port);
+    if (!isReady || this.libc.bind(fd, ptr(this.sockaddr), length) !== 0) {
+      this.libc.close(fd);
       return -1;
     }
-    this.#set(fd, SOL_SOCKET, SO_REUSEADDR, 0);
+    this.set(fd, SOL_SOCKET, SO_REUSEADDR, 0);
     return fd;
   }
 
@@ -162,88 +162,88 @@ export class Native {
   freeUdpPort(isIpv6: boolean): number {
     const fd = this.openWildcard(isIpv6, 0);
     if (fd < 0) return 0;
-    this.#intLength[0] = this.#sockaddr.length;
-    const isKnown = this.#libc.getsockname(fd, ptr(this.#sockaddr), ptr(this.#intLength)) === 0;
-    this.#libc.close(fd);
-    return isKnown ? this.#sockaddr.readUInt16BE(2) : 0;
+    this.intLength[0] = this.sockaddr.length;
+    const isKnown = this.libc.getsockname(fd, ptr(this.sockaddr), ptr(this.intLength)) === 0;
+    this.libc.close(fd);
+    return isKnown ? this.sockaddr.readUInt16BE(2) : 0;
   }
 
   /** The next datagram of a socket of {@link openWildcard}; null if there is none, or none sent to a single address. */
   receiveAddressed(fd: number): AddressedDatagram | null {
-    const header = this.#msghdr;
-    this.#iovec.writeBigUInt64LE(BigInt(ptr(this.#payload)), 0);
-    this.#iovec.writeBigUInt64LE(BigInt(this.#payload.length), 8);
+    const header = this.msghdr;
+    this.iovec.writeBigUInt64LE(BigInt(ptr(this.payload)), 0);
+    this.iovec.writeBigUInt64LE(BigInt(this.payload.length), 8);
     header.fill(0);
-    header.writeBigUInt64LE(BigInt(ptr(this.#sockaddr)), 0);
-    header.writeUInt32LE(this.#sockaddr.length, 8);
-    header.writeBigUInt64LE(BigInt(ptr(this.#iovec)), 16);
+    header.writeBigUInt64LE(BigInt(ptr(this.sockaddr)), 0);
+    header.writeUInt32LE(this.sockaddr.length, 8);
+    header.writeBigUInt64LE(BigInt(ptr(this.iovec)), 16);
     header.writeBigUInt64LE(1n, 24);
-    header.writeBigUInt64LE(BigInt(ptr(this.#control)), 32);
-    header.writeBigUInt64LE(BigInt(this.#control.length), 40);
-    const length = Number(this.#libc.recvmsg(fd, ptr(header), MSG_DONTWAIT));
+    header.writeBigUInt64LE(BigInt(ptr(this.control)), 32);
+    header.writeBigUInt64LE(BigInt(this.control.length), 40);
+    const length = Number(this.libc.recvmsg(fd, ptr(header), MSG_DONTWAIT));
     if (length < 0) return null;
-    const remote = this.#readSockaddr();
-    const localAddress = this.#readLocalAddress();
+    const remote = this.readSockaddr();
+    const localAddress = this.readLocalAddress();
     if (remote === null || localAddress === null) return null;
-    const bytes = Buffer.from(this.#payload.subarray(0, length));
+    const bytes = Buffer.from(this.payload.subarray(0, length));
     return { localAddress, remoteAddress: remote.address, remotePort: remote.port, bytes };
   }
 
   close(fd: number): void {
-    this.#libc.close(fd);
+    this.libc.close(fd);
   }
 
-  #set(fd: number, level: number, option: number, value: number): boolean {
-    this.#int[0] = value;
-    return this.#libc.setsockopt(fd, level, option, ptr(this.#int), 4) === 0;
+  private set(fd: number, level: number, option: number, value: number): boolean {
+    this.int[0] = value;
+    return this.libc.setsockopt(fd, level, option, ptr(this.int), 4) === 0;
   }
 
-  #get(fd: number, level: number, option: number): number | null {
-    this.#intLength[0] = 4;
-    if (this.#libc.getsockopt(fd, level, option, ptr(this.#int), ptr(this.#intLength)) !== 0) return null;
-    return this.#int[0]!;
+  private get(fd: number, level: number, option: number): number | null {
+    this.intLength[0] = 4;
+    if (this.libc.getsockopt(fd, level, option, ptr(this.int), ptr(this.intLength)) !== 0) return null;
+    return this.int[0]!;
   }
 
-  /** Fills #sockaddr; 0 if the text is no address. */
-  #writeSockaddr(address: string, port: number): number {
+  /** Fills `sockaddr`; 0 if the text is no address. */
+  private writeSockaddr(address: string, port: number): number {
     const isIpv6 = address.includes(":");
-    this.#sockaddr.fill(0);
-    this.#sockaddr.writeUInt16LE(isIpv6 ? AF_INET6 : AF_INET, 0);
-    this.#sockaddr.writeUInt16BE(port, 2);
-    const length = writeLatin1(this.#text, address.slice(0, 62));
-    this.#text[length] = 0;
-    const target = ptr(this.#sockaddr, isIpv6 ? 8 : 4);
-    if (this.#libc.inet_pton(isIpv6 ? AF_INET6 : AF_INET, ptr(this.#text), target) !== 1) return 0;
+    this.sockaddr.fill(0);
+    this.sockaddr.writeUInt16LE(isIpv6 ? AF_INET6 : AF_INET, 0);
+    this.sockaddr.writeUInt16BE(port, 2);
+    const length = writeLatin1(this.text, address.slice(0, 62));
+    this.text[length] = 0;
+    const target = ptr(this.sockaddr, isIpv6 ? 8 : 4);
+    if (this.libc.inet_pton(isIpv6 ? AF_INET6 : AF_INET, ptr(this.text), target) !== 1) return 0;
     return isIpv6 ? 28 : 16;
   }
 
-  #readSockaddr(): { address: string; port: number } | null {
-    const family = this.#sockaddr.readUInt16LE(0);
-    const address = this.#addressText(family, this.#sockaddr, family === AF_INET6 ? 8 : 4);
-    return address === null ? null : { address, port: this.#sockaddr.readUInt16BE(2) };
+  private readSockaddr(): { address: string; port: number } | null {
+    const family = this.sockaddr.readUInt16LE(0);
+    const address = this.addressText(family, this.sockaddr, family === AF_INET6 ? 8 : 4);
+    return address === null ? null : { address, port: this.sockaddr.readUInt16BE(2) };
   }
 
-  #addressText(family: number, bytes: Buffer, offset: number): string | null {
+  private addressText(family: number, bytes: Buffer, offset: number): string | null {
     if (family !== AF_INET && family !== AF_INET6) return null;
-    const got = this.#libc.inet_ntop(family, ptr(bytes, offset), ptr(this.#text), this.#text.length);
+    const got = this.libc.inet_ntop(family, ptr(bytes, offset), ptr(this.text), this.text.length);
     if (got === null) return null;
-    return readLatin1(this.#text, 0, this.#text.indexOf(0));
+    return readLatin1(this.text, 0, this.text.indexOf(0));
   }
 
   /** From the control message of the last recvmsg; null for multicast and broadcast. */
-  #readLocalAddress(): string | null {
-    const length = Number(this.#msghdr.readBigUInt64LE(40));
-    const control = this.#control;
+  private readLocalAddress(): string | null {
+    const length = Number(this.msghdr.readBigUInt64LE(40));
+    const control = this.control;
     if (length < 28) return null;
     const level = control.readInt32LE(8);
     const type = control.readInt32LE(12);
     if (level === IPPROTO_IP && type === IP_PKTINFO) {
       // in_pktinfo: interface, address to answer from, address in the header; they differ for broadcast.
       if (control.readUInt32LE(20) !== control.readUInt32LE(24)) return null;
-      return this.#addressText(AF_INET, control, 24);
+      return this.addressText(AF_INET, control, 24);
     }
     if (level === IPPROTO_IPV6 && type === IPV6_PKTINFO && length >= 36) {
-      return control[16] === 0xff ? null : this.#addressText(AF_INET6, control, 16);
+      return control[16] === 0xff ? null : this.addressText(AF_INET6, control, 16);
     }
     return null;
   }

@@ -10,11 +10,11 @@ const MAX_TAKEN = 64;
 
 export class StrayDatagrams {
   readonly port: number;
-  readonly #isIpv6: boolean;
-  #fd = -1;
+  private readonly isIpv6: boolean;
+  private fd = -1;
 
   constructor(isIpv6: boolean, port: number) {
-    this.#isIpv6 = isIpv6;
+    this.isIpv6 = isIpv6;
     this.port = port;
   }
 
@@ -23,23 +23,23 @@ export class StrayDatagrams {
    * @returns false where that cannot be done
    */
   open(beside: readonly number[]): boolean {
-    if (this.#fd >= 0) return true;
+    if (this.fd >= 0) return true;
     const native = openNative();
     if (native === null) return false;
     // For the moment of the bind alone: it would let another program take the port as well.
     for (const fd of beside) native.setReuseAddress(fd, true);
-    this.#fd = native.openWildcard(this.#isIpv6, this.port);
+    this.fd = native.openWildcard(this.isIpv6, this.port);
     for (const fd of beside) native.setReuseAddress(fd, false);
-    return this.#fd >= 0;
+    return this.fd >= 0;
   }
 
   /** What has come since the last time. */
   take(): AddressedDatagram[] {
     const taken: AddressedDatagram[] = [];
     const native = openNative();
-    if (this.#fd < 0 || native === null) return taken;
+    if (this.fd < 0 || native === null) return taken;
     while (taken.length < MAX_TAKEN) {
-      const datagram = native.receiveAddressed(this.#fd);
+      const datagram = native.receiveAddressed(this.fd);
       if (datagram === null) break;
       taken.push(datagram);
     }
@@ -47,8 +47,8 @@ export class StrayDatagrams {
   }
 
   close(): void {
-    if (this.#fd < 0) return;
-    openNative()?.close(this.#fd);
-    this.#fd = -1;
+    if (this.fd < 0) return;
+    openNative()?.close(this.fd);
+    this.fd = -1;
   }
 }

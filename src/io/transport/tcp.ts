@@ -18,7 +18,7 @@ const DEAD_PEER_MS = 60_000;
 /** One listening socket; a wildcard one serves every local address. */
 export class TcpAcceptor {
   readonly port: number;
-  readonly #socket: TCPSocketListener<TcpFlow | null>;
+  private readonly socket: TCPSocketListener<TcpFlow | null>;
 
   /**
    * @param listenerAt the listener of the local address a connection came to
@@ -38,13 +38,13 @@ export class TcpAcceptor {
         },
       },
     };
-    this.#socket = Bun.listen(options);
-    this.port = this.#socket.port;
+    this.socket = Bun.listen(options);
+    this.port = this.socket.port;
   }
 
   /** Takes no more connections; those that are there stay. */
   close(): void {
-    this.#socket.stop(false);
+    this.socket.stop(false);
   }
 }
 

@@ -74,26 +74,26 @@ const MAX_STRAY_SOCKETS = 64;
 /** See the file header. */
 export class Transports {
   readonly counts = new TransportCounts();
-  readonly #options: TransportsOptions;
+  private readonly options: TransportsOptions;
   /** Beyond it the kernel gives no descriptor, and what waits to be accepted would keep the loop busy in vain. */
-  readonly #mostConnections: number;
-  readonly #context: TransportContext;
-  readonly #connections: Connections;
-  readonly #udp: UdpSocket[] = [];
-  readonly #udpByAddress = new Map<string, UdpSocket>();
-  readonly #acceptors: TcpAcceptor[] = [];
-  readonly #wildcards: WildcardUdp[] = [];
-  readonly #listeners = new Listeners();
+  private readonly mostConnections: number;
+  private readonly context: TransportContext;
+  private readonly connections: Connections;
+  private readonly udp: UdpSocket[] = [];
+  private readonly udpByAddress = new Map<string, UdpSocket>();
+  private readonly acceptors: TcpAcceptor[] = [];
+  private readonly wildcards: WildcardUdp[] = [];
+  private readonly listening = new Listeners();
   /** Since when an address of a wildcard is missing, ms; an absent one is there. */
-  readonly #goneSinceMs = new Map<string, number>();
-  #addressesCheckedMs = 0;
-  #strayCheckedMs = 0;
-  #straySockets = 0;
-  #isStopped = false;
+  private readonly goneSinceMs = new Map<string, number>();
+  private addressesCheckedMs = 0;
+  private strayCheckedMs = 0;
+  private straySockets = 0;
+  private isStopped = false;
 
   constructor(options: TransportsOptions) {
-    this.#options = options;
-    this.#context = {
+    this.options = options;
+    this.context = {
       sink: options.sink,
       limits: { ...DEFAULT_LIMITS },
       counts: this.counts,
@@ -104,9 +104,9 @@ export class Transports {
       isRefused: options.isRefused ?? (() => false),
       sourceOf: options.sourceOf ?? ((address) => address),
     };
-    this.#mostConnections = connectionsFor(options.descriptors ?? descriptorLimit());
+    this.mostConnections = connectionsFor(options.descriptors ?? descriptorLimit());
     this.setLimits(options.limits ?? {});
-    this.#connections = new Connections(this.#context);
+    this.connections = new Connections(this.context);
   }
 
   /**
@@ -116,16 +116,16 @@ export class Transports {
    */
   async start(): Promise<Listener[]> {
     try {
-      for (const listen of this.#options.listen) await this.#open(listen);
+      for (const listen of this.options.listen) await this.open(listen);
     } catch (error) {
       this.stop();
       throw error;
     }
-    this.#addressesCheckedMs = this.#context.now();
-    const wanted = this.#options.limits?.maxConnections ?? DEFAULT_LIMITS.maxConnections;
-    if (this.#mostConnections < wanted && this.#acceptors.length > 0) {
-      this.#context.log("warn", "Fewer connections than limits.connections says: raise the limit of open files", {
-        connections: this.#mostConnections,
+    this.addressesCheckedMs = this.context.now();
+    const wanted = this.options.limits?.maxConnections ?? DEFAULT_LIMITS.maxConnections;
+    if (this.mostConnections < wanted && this.acceptors.length > 0) {
+      this.context.log("warn", "Fewer connections than limits.connections says: raise the limit of open files", {
+        connections: this.mostConnections,
         wanted,
       });
     }
@@ -134,30 +134,30 @@ export class Transports {
 
   /** Sends what is queued and closes everything; the sink hears nothing more. */
   stop(): void {
-    if (this.#isStopped) return;
-    this.#isStopped = true;
-    for (const acceptor of this.#acceptors) acceptor.close();
-    for (const { stray } of this.#wildcards) stray.close();
-    this.#connections.stop();
-    for (const socket of this.#udp) socket.close();
+    if (this.isStopped) return;
+    this.isStopped = true;
+    for (const acceptor of this.acceptors) acceptor.close();
+    for (const { stray } of this.wildcards) stray.close();
+    this.connections.stop();
+    for (const socket of this.udp) socket.close();
   }
 
   listeners(): Listener[] {
-    return this.#listeners.all();
+    return this.listening.all();
   }
 
   /** New limits, from now on; connections that are there stay. More connections than there are descriptors for is no limit. */
   setLimits(limits: Partial<TransportLimits>): void {
     const maxConnections = Math.min(
-      limits.maxConnections ?? this.#context.limits.maxConnections,
-      this.#mostConnections,
+      limits.maxConnections ?? this.context.limits.maxConnections,
+      this.mostConnections,
     );
-    Object.assign(this.#context.limits, limits, { maxConnections });
+    Object.assign(this.context.limits, limits, { maxConnections });
   }
 
   /** For the start tree (T-05): bytes of datagrams the kernel keeps for each UDP listener; null = could not be asked. */
   receiveBuffers(): { listener: Listener; bytes: number | null }[] {
-    return this.#udp.map((socket) => ({ listener: socket.listener, bytes: socket.receiveBufferBytes }));
+    return this.udp.map((socket) => ({ listener: socket.listener, bytes: socket.receiveBufferBytes }));
   }
 
   /**
@@ -166,35 +166,35 @@ export class Transports {
    */
   send(flow: Flow, wire: string): boolean {
     if (flow instanceof UdpFlow) return flow.socket.send(flow, wire);
-    if (flow instanceof TcpFlow) return this.#connections.send(flow, wire);
+    if (flow instanceof TcpFlow) return this.connections.send(flow, wire);
     return false;
   }
 
   /** Gives everything queued to the kernel. Called once at the end of a turn. */
   flush(): void {
-    for (let at = 0; at < this.#udp.length; at++) this.#udp[at]!.flush();
-    this.#connections.flush();
-    if (this.#wildcards.length > 0) {
-      const nowMs = this.#context.now();
-      if (nowMs - this.#strayCheckedMs >= STRAY_CHECK_MS) this.#takeStrays(nowMs);
+    for (let at = 0; at < this.udp.length; at++) this.udp[at]!.flush();
+    this.connections.flush();
+    if (this.wildcards.length > 0) {
+      const nowMs = this.context.now();
+      if (nowMs - this.strayCheckedMs >= STRAY_CHECK_MS) this.takeStrays(nowMs);
     }
   }
 
   /** Idle, connect and half-open checks, new addresses of the machine. The owner calls it about once a second. */
   tick(nowMs: number): void {
-    if (this.#isStopped) return;
-    this.#connections.tick(nowMs);
-    for (const socket of this.#udp) socket.tick(nowMs);
-    this.#takeStrays(nowMs);
-    if (nowMs - this.#addressesCheckedMs < ADDRESSES_CHECK_MS) return;
-    this.#addressesCheckedMs = nowMs;
-    this.#listeners.forgetRoutes();
-    this.#letGo(nowMs);
-    for (const wildcard of this.#wildcards) {
-      const fresh = this.#addressesOf(wildcard.listen.host).filter((address) =>
-        !this.#udpByAddress.has(hostPort(address, wildcard.port))
+    if (this.isStopped) return;
+    this.connections.tick(nowMs);
+    for (const socket of this.udp) socket.tick(nowMs);
+    this.takeStrays(nowMs);
+    if (nowMs - this.addressesCheckedMs < ADDRESSES_CHECK_MS) return;
+    this.addressesCheckedMs = nowMs;
+    this.listening.forgetRoutes();
+    this.letGo(nowMs);
+    for (const wildcard of this.wildcards) {
+      const fresh = this.addressesOf(wildcard.listen.host).filter((address) =>
+        !this.udpByAddress.has(hostPort(address, wildcard.port))
       );
-      if (fresh.length > 0 && !wildcard.isFollowing) void this.#follow(wildcard, fresh, []);
+      if (fresh.length > 0 && !wildcard.isFollowing) void this.follow(wildcard, fresh, []);
     }
   }
 
@@ -222,16 +222,16 @@ export class Transports {
    */
   flowTo(transport: Transport, address: string, port: number, via?: Listener): Flow | null {
     const remote = canonicalAddress(address);
-    if (this.#isStopped || remote === null || isWildcard(remote) || !isPort(port) || !isBuilt(transport)) return null;
+    if (this.isStopped || remote === null || isWildcard(remote) || !isPort(port) || !isBuilt(transport)) return null;
     const wanted = via !== undefined && via.transport === transport ? via : undefined;
     if (transport === "tcp") {
-      const found = this.#connections.find(remote, port, wanted);
+      const found = this.connections.find(remote, port, wanted);
       if (found !== null) return found;
     }
-    const listener = wanted ?? this.#listeners.routeTo(transport, remote);
+    const listener = wanted ?? this.listening.routeTo(transport, remote);
     if (listener === null || isIpv6(listener.address) !== isIpv6(remote)) return null;
-    if (transport === "tcp") return connectTcp(this.#connections, listener, remote, port);
-    return this.#udpByAddress.get(hostPort(listener.address, listener.port))?.flow(remote, port) ?? null;
+    if (transport === "tcp") return connectTcp(this.connections, listener, remote, port);
+    return this.udpByAddress.get(hostPort(listener.address, listener.port))?.flow(remote, port) ?? null;
   }
 
   /** The flow a key of an earlier run names (R-18): UDP alone, and only if its listener is there still. */
@@ -239,17 +239,17 @@ export class Transports {
     const parsed = parseFlowKey(key);
     if (parsed === null || parsed.transport !== "udp") return null;
     if (isIpv6(parsed.local) !== isIpv6(parsed.remote)) return null;
-    return this.#udpByAddress.get(hostPort(parsed.local, parsed.localPort))?.flow(parsed.remote, parsed.remotePort) ??
+    return this.udpByAddress.get(hostPort(parsed.local, parsed.localPort))?.flow(parsed.remote, parsed.remotePort) ??
       null;
   }
 
   listenerFor(transport: Transport, address: string, port: number): Listener | null {
-    return this.#listeners.find(transport, address, port);
+    return this.listening.find(transport, address, port);
   }
 
   /** See {@link Listeners.isLocal}. */
   isLocal(host: string, port: number, transport?: Transport): boolean {
-    return this.#listeners.isLocal(host, port, transport);
+    return this.listening.isLocal(host, port, transport);
   }
 
   /** `sip_messages_total{direction,transport,kind}` */
@@ -260,99 +260,99 @@ export class Transports {
   /** `sockets{transport,state}` */
   flowSamples(): Sample[] {
     let udpFlows = 0;
-    for (const socket of this.#udp) udpFlows += socket.flowCount;
+    for (const socket of this.udp) udpFlows += socket.flowCount;
     let connecting = 0;
-    for (const flow of this.#connections.flows()) if (flow.state === "connecting") connecting++;
+    for (const flow of this.connections.flows()) if (flow.state === "connecting") connecting++;
     return [
       [["udp", "open"], udpFlows],
       [["tcp", "connecting"], connecting],
-      [["tcp", "open"], this.#connections.size - connecting],
+      [["tcp", "open"], this.connections.size - connecting],
     ];
   }
 
-  async #open(listen: Listen): Promise<void> {
+  private async open(listen: Listen): Promise<void> {
     const host = canonicalAddress(listen.host);
     if (host === null) throw new Error(`Cannot listen on ${listen.scheme}://${listen.host}: expected an IP address`);
     const entry: Listen = { ...listen, host };
     switch (listen.scheme) {
       case "udp":
-        return await this.#openUdp(entry);
+        return await this.openUdp(entry);
       case "tcp":
-        return this.#openTcp(entry);
+        return this.openTcp(entry);
       default:
         throw new Error(`Cannot listen on ${urlOf(entry, entry.port)}: ${entry.scheme} is not part of this build`);
     }
   }
 
-  async #openUdp(listen: Listen): Promise<void> {
+  private async openUdp(listen: Listen): Promise<void> {
     if (!isWildcard(listen.host)) {
-      await this.#bindUdp(listen, listen.host, listen.port);
+      await this.bindUdp(listen, listen.host, listen.port);
       return;
     }
     // Port 0: one port for all addresses. Without the C library the first address takes one and the others hope.
     let port = listen.port || (openNative()?.freeUdpPort(isIpv6(listen.host)) ?? 0);
-    for (const address of this.#addressesOf(listen.host)) {
+    for (const address of this.addressesOf(listen.host)) {
       try {
-        port = (await this.#bindUdp(listen, address, port)).listener.port;
+        port = (await this.bindUdp(listen, address, port)).listener.port;
       } catch (error) {
         const { message, cause } = error as Error;
         if ((cause as { code?: string } | undefined)?.code !== "EADDRNOTAVAIL") throw error;
         // An address on its way (IPv6 duplicate detection) or gone meanwhile; the address check comes back to it.
-        this.#context.log("warn", message);
+        this.context.log("warn", message);
       }
     }
-    if (!this.#udp.some(({ listener }) => listener.port === port)) {
+    if (!this.udp.some(({ listener }) => listener.port === port)) {
       throw new Error(`Cannot listen on ${urlOf(listen, 0)}: this machine has no such address`);
     }
     const stray = new StrayDatagrams(isIpv6(listen.host), port);
-    this.#wildcards.push({ listen, port, stray, isFollowing: false });
-    this.#openStray(stray);
+    this.wildcards.push({ listen, port, stray, isFollowing: false });
+    this.openStray(stray);
   }
 
-  async #bindUdp(listen: Listen, address: string, port: number): Promise<UdpSocket> {
+  private async bindUdp(listen: Listen, address: string, port: number): Promise<UdpSocket> {
     try {
       const socket = await UdpSocket.open(
-        this.#context,
+        this.context,
         address,
         port,
-        (real) => this.#advertised(listen, address, real),
+        (real) => this.advertised(listen, address, real),
       );
-      this.#udp.push(socket);
-      this.#udpByAddress.set(hostPort(address, socket.listener.port), socket);
-      this.#listeners.add(socket.listener);
+      this.udp.push(socket);
+      this.udpByAddress.set(hostPort(address, socket.listener.port), socket);
+      this.listening.add(socket.listener);
       return socket;
     } catch (error) {
       throw bindError({ ...listen, host: address }, port, error);
     }
   }
 
-  #openTcp(listen: Listen): void {
+  private openTcp(listen: Listen): void {
     let acceptor: TcpAcceptor;
-    const listenerAt = (address: string) => this.#tcpListener(listen, address, acceptor.port);
+    const listenerAt = (address: string) => this.tcpListener(listen, address, acceptor.port);
     try {
-      acceptor = new TcpAcceptor(this.#connections, listen.host, listen.port, listenerAt);
+      acceptor = new TcpAcceptor(this.connections, listen.host, listen.port, listenerAt);
     } catch (error) {
       throw bindError(listen, listen.port, error);
     }
-    this.#acceptors.push(acceptor);
-    for (const address of isWildcard(listen.host) ? this.#addressesOf(listen.host) : [listen.host]) listenerAt(address);
+    this.acceptors.push(acceptor);
+    for (const address of isWildcard(listen.host) ? this.addressesOf(listen.host) : [listen.host]) listenerAt(address);
   }
 
   /** The listener of a local address; a wildcard socket may be reached at one that was not there at start. */
-  #tcpListener(listen: Listen, address: string, port: number): Listener {
-    const known = this.#listeners.find("tcp", address, port);
+  private tcpListener(listen: Listen, address: string, port: number): Listener {
+    const known = this.listening.find("tcp", address, port);
     if (known !== null) return known;
-    const listener: Listener = { transport: "tcp", address, port, advertised: this.#advertised(listen, address, port) };
-    this.#listeners.add(listener);
+    const listener: Listener = { transport: "tcp", address, port, advertised: this.advertised(listen, address, port) };
+    this.listening.add(listener);
     return listener;
   }
 
-  #addressesOf(wildcard: string): string[] {
-    return (this.#options.addresses ?? machineAddresses)().filter((address) => isIpv6(address) === isIpv6(wildcard));
+  private addressesOf(wildcard: string): string[] {
+    return (this.options.addresses ?? machineAddresses)().filter((address) => isIpv6(address) === isIpv6(wildcard));
   }
 
-  #advertised(listen: Listen, address: string, port: number): string {
-    const text = listen.advertise || this.#options.advertise;
+  private advertised(listen: Listen, address: string, port: number): string {
+    const text = listen.advertise || this.options.advertise;
     if (text === "") return hostPort(address, port);
     const { host, port: advertisedPort } = splitHostPort(text);
     if (advertisedPort !== 0) return hostPort(host, advertisedPort);
@@ -363,76 +363,76 @@ export class Transports {
    * Closes what a wildcard opened for addresses that are long gone. Providers, containers and RFC 8981 give new ones every
    * day: in a year they would be hundreds of sockets. Phones that registered there keep theirs until they are gone too.
    */
-  #letGo(nowMs: number): void {
-    const isLocal = this.#options.isLocalAddress ?? isLocalAddress;
-    for (const { listen, port } of this.#wildcards) {
-      for (const socket of [...this.#udp]) {
+  private letGo(nowMs: number): void {
+    const isLocal = this.options.isLocalAddress ?? isLocalAddress;
+    for (const { listen, port } of this.wildcards) {
+      for (const socket of [...this.udp]) {
         const { listener } = socket;
         if (listener.port !== port || isIpv6(listener.address) !== isIpv6(listen.host)) continue;
         if (isLocal(listener.address)) {
-          this.#goneSinceMs.delete(listener.address);
+          this.goneSinceMs.delete(listener.address);
           continue;
         }
-        const sinceMs = this.#goneSinceMs.get(listener.address) ?? nowMs;
-        this.#goneSinceMs.set(listener.address, sinceMs);
+        const sinceMs = this.goneSinceMs.get(listener.address) ?? nowMs;
+        this.goneSinceMs.set(listener.address, sinceMs);
         if (nowMs - sinceMs < GONE_ADDRESS_MS || socket.isNeeded) continue;
-        this.#goneSinceMs.delete(listener.address);
-        this.#closeUdp(socket);
+        this.goneSinceMs.delete(listener.address);
+        this.closeUdp(socket);
       }
     }
   }
 
-  #closeUdp(socket: UdpSocket): void {
+  private closeUdp(socket: UdpSocket): void {
     const { address, port } = socket.listener;
     socket.close();
-    this.#udp.splice(this.#udp.indexOf(socket), 1);
-    this.#udpByAddress.delete(hostPort(address, port));
-    this.#listeners.remove(socket.listener);
-    this.#context.log("info", "Closed the listener of an address that the machine no longer has", {
+    this.udp.splice(this.udp.indexOf(socket), 1);
+    this.udpByAddress.delete(hostPort(address, port));
+    this.listening.remove(socket.listener);
+    this.context.log("info", "Closed the listener of an address that the machine no longer has", {
       listener: `udp ${hostPort(address, port)}`,
     });
   }
 
-  #openStray(stray: StrayDatagrams): void {
-    const beside = this.#udp.filter(({ listener }) => listener.port === stray.port).map((socket) => socket.fd);
+  private openStray(stray: StrayDatagrams): void {
+    const beside = this.udp.filter(({ listener }) => listener.port === stray.port).map((socket) => socket.fd);
     if (!stray.open(beside)) {
-      this.#context.log("debug", "Datagrams to addresses that come later are seen by the address check alone", {
+      this.context.log("debug", "Datagrams to addresses that come later are seen by the address check alone", {
         port: stray.port,
       });
     }
   }
 
   /** Opens sockets for local addresses that datagrams were sent to and that have none yet. */
-  #takeStrays(nowMs: number): void {
-    this.#strayCheckedMs = nowMs;
-    for (const wildcard of this.#wildcards) {
+  private takeStrays(nowMs: number): void {
+    this.strayCheckedMs = nowMs;
+    for (const wildcard of this.wildcards) {
       const datagrams = wildcard.stray.take();
       const addresses = [...new Set(datagrams.map((datagram) => datagram.localAddress))];
-      const allowed = addresses.slice(0, MAX_STRAY_SOCKETS - this.#straySockets);
-      this.#straySockets += allowed.length;
-      if (allowed.length > 0) void this.#follow(wildcard, allowed, datagrams);
+      const allowed = addresses.slice(0, MAX_STRAY_SOCKETS - this.straySockets);
+      this.straySockets += allowed.length;
+      if (allowed.length > 0) void this.follow(wildcard, allowed, datagrams);
     }
   }
 
   /** Binds further addresses of a wildcard and delivers what had come to them. */
-  async #follow(wildcard: WildcardUdp, addresses: string[], datagrams: AddressedDatagram[]): Promise<void> {
+  private async follow(wildcard: WildcardUdp, addresses: string[], datagrams: AddressedDatagram[]): Promise<void> {
     wildcard.isFollowing = true;
     // The kernel refuses an address while the wildcard socket holds its port.
     wildcard.stray.close();
     for (const address of addresses) {
       try {
-        const known = this.#udpByAddress.get(hostPort(address, wildcard.port));
-        const socket = known ?? await this.#bindUdp(wildcard.listen, address, wildcard.port);
-        if (this.#isStopped) return socket.close();
+        const known = this.udpByAddress.get(hostPort(address, wildcard.port));
+        const socket = known ?? await this.bindUdp(wildcard.listen, address, wildcard.port);
+        if (this.isStopped) return socket.close();
         for (const { localAddress, bytes, remotePort, remoteAddress } of datagrams) {
           if (localAddress === address) socket.receive(bytes, remotePort, remoteAddress);
         }
       } catch (error) {
-        this.#context.log("warn", error instanceof Error ? error.message : String(error));
+        this.context.log("warn", error instanceof Error ? error.message : String(error));
       }
     }
     wildcard.isFollowing = false;
-    if (!this.#isStopped) this.#openStray(wildcard.stray);
+    if (!this.isStopped) this.openStray(wildcard.stray);
   }
 }
 

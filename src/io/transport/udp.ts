@@ -77,22 +77,22 @@ export class UdpSocket {
   /** What the kernel grants for datagrams not yet read; null if it could not be asked. */
   readonly receiveBufferBytes: number | null;
   readonly fd: number;
-  readonly #context: TransportContext;
-  readonly #socket: udp.Socket<"buffer">;
-  readonly #flows = new Map<FlowTableKey, UdpFlow>();
+  private readonly context: TransportContext;
+  private readonly socket: udp.Socket<"buffer">;
+  private readonly flows = new Map<FlowTableKey, UdpFlow>();
   // Hands that go round the table, as iterators that live on: starting at the front each time would step over all that
   // was deleted there.
-  #evictionHand = this.#flows.entries();
-  #sweepHand = this.#flows.entries();
-  #pinnedFlows = 0;
+  private evictionHand = this.flows.entries();
+  private sweepHand = this.flows.entries();
+  private pinnedFlows = 0;
   // The batch: three columns, of which everything before #head has left.
-  #wires: (string | Buffer)[] = [];
-  #ports: number[] = [];
-  #addresses: string[] = [];
-  #head = 0;
-  #queuedBytes = 0;
-  readonly #packets: Packet[] = [];
-  #isOpen = true;
+  private wires: (string | Buffer)[] = [];
+  private ports: number[] = [];
+  private addresses: string[] = [];
+  private head = 0;
+  private queuedBytes = 0;
+  private readonly packets: Packet[] = [];
+  private isOpen = true;
 
   /**
    * Binds to one address; port 0 takes a free one.
@@ -139,14 +139,14 @@ export class UdpSocket {
   }
 
   private constructor(context: TransportContext, socket: udp.Socket<"buffer">, listener: Listener) {
-    this.#context = context;
-    this.#socket = socket;
+    this.context = context;
+    this.socket = socket;
     this.listener = listener;
     this.fd = (socket as unknown as { fd: number }).fd;
     const native = openNative();
     if (native === null) {
       this.receiveBufferBytes = null;
-      context.log("warn", "Cannot raise the UDP receive buffer: no C library to ask", { listener: this.#name() });
+      context.log("warn", "Cannot raise the UDP receive buffer: no C library to ask", { listener: this.name() });
       return;
     }
     native.ignoreIcmpErrors(this.fd, isIpv6(listener.address));
@@ -154,7 +154,7 @@ export class UdpSocket {
     this.receiveBufferBytes = native.raiseReceiveBuffer(this.fd, RECEIVE_BUFFER_BYTES);
     if (this.receiveBufferBytes === null || this.receiveBufferBytes < RECEIVE_BUFFER_BYTES) {
       context.log("warn", "UDP receive buffer is small, bursts may be lost: raise net.core.rmem_max to 4194304", {
-        listener: this.#name(),
+        listener: this.name(),
         bytes: this.receiveBufferBytes ?? 0,
       });
     }
@@ -162,18 +162,18 @@ export class UdpSocket {
 
   /** Flows in the table. */
   get flowCount(): number {
-    return this.#flows.size;
+    return this.flows.size;
   }
 
   /** True if a flow of it is pinned: a phone registered over it. */
   get isNeeded(): boolean {
-    return this.#pinnedFlows > 0;
+    return this.pinnedFlows > 0;
   }
 
   /** The flow of a remote address (canonical) and port, made if there is none. */
   flow(remoteAddress: string, remotePort: number): UdpFlow {
     const key = tableKey(remoteAddress, remotePort);
-    return this.#flows.get(key) ?? this.#makeFlow(key, remoteAddress, remotePort);
+    return this.flows.get(key) ?? this.makeFlow(key, remoteAddress, remotePort);
   }
 
   /** Keeps the flow in the table until it was unpinned as often. */
@@ -181,28 +181,28 @@ export class UdpSocket {
     if (flow.pins++ > 0) return;
     const key = tableKey(flow.remoteAddress, flow.remotePort);
     // It may have been evicted since its message came.
-    if (this.#isOpen && !this.#flows.has(key)) this.#flows.set(key, flow);
-    if (this.#flows.get(key) === flow) this.#pinnedFlows++;
+    if (this.isOpen && !this.flows.has(key)) this.flows.set(key, flow);
+    if (this.flows.get(key) === flow) this.pinnedFlows++;
   }
 
   unpin(flow: UdpFlow): void {
     if (flow.pins === 0 || --flow.pins > 0) return;
-    if (this.#flows.get(tableKey(flow.remoteAddress, flow.remotePort)) === flow) this.#pinnedFlows--;
+    if (this.flows.get(tableKey(flow.remoteAddress, flow.remotePort)) === flow) this.pinnedFlows--;
   }
 
   /** Queues one message for the next flush; false if it cannot be sent over UDP or the socket is closed. */
   send(flow: UdpFlow, wire: string): boolean {
-    if (!this.#isOpen || wire.length === 0 || wire.length > MAX_DATAGRAM_BYTES) return false;
-    if (wire.length > PATH_MTU_BYTES && !flow.hasWarnedOfMtu && this.#isKnown(flow)) {
+    if (!this.isOpen || wire.length === 0 || wire.length > MAX_DATAGRAM_BYTES) return false;
+    if (wire.length > PATH_MTU_BYTES && !flow.hasWarnedOfMtu && this.isKnown(flow)) {
       flow.hasWarnedOfMtu = true;
-      this.#context.log("warn", "Message is larger than the path MTU may be, sent over UDP as is", {
+      this.context.log("warn", "Message is larger than the path MTU may be, sent over UDP as is", {
         flow: flow.key,
         bytes: wire.length,
       });
     }
-    if (isResponseText(wire)) this.#context.counts.udp.responsesOut++;
-    else this.#context.counts.udp.requestsOut++;
-    this.#enqueue(wire, flow.remotePort, flow.remoteAddress);
+    if (isResponseText(wire)) this.context.counts.udp.responsesOut++;
+    else this.context.counts.udp.requestsOut++;
+    this.enqueue(wire, flow.remotePort, flow.remoteAddress);
     return true;
   }
 
@@ -210,61 +210,61 @@ export class UdpSocket {
   flush(): void {
     let limit = PACKETS_PER_CALL;
     let lastRefused = -1;
-    while (this.#head < this.#wires.length) {
-      const count = this.#encode(limit);
+    while (this.head < this.wires.length) {
+      const count = this.encode(limit);
       let sent: number;
       try {
-        sent = this.#socket.sendMany(this.#packets);
+        sent = this.socket.sendMany(this.packets);
       } catch (error) {
-        if (!this.#isOpen) return;
+        if (!this.isOpen) return;
         // Only the first packet of a call can make it throw. A refusal may be the echo of an earlier packet: once more.
-        const isEcho = (error as { code?: string }).code === "ECONNREFUSED" && lastRefused !== this.#head;
-        lastRefused = this.#head;
-        if (!isEcho) this.#drop(error);
+        const isEcho = (error as { code?: string }).code === "ECONNREFUSED" && lastRefused !== this.head;
+        lastRefused = this.head;
+        if (!isEcho) this.drop(error);
         // Few at a time while packets are refused, so that a row of bad ones is not encoded over and over.
         limit = 2;
         continue;
       }
-      for (let n = 0; n < sent; n++) this.#shift();
+      for (let n = 0; n < sent; n++) this.shift();
       if (sent === 0) break;
       limit = sent === count ? Math.min(PACKETS_PER_CALL, limit * 4) : 2;
     }
-    this.#compact();
+    this.compact();
   }
 
   /** Forgets unpinned flows that were silent for too long. */
   tick(nowMs: number): void {
-    for (let left = Math.min(SWEEP_PER_TICK, this.#flows.size); left > 0; left--) {
-      const next = this.#sweepHand.next();
+    for (let left = Math.min(SWEEP_PER_TICK, this.flows.size); left > 0; left--) {
+      const next = this.sweepHand.next();
       if (next.done) {
-        this.#sweepHand = this.#flows.entries();
+        this.sweepHand = this.flows.entries();
         continue;
       }
       const [key, flow] = next.value;
-      if (flow.pins === 0 && nowMs - usedMs(flow) > this.#context.limits.idleTimeoutMs) this.#flows.delete(key);
+      if (flow.pins === 0 && nowMs - usedMs(flow) > this.context.limits.idleTimeoutMs) this.flows.delete(key);
     }
   }
 
   /** Sends what it can and closes; every flow of the socket is closed with it. */
   close(): void {
-    if (!this.#isOpen) return;
+    if (!this.isOpen) return;
     this.flush();
-    this.#isOpen = false;
-    for (const flow of this.#flows.values()) flow.state = "closed";
-    this.#flows.clear();
-    this.#socket.close();
+    this.isOpen = false;
+    for (const flow of this.flows.values()) flow.state = "closed";
+    this.flows.clear();
+    this.socket.close();
   }
 
   /** One datagram, as the socket's callback gives it. */
   receive(bytes: Buffer, remotePort: number, remoteAddress: string): void {
-    if (!this.#isOpen || remotePort === 0) return;
+    if (!this.isOpen || remotePort === 0) return;
     const first = bytes.length === 0 ? 0 : bytes[0]!;
     if (first === 0 || first === 1 || first === CR || first === LF) {
-      if (this.#answerKeepalive(bytes, remotePort, remoteAddress)) return;
+      if (this.answerKeepalive(bytes, remotePort, remoteAddress)) return;
     }
-    const context = this.#context;
+    const context = this.context;
     const key = tableKey(remoteAddress, remotePort);
-    const flow = this.#flows.get(key) ?? this.#makeFlow(key, remoteAddress, remotePort);
+    const flow = this.flows.get(key) ?? this.makeFlow(key, remoteAddress, remotePort);
     flow.lastHeardMs = context.now();
     const text = readLatin1(bytes, startOfMessage(bytes));
     if (text.length > context.limits.maxMessageBytes) {
@@ -280,31 +280,31 @@ export class UdpSocket {
   }
 
   /** True if the datagram was a keepalive or STUN. Unknown peers get their answer without a flow being made for them. */
-  #answerKeepalive(bytes: Buffer, remotePort: number, remoteAddress: string): boolean {
-    if (this.#context.isRefused(remoteAddress)) return true;
+  private answerKeepalive(bytes: Buffer, remotePort: number, remoteAddress: string): boolean {
+    if (this.context.isRefused(remoteAddress)) return true;
     if (isStun(bytes)) {
       const answer = answerStun(bytes, remoteAddress, remotePort);
-      if (answer !== null) this.#enqueue(answer, remotePort, remoteAddress);
+      if (answer !== null) this.enqueue(answer, remotePort, remoteAddress);
     } else if (bytes.length > 0 && startOfMessage(bytes) === bytes.length) {
       // RFC 5626 §3.5.1: a ping is a double CRLF; a single one is a pong, or an old phone's keepalive.
-      if (bytes.length >= 4) this.#enqueue("\r\n", remotePort, remoteAddress);
+      if (bytes.length >= 4) this.enqueue("\r\n", remotePort, remoteAddress);
     } else if (bytes.length > 4 || !isAllZero(bytes)) {
       return false;
     }
-    this.#context.counts.udp.keepalivesIn++;
-    const flow = this.#flows.get(tableKey(remoteAddress, remotePort));
-    if (flow !== undefined) flow.lastHeardMs = this.#context.now();
-    this.#context.onInput();
+    this.context.counts.udp.keepalivesIn++;
+    const flow = this.flows.get(tableKey(remoteAddress, remotePort));
+    if (flow !== undefined) flow.lastHeardMs = this.context.now();
+    this.context.onInput();
     return true;
   }
 
-  #makeFlow(key: FlowTableKey, remoteAddress: string, remotePort: number): UdpFlow {
+  private makeFlow(key: FlowTableKey, remoteAddress: string, remotePort: number): UdpFlow {
     // More than one too many after flows were unpinned.
-    while (this.#flows.size - this.#pinnedFlows >= this.#context.limits.maxUdpFlows && this.#evict());
+    while (this.flows.size - this.pinnedFlows >= this.context.limits.maxUdpFlows && this.evict());
     const flow = new UdpFlow(this, remoteAddress, remotePort);
     // Not lastHeardMs: a flow put back after a restart is one nobody was heard over yet (R-18).
-    flow.sinceMs = this.#context.now();
-    this.#flows.set(key, flow);
+    flow.sinceMs = this.context.now();
+    this.flows.set(key, flow);
     return flow;
   }
 
@@ -312,14 +312,14 @@ export class UdpSocket {
    * Forgets the unpinned flow heard longest ago of the next few the hand comes to, in the order they were made. It stays
    * usable for who holds it: an open transaction still answers over it.
    */
-  #evict(): boolean {
+  private evict(): boolean {
     let victim: UdpFlow | null = null;
     let victimKey: FlowTableKey = "";
     let seen = 0;
-    for (let left = this.#flows.size + EVICTION_SAMPLE; left > 0 && seen < EVICTION_SAMPLE; left--) {
-      const next = this.#evictionHand.next();
+    for (let left = this.flows.size + EVICTION_SAMPLE; left > 0 && seen < EVICTION_SAMPLE; left--) {
+      const next = this.evictionHand.next();
       if (next.done) {
-        this.#evictionHand = this.#flows.entries();
+        this.evictionHand = this.flows.entries();
         if (victim !== null) break;
         continue;
       }
@@ -332,33 +332,33 @@ export class UdpSocket {
       }
     }
     if (victim === null) return false;
-    this.#flows.delete(victimKey);
-    this.#context.counts.udpFlowsEvicted++;
+    this.flows.delete(victimKey);
+    this.context.counts.udpFlowsEvicted++;
     return true;
   }
 
-  #enqueue(wire: string | Buffer, port: number, address: string): void {
+  private enqueue(wire: string | Buffer, port: number, address: string): void {
     while (
-      this.#queuedBytes + wire.length > this.#context.limits.maxUdpQueuedBytes && this.#head < this.#wires.length
+      this.queuedBytes + wire.length > this.context.limits.maxUdpQueuedBytes && this.head < this.wires.length
     ) {
-      this.#shift();
-      this.#context.counts.udpDropped++;
+      this.shift();
+      this.context.counts.udpDropped++;
     }
-    if (this.#head > 4096 && this.#head * 2 > this.#wires.length) this.#compact();
-    this.#wires.push(wire);
-    this.#ports.push(port);
-    this.#addresses.push(address);
-    this.#queuedBytes += wire.length;
+    if (this.head > 4096 && this.head * 2 > this.wires.length) this.compact();
+    this.wires.push(wire);
+    this.ports.push(port);
+    this.addresses.push(address);
+    this.queuedBytes += wire.length;
   }
 
-  /** Fills #packets with up to `limit` queued packets, as many as the scratch buffer holds, and returns how many. */
-  #encode(limit: number): number {
-    const packets = this.#packets;
-    const end = Math.min(this.#wires.length, this.#head + limit);
+  /** Fills `packets` with up to `limit` queued packets, as many as the scratch buffer holds, and returns how many. */
+  private encode(limit: number): number {
+    const packets = this.packets;
+    const end = Math.min(this.wires.length, this.head + limit);
     let used = 0;
     let count = 0;
-    for (let at = this.#head; at < end; at++) {
-      const wire = this.#wires[at]!;
+    for (let at = this.head; at < end; at++) {
+      const wire = this.wires[at]!;
       if (used + wire.length > scratch.length) break;
       if (typeof wire === "string") {
         // latin1: bytes above 0x7f must survive, and Bun would send a string as UTF-8.
@@ -368,50 +368,50 @@ export class UdpSocket {
       } else {
         packets[count * 3] = wire;
       }
-      packets[count * 3 + 1] = this.#ports[at]!;
-      packets[count * 3 + 2] = this.#addresses[at]!;
+      packets[count * 3 + 1] = this.ports[at]!;
+      packets[count * 3 + 2] = this.addresses[at]!;
       count++;
     }
     packets.length = count * 3;
     return count;
   }
 
-  #shift(): void {
-    this.#queuedBytes -= this.#wires[this.#head]!.length;
-    this.#wires[this.#head] = "";
-    this.#head++;
+  private shift(): void {
+    this.queuedBytes -= this.wires[this.head]!.length;
+    this.wires[this.head] = "";
+    this.head++;
   }
 
   /** The flow of a registered phone or the PBX. A stranger is sent what it sent itself: no reason for a line in the log. */
-  #isKnown(flow: UdpFlow): boolean {
-    return flow.pins > 0 || this.#context.isExempt(flow.remoteAddress);
+  private isKnown(flow: UdpFlow): boolean {
+    return flow.pins > 0 || this.context.isExempt(flow.remoteAddress);
   }
 
-  #drop(error: unknown): void {
-    this.#context.counts.udpDropped++;
-    this.#context.log("debug", "Cannot send a datagram", {
-      listener: this.#name(),
-      remote: hostPort(this.#addresses[this.#head]!, this.#ports[this.#head]!),
+  private drop(error: unknown): void {
+    this.context.counts.udpDropped++;
+    this.context.log("debug", "Cannot send a datagram", {
+      listener: this.name(),
+      remote: hostPort(this.addresses[this.head]!, this.ports[this.head]!),
       error: (error as { code?: string }).code ?? String(error),
     });
-    this.#shift();
+    this.shift();
   }
 
-  #compact(): void {
-    if (this.#head === 0) return;
-    if (this.#head === this.#wires.length) {
-      this.#wires.length = 0;
-      this.#ports.length = 0;
-      this.#addresses.length = 0;
+  private compact(): void {
+    if (this.head === 0) return;
+    if (this.head === this.wires.length) {
+      this.wires.length = 0;
+      this.ports.length = 0;
+      this.addresses.length = 0;
     } else {
-      this.#wires = this.#wires.slice(this.#head);
-      this.#ports = this.#ports.slice(this.#head);
-      this.#addresses = this.#addresses.slice(this.#head);
+      this.wires = this.wires.slice(this.head);
+      this.ports = this.ports.slice(this.head);
+      this.addresses = this.addresses.slice(this.head);
     }
-    this.#head = 0;
+    this.head = 0;
   }
 
-  #name(): string {
+  private name(): string {
     return `udp ${hostPort(this.listener.address, this.listener.port)}`;
   }
 }

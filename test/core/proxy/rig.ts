@@ -86,8 +86,8 @@ export class Rig {
   readonly opened: TestFlow[] = [];
   /** Transports `flowTo` refuses. */
   readonly unreachable = new Set<string>();
-  #tokens = 0;
-  #serial = 0;
+  private tokenCount = 0;
+  private serial = 0;
 
   constructor(readonly options: RigOptions = {}) {
     const config = defaultConfig();
@@ -105,7 +105,7 @@ export class Rig {
     }
     options.config?.(config);
     this.core = new Core(
-      this.#port(),
+      this.makePort(),
       this.clock,
       coreSettings(config, {
         installation: "a secret of this installation",
@@ -134,7 +134,7 @@ export class Rig {
   /** The flow to the PBX. */
   get pbx(): TestFlow {
     const { address, port, transport } = this.options.pbx ?? PBX_ADDRESS;
-    return this.flow(address, port, this.#listenerFor(transport, address)!);
+    return this.flow(address, port, this.listenerFor(transport, address)!);
   }
 
   receive(flow: TestFlow, text: string): void {
@@ -174,9 +174,9 @@ export class Rig {
       request("REGISTER", "sip:" + domain, {
         sentBy: "192.168.9.9:5060",
         transport: flow.transport.toUpperCase(),
-        from: `<sip:${user}@${domain}>;tag=r${++this.#serial}`,
+        from: `<sip:${user}@${domain}>;tag=r${++this.serial}`,
         to: `<sip:${user}@${domain}>`,
-        callId: options.callId ?? `reg-${user}-${this.#serial}`,
+        callId: options.callId ?? `reg-${user}-${this.serial}`,
         contact: `<${contactUri}>${options.params ?? ""};expires=600`,
       }),
     );
@@ -205,17 +205,17 @@ export class Rig {
     throw new Error(`${user} is not registered`);
   }
 
-  #listenerFor(transport: Transport, address: string): Listener | undefined {
+  private listenerFor(transport: Transport, address: string): Listener | undefined {
     const listeners = this.options.listeners ?? [UDP, TCP, UDP6];
     return listeners.find((one) => one.transport === transport && one.address.includes(":") === address.includes(":"));
   }
 
-  #port(): CorePort {
+  private makePort(): CorePort {
     return {
-      send: (flow, wire) => this.#send(flow as TestFlow, wire),
-      sendDurable: (flow, wire) => this.#send(flow as TestFlow, wire),
+      send: (flow, wire) => this.send(flow as TestFlow, wire),
+      sendDurable: (flow, wire) => this.send(flow as TestFlow, wire),
       flowTo: (transport, address, port, via) => {
-        const listener = via ?? this.#listenerFor(transport, address);
+        const listener = via ?? this.listenerFor(transport, address);
         if (listener === undefined || this.unreachable.has(`${address}:${port}`)) return null;
         const count = this.flows.length;
         const flow = this.flow(address, port, listener);
@@ -231,7 +231,7 @@ export class Rig {
       log: (level, message) => void this.logs.push(`${level} ${message}`),
       event() {},
       token: (length) => {
-        const token = (++this.#tokens).toString(36).padStart(length, "t");
+        const token = (++this.tokenCount).toString(36).padStart(length, "t");
         this.tokens.push(token);
         return token;
       },
@@ -246,7 +246,7 @@ export class Rig {
     };
   }
 
-  #send(flow: TestFlow, wire: string): boolean {
+  private send(flow: TestFlow, wire: string): boolean {
     if (flow.state === "closed") return false;
     flow.sent.push(wire);
     return true;

@@ -19,7 +19,7 @@ export class VirtualWorld implements PushWorld {
   readonly rates = new Htable("push_limits", { ttl: 60_000, max: MAX_RATED_DEVICES, persist: false });
   /** Names of the test; others do not exist. */
   readonly names = new Map<string, string[]>();
-  #watchers: (() => void)[] = [];
+  private watchers: (() => void)[] = [];
   fetch: HttpFetch;
 
   constructor(http: HttpFetch = (url, init) => fetch(url, init as RequestInit)) {
@@ -36,15 +36,15 @@ export class VirtualWorld implements PushWorld {
   schedule = (delayMs: number, fn: () => void): () => void => {
     const timer = { atMs: this.nowMs + delayMs, delayMs, fn };
     this.timers.add(timer);
-    this.#wake();
+    this.wake();
     return () => {
       this.timers.delete(timer);
-      this.#wake();
+      this.wake();
     };
   };
 
-  #wake(): void {
-    for (const watcher of this.#watchers.splice(0)) watcher();
+  private wake(): void {
+    for (const watcher of this.watchers.splice(0)) watcher();
   }
 
   lookup: HostLookup = (host, done) => {
@@ -77,14 +77,14 @@ export class VirtualWorld implements PushWorld {
   /** Waits (for real sockets) until `count` timers that end in exactly `delayMs` are set. */
   async timerSet(delayMs: number, count = 1): Promise<void> {
     while ([...this.timers].filter((timer) => timer.atMs === this.nowMs + delayMs).length < count) {
-      await new Promise<void>((resolve) => this.#watchers.push(resolve));
+      await new Promise<void>((resolve) => this.watchers.push(resolve));
     }
   }
 
   /** Waits (for real sockets) until no timer is left that was set for `delayMs`. */
   async timerGone(delayMs: number): Promise<void> {
     while ([...this.timers].some((timer) => timer.delayMs === delayMs)) {
-      await new Promise<void>((resolve) => this.#watchers.push(resolve));
+      await new Promise<void>((resolve) => this.watchers.push(resolve));
     }
   }
 }

@@ -9,17 +9,17 @@ import { type Listen, Transports, type TransportsOptions } from "../../../src/io
 /** Values that arrive some time and are taken in order. */
 export class Inbox<T> {
   readonly all: T[] = [];
-  #taken = 0;
-  #waiting: (() => void) | null = null;
+  private taken = 0;
+  private waiting: (() => void) | null = null;
 
   put(value: T): void {
     this.all.push(value);
-    this.#waiting?.();
+    this.waiting?.();
   }
 
   async next(): Promise<T> {
-    while (this.#taken === this.all.length) await new Promise<void>((resolve) => this.#waiting = resolve);
-    return this.all[this.#taken++]!;
+    while (this.taken === this.all.length) await new Promise<void>((resolve) => this.waiting = resolve);
+    return this.all[this.taken++]!;
   }
 
   async take(count: number): Promise<T[]> {
@@ -45,14 +45,14 @@ export class Rig {
   onMessage: (flow: Flow, text: string) => void = () => {};
   onMalformed: (flow: Flow) => void = () => {};
   onClosed: (flow: Flow) => void = () => {};
-  #isTurnPlanned = false;
+  private isTurnPlanned = false;
 
   constructor(listen: string[], options: Partial<TransportsOptions> = {}) {
     this.transports = new Transports({
       listen: listen.map(entry),
       advertise: "",
       now: () => this.nowMs,
-      onInput: () => this.#planTurn(),
+      onInput: () => this.planTurn(),
       log: (level, message) => this.logged.push(`${level} ${message}`),
       sink: {
         message: (flow, text) => {
@@ -93,11 +93,11 @@ export class Rig {
     this.transports.stop();
   }
 
-  #planTurn(): void {
-    if (this.#isTurnPlanned) return;
-    this.#isTurnPlanned = true;
+  private planTurn(): void {
+    if (this.isTurnPlanned) return;
+    this.isTurnPlanned = true;
     setImmediate(() => {
-      this.#isTurnPlanned = false;
+      this.isTurnPlanned = false;
       this.transports.flush();
     });
   }
@@ -144,11 +144,11 @@ export class TcpPeer {
   readonly pieces = new Inbox<string>();
   readonly ended: Promise<void>;
   text = "";
-  #end: () => void = () => {};
-  #socket: Bun.Socket | null = null;
+  private resolveEnd: () => void = () => {};
+  private socket: Bun.Socket | null = null;
 
   constructor() {
-    this.ended = new Promise((resolve) => this.#end = resolve);
+    this.ended = new Promise((resolve) => this.resolveEnd = resolve);
   }
 
   static async connect(port: number, address = "127.0.0.1", localAddress = address): Promise<TcpPeer> {
@@ -161,7 +161,7 @@ export class TcpPeer {
   handler(): Bun.SocketHandler<undefined> {
     return {
       open: (socket) => {
-        this.#socket = socket as Bun.Socket;
+        this.socket = socket as Bun.Socket;
         socket.setNoDelay(true);
       },
       data: (_socket, bytes) => {
@@ -169,17 +169,17 @@ export class TcpPeer {
         this.text += piece;
         this.pieces.put(piece);
       },
-      close: () => this.#end(),
+      close: () => this.resolveEnd(),
       error: () => {},
     };
   }
 
   get localPort(): number {
-    return this.#socket!.localPort;
+    return this.socket!.localPort;
   }
 
   write(text: string): void {
-    this.#socket!.write(Buffer.from(text, "latin1"));
+    this.socket!.write(Buffer.from(text, "latin1"));
   }
 
   /** Until so much has come in all. */
@@ -189,19 +189,19 @@ export class TcpPeer {
   }
 
   stopReading(): void {
-    this.#socket!.pause();
+    this.socket!.pause();
   }
 
   end(): void {
-    this.#socket!.end();
+    this.socket!.end();
   }
 
   reset(): void {
-    this.#socket!.terminate();
+    this.socket!.terminate();
   }
 
   [Symbol.dispose](): void {
-    this.#socket?.terminate();
+    this.socket?.terminate();
   }
 }
 

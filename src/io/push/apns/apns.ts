@@ -64,62 +64,62 @@ export class Apns implements PushBackend {
   readonly host: string;
   readonly settings: string;
   readonly timeoutMs = TIMEOUT_MS;
-  readonly #config: ApnsConfig;
-  readonly #world: PushWorld;
-  readonly #learned = new Map<string, Learned>();
-  #clients: Record<Environment, Http2Client> | null = null;
-  #token: ApnsToken | null = null;
-  #keyText = "";
-  #problem = "";
+  private readonly config: ApnsConfig;
+  private readonly world: PushWorld;
+  private readonly learned = new Map<string, Learned>();
+  private clients: Record<Environment, Http2Client> | null = null;
+  private token: ApnsToken | null = null;
+  private keyText = "";
+  private setupProblem = "";
 
   /** Opens nothing. Never throws: what is wrong is said by {@link problem}. */
   constructor(config: ApnsConfig, world: PushWorld) {
-    this.#config = config;
-    this.#world = world;
+    this.config = config;
+    this.world = world;
     this.settings = JSON.stringify(config);
     this.host = originOf(config.server);
-    this.#problem = this.#settingsProblem() || this.reload();
+    this.setupProblem = this.settingsProblem() || this.reload();
   }
 
   problem(): string {
-    return this.#problem;
+    return this.setupProblem;
   }
 
   /** The sandbox is opened with its first push: few have development builds. */
   warm(): void {
-    this.#clients?.production.warm();
+    this.clients?.production.warm();
   }
 
   reload(): string {
-    const read = readKeyFile(this.#world, "push.apns", "key_file", this.#config);
+    const read = readKeyFile(this.world, "push.apns", "key_file", this.config);
     if ("problem" in read) return read.problem;
     const { text: keyText, ca } = read;
     const key = apnsKeyOf(keyText);
     if (key === null) {
-      const file = this.#config.key_file;
+      const file = this.config.key_file;
       return `push.apns.key_file ${file} is no APNs key; latefork keys apns ${file} says why`;
     }
     // A provider token that works is not thrown away: Apple counts the changes.
-    if (keyText !== this.#keyText) this.#token = new ApnsToken(key, this.#config.key_id, this.#config.team_id);
-    this.#keyText = keyText;
-    this.#clients ??= {
-      production: new Http2Client(this.host, this.#world),
-      sandbox: new Http2Client(originOf(this.#config.sandbox_server), this.#world),
+    if (keyText !== this.keyText) this.token = new ApnsToken(key, this.config.key_id, this.config.team_id);
+    this.keyText = keyText;
+    this.clients ??= {
+      production: new Http2Client(this.host, this.world),
+      sandbox: new Http2Client(originOf(this.config.sandbox_server), this.world),
     };
-    this.#clients.production.trust(ca);
-    this.#clients.sandbox.trust(ca);
-    this.#problem = "";
+    this.clients.production.trust(ca);
+    this.clients.sandbox.trust(ca);
+    this.setupProblem = "";
     return "";
   }
 
   /** Apple counts provider tokens by key, whatever else was configured anew. */
   succeed(before: PushBackend): void {
     if (!(before instanceof Apns)) return;
-    for (const [token, what] of before.#learned) this.#learned.set(token, what);
-    const { key_id, team_id } = before.#config;
-    const isSameKey = before.#keyText === this.#keyText && key_id === this.#config.key_id &&
-      team_id === this.#config.team_id;
-    if (isSameKey) this.#token = before.#token;
+    for (const [token, what] of before.learned) this.learned.set(token, what);
+    const { key_id, team_id } = before.config;
+    const isSameKey = before.keyText === this.keyText && key_id === this.config.key_id &&
+      team_id === this.config.team_id;
+    if (isSameKey) this.token = before.token;
   }
 
   attempt(request: PushRequest, attempt: PushAttempt): Promise<void> {
@@ -129,180 +129,180 @@ export class Apns implements PushBackend {
     };
     const said = apnsTargetOf(request.provider, request.param, request.prid);
     if (typeof said === "string") return refuse(said);
-    const target = this.#alive(said);
-    const notification = this.#notificationOf(request, target, attempt, target !== said);
+    const target = this.alive(said);
+    const notification = this.notificationOf(request, target, attempt, target !== said);
     if (typeof notification === "string") return refuse(notification);
-    return new Promise((settled) => this.#post(this.#tryOf({ request, notification, target, attempt, settled })));
+    return new Promise((settled) => this.post(this.tryOf({ request, notification, target, attempt, settled })));
   }
 
   /** @returns in words why there can be none. @param isBereft one of the phone's two tokens is dead */
-  #notificationOf(
+  private notificationOf(
     request: PushRequest,
     target: ApnsTarget,
     attempt: PushAttempt,
     isBereft: boolean,
   ): ApnsNotification | string {
-    const notification = apnsNotificationOf(request, target, this.#world.systemNow(), attempt.leftMs);
+    const notification = apnsNotificationOf(request, target, this.world.systemNow(), attempt.leftMs);
     if (typeof notification === "string" || !notification.isMisfit) return notification;
     if (isBereft) return PLAIN_IS_DEAD;
-    return this.#learned.get(notification.token)?.isVoipOnly ? VOIP_ONLY : notification;
+    return this.learned.get(notification.token)?.isVoipOnly ? VOIP_ONLY : notification;
   }
 
-  #tryOf(one: Omit<Try, "environment" | "first" | "tried">): Try {
-    const learned = this.#learned.get(one.notification.token)?.environment;
+  private tryOf(one: Omit<Try, "environment" | "first" | "tried">): Try {
+    const learned = this.learned.get(one.notification.token)?.environment;
     const environment = learned ?? (one.target.isSandbox ? "sandbox" : "production");
     return { ...one, environment, first: null, tried: new Set() };
   }
 
   /** The tokens that may be used: of two, not the one that was found dead. */
-  #alive(target: ApnsTarget): ApnsTarget {
+  private alive(target: ApnsTarget): ApnsTarget {
     const { voipToken, alertToken } = target;
     if (voipToken === "" || alertToken === "") return target;
-    const isVoipDead = this.#isDead(voipToken);
-    if (isVoipDead === this.#isDead(alertToken)) return target;
+    const isVoipDead = this.isDead(voipToken);
+    if (isVoipDead === this.isDead(alertToken)) return target;
     return isVoipDead ? { ...target, voipToken: "" } : { ...target, alertToken: "" };
   }
 
-  #isDead(token: string): boolean {
-    const deadAtMs = this.#learned.get(token)?.deadAtMs;
-    return deadAtMs !== undefined && this.#world.now() - deadAtMs < DEAD_MS;
+  private isDead(token: string): boolean {
+    const deadAtMs = this.learned.get(token)?.deadAtMs;
+    return deadAtMs !== undefined && this.world.now() - deadAtMs < DEAD_MS;
   }
 
   ask(_prids: readonly string[], signal: AbortSignal): Promise<ServiceAnswer[]> {
-    const { team_id } = this.#config;
-    const authorization = `bearer ${this.#token!.text(this.#world.systemNow())}`;
+    const { team_id } = this.config;
+    const authorization = `bearer ${this.token!.text(this.world.systemNow())}`;
     return Promise.all((["production", "sandbox"] as const).map((environment) =>
       askApns({
         environment,
-        host: this.#hostOf(environment),
-        client: this.#clients![environment],
+        host: this.hostOf(environment),
+        client: this.clients![environment],
         authorization,
         teamId: team_id,
-        world: this.#world,
+        world: this.world,
         signal,
         judge: (answer, target) => {
           const error = errorOf(answer);
-          return { error, words: this.#answerOf(answer, error, { target, environment, tried: new Set() }).reason };
+          return { error, words: this.answerOf(answer, error, { target, environment, tried: new Set() }).reason };
         },
       })
     ));
   }
 
   stop(): void {
-    this.#clients?.production.stop();
-    this.#clients?.sandbox.stop();
+    this.clients?.production.stop();
+    this.clients?.sandbox.stop();
   }
 
-  #settingsProblem(): string {
-    const { key_id, team_id, server, sandbox_server } = this.#config;
+  private settingsProblem(): string {
+    const { key_id, team_id, server, sandbox_server } = this.config;
     if (key_id === "" || team_id === "") return "push.apns needs key_id and team_id beside key_file";
     const wrong = [["server", server], ["sandbox_server", sandbox_server]].find(([, url]) => originOf(url!) === "");
     return wrong === undefined ? "" : `push.apns.${wrong[0]} is not an https URL`;
   }
 
-  #hostOf(environment: Environment): string {
-    return environment === "production" ? this.host : originOf(this.#config.sandbox_server);
+  private hostOf(environment: Environment): string {
+    return environment === "production" ? this.host : originOf(this.config.sandbox_server);
   }
 
-  #post(one: Try): void {
+  private post(one: Try): void {
     const { environment } = one;
-    const token = this.#token!.text(this.#world.systemNow());
-    const client = this.#clients![environment];
+    const token = this.token!.text(this.world.systemNow());
+    const client = this.clients![environment];
     client.post({
       path: `/3/device/${one.notification.token}`,
       headers: { ...one.notification.headers, authorization: `bearer ${token}` },
       body: one.notification.body,
       signal: one.attempt.signal,
-      onStatus: (answer) => one.attempt.draft(this.#answerOf(answer, apnsErrorOf(answer.status, ""), one)),
+      onStatus: (answer) => one.attempt.draft(this.answerOf(answer, apnsErrorOf(answer.status, ""), one)),
       done: (answer, reason) => {
         // Nobody listens any more: time was up, and the delivery has given its verdict.
         if (one.attempt.signal.aborted) return one.settled();
-        if (answer !== null && this.#goesOn(answer, one, client, token)) return this.#postAgain(one);
-        const verdict = answer === null ? retry(reason) : this.#verdict(answer, one);
-        if (verdict.kind === "dead" && this.#hasOther(one)) return this.#takeOther(one, verdict);
-        one.attempt.answer({ ...this.#withFirst(verdict, one), host: this.#hostOf(environment) });
+        if (answer !== null && this.goesOn(answer, one, client, token)) return this.postAgain(one);
+        const verdict = answer === null ? retry(reason) : this.verdict(answer, one);
+        if (verdict.kind === "dead" && this.hasOther(one)) return this.takeOther(one, verdict);
+        one.attempt.answer({ ...this.withFirst(verdict, one), host: this.hostOf(environment) });
         one.settled();
       },
     });
   }
 
   /** What the first try was told is not the word about the second. */
-  #postAgain(one: Try): void {
-    const host = this.#hostOf(one.environment);
-    one.attempt.draft({ ...this.#withFirst(retry(`${host} did not answer in time`), one), host });
-    this.#post(one);
+  private postAgain(one: Try): void {
+    const host = this.hostOf(one.environment);
+    one.attempt.draft({ ...this.withFirst(retry(`${host} did not answer in time`), one), host });
+    this.post(one);
   }
 
   /** A phone with two tokens, of which only this one is known to be dead. */
-  #hasOther({ notification: { token }, target: { voipToken, alertToken } }: Try): boolean {
+  private hasOther({ notification: { token }, target: { voipToken, alertToken } }: Try): boolean {
     const other = token === voipToken ? alertToken : voipToken;
-    return other !== "" && other !== token && !this.#isDead(other);
+    return other !== "" && other !== token && !this.isDead(other);
   }
 
   /** One token of two is dead: the phone is not. A call goes by the other, what that one does not take is refused. */
-  #takeOther(one: Try, verdict: PushAnswer): void {
+  private takeOther(one: Try, verdict: PushAnswer): void {
     const { request, attempt, settled } = one;
-    this.#learn(one.notification.token, { deadAtMs: this.#world.now() });
-    const target = this.#alive(one.target);
-    const notification = this.#notificationOf(request, target, attempt, true);
+    this.learn(one.notification.token, { deadAtMs: this.world.now() });
+    const target = this.alive(one.target);
+    const notification = this.notificationOf(request, target, attempt, true);
     if (typeof notification !== "string") {
-      return this.#postAgain(this.#tryOf({ request, notification, target, attempt, settled }));
+      return this.postAgain(this.tryOf({ request, notification, target, attempt, settled }));
     }
     attempt.answer({ ...verdict, kind: "refused", reason: `${verdict.reason}; ${notification}` });
     settled();
   }
 
   /** Whether the push is worth another try at once, with something changed. */
-  #goesOn(answer: Http2Answer, one: Try, client: Http2Client, token: string): boolean {
+  private goesOn(answer: Http2Answer, one: Try, client: Http2Client, token: string): boolean {
     if (answer.status === 200) return false;
     const { action } = errorOf(answer);
     if ((action !== "environment" && action !== "token" && action !== "connection") || one.tried.has(action)) {
       return false;
     }
     if (action === "environment") {
-      one.first = this.#answerOf(answer, errorOf(answer), one);
+      one.first = this.answerOf(answer, errorOf(answer), one);
       one.environment = one.environment === "production" ? "sandbox" : "production";
     }
     one.tried.add(action);
     if (action === "connection") client.renew();
-    return action !== "token" || this.#token!.renew(token, this.#world.systemNow());
+    return action !== "token" || this.token!.renew(token, this.world.systemNow());
   }
 
-  #verdict(answer: Http2Answer, one: Try): PushAnswer {
+  private verdict(answer: Http2Answer, one: Try): PushAnswer {
     const error = errorOf(answer);
     const { token, isMisfit } = one.notification;
     const isAboutToken = error.action === "dead" || error.action === "environment";
     if (isMisfit && (isAboutToken || error.reason === "DeviceTokenNotForTopic")) {
-      this.#learn(token, { isVoipOnly: true });
-      return { ...this.#answerOf(answer, error, one), kind: "refused", reason: VOIP_ONLY, isOurFault: false };
+      this.learn(token, { isVoipOnly: true });
+      return { ...this.answerOf(answer, error, one), kind: "refused", reason: VOIP_ONLY, isOurFault: false };
     }
     // Only what worked, or was at least known there, is remembered.
     const isKnownThere = answer.status === 200 || error.action === "dead" || error.action === "refused";
-    if (one.tried.has("environment") && isKnownThere) this.#learn(token, { environment: one.environment });
-    return this.#answerOf(answer, error, one);
+    if (one.tried.has("environment") && isKnownThere) this.learn(token, { environment: one.environment });
+    return this.answerOf(answer, error, one);
   }
 
   /** Where the other environment did not judge the token (it is away, or the key is not for it), both answers are told, and the key is not to blame. */
-  #withFirst(answer: PushAnswer, { first }: Try): PushAnswer {
+  private withFirst(answer: PushAnswer, { first }: Try): PushAnswer {
     if (first === null || (answer.kind !== "retry" && !answer.isOurFault)) return answer;
     return { ...answer, reason: `${first.reason}; ${answer.reason}`, isOurFault: false };
   }
 
   /** What an answer means when nothing more is tried. */
-  #answerOf(
+  private answerOf(
     answer: Http2Answer,
     error: ApnsError,
     one: Pick<Try, "target" | "environment" | "tried">,
   ): PushAnswer {
     const { status } = answer;
-    const host = this.#hostOf(one.environment);
+    const host = this.hostOf(one.environment);
     const said = `${[status, error.reason].join(" ").trim()} from ${host}`;
     if (status === 200) return { kind: "accepted", status, reason: said, retryAfterMs: -1, isOurFault: false };
     const isNowhere = error.action === "environment" && one.tried.has("environment");
     const words = isNowhere ? NOWHERE : error.words;
-    const reason = [said, words, this.#hint(error, answer, one)].filter((part) => part !== "").join("; ");
+    const reason = [said, words, this.hint(error, answer, one)].filter((part) => part !== "").join("; ");
     if (error.action === "retry") {
-      return retry(reason, status, retryAfterMsOf(answer.headers["retry-after"], this.#world.systemNow()));
+      return retry(reason, status, retryAfterMsOf(answer.headers["retry-after"], this.world.systemNow()));
     }
     const isDead = error.action === "dead" || isNowhere;
     const isOurFault = error.action === "config" || error.action === "token" || error.action === "connection";
@@ -312,25 +312,25 @@ export class Apns implements PushBackend {
   }
 
   /** What else is known that may help. */
-  #hint(error: ApnsError, answer: Http2Answer, one: Pick<Try, "target">): string {
+  private hint(error: ApnsError, answer: Http2Answer, one: Pick<Try, "target">): string {
     const { team, bundle } = one.target;
-    if (/Topic|BadDeviceToken/.test(error.reason) && team !== "" && team !== this.#config.team_id) {
-      return `the phone's app ${bundle} is of team ${team}, push.apns.team_id is ${this.#config.team_id}`;
+    if (/Topic|BadDeviceToken/.test(error.reason) && team !== "" && team !== this.config.team_id) {
+      return `the phone's app ${bundle} is of team ${team}, push.apns.team_id is ${this.config.team_id}`;
     }
     if (!/ProviderToken$/.test(error.reason)) return "";
     const theirMs = Date.parse(answer.headers.date ?? "");
-    const minutes = Math.round((this.#world.systemNow() - theirMs) / 60_000);
+    const minutes = Math.round((this.world.systemNow() - theirMs) / 60_000);
     if (Number.isNaN(minutes) || minutes === 0) return "";
     return `this machine's clock is ${Math.abs(minutes)} min ${minutes > 0 ? "ahead of" : "behind"} Apple's`;
   }
 
-  #learn(token: string, what: Learned): void {
-    const known = { ...this.#learned.get(token), ...what };
-    this.#learned.delete(token);
-    this.#learned.set(token, known);
-    if (this.#learned.size <= MAX_LEARNED) return;
-    const oldest = this.#learned.keys().next();
-    if (!oldest.done) this.#learned.delete(oldest.value);
+  private learn(token: string, what: Learned): void {
+    const known = { ...this.learned.get(token), ...what };
+    this.learned.delete(token);
+    this.learned.set(token, known);
+    if (this.learned.size <= MAX_LEARNED) return;
+    const oldest = this.learned.keys().next();
+    if (!oldest.done) this.learned.delete(oldest.value);
   }
 }
 

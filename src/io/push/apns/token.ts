@@ -20,24 +20,24 @@ export function apnsKeyOf(text: string): KeyObject | null {
 }
 
 export class ApnsToken {
-  readonly #key: KeyObject;
-  readonly #keyId: string;
-  readonly #teamId: string;
-  #text = "";
-  #madeAtMs = 0;
-  #renewedAtMs = -Infinity;
+  private readonly key: KeyObject;
+  private readonly keyId: string;
+  private readonly teamId: string;
+  private signed = "";
+  private madeAtMs = 0;
+  private renewedAtMs = -Infinity;
 
   constructor(key: KeyObject, keyId: string, teamId: string) {
-    this.#key = key;
-    this.#keyId = keyId;
-    this.#teamId = teamId;
+    this.key = key;
+    this.keyId = keyId;
+    this.teamId = teamId;
   }
 
   /** The token to use now, made anew when it is old, or when the clock was set back. @param nowMs system clock. */
   text(nowMs: number): string {
-    const ageMs = nowMs - this.#madeAtMs;
-    if (this.#text === "" || ageMs >= TOKEN_LIFE_MS || ageMs < 0) this.#make(nowMs);
-    return this.#text;
+    const ageMs = nowMs - this.madeAtMs;
+    if (this.signed === "" || ageMs >= TOKEN_LIFE_MS || ageMs < 0) this.make(nowMs);
+    return this.signed;
   }
 
   /**
@@ -47,16 +47,16 @@ export class ApnsToken {
    */
   renew(used: string, nowMs: number): boolean {
     // Of many pushes that used it, the first has renewed it already.
-    if (used !== this.#text) return true;
-    if (Math.abs(nowMs - this.#renewedAtMs) < MIN_RENEWAL_MS) return false;
-    this.#renewedAtMs = nowMs;
-    this.#make(nowMs);
+    if (used !== this.signed) return true;
+    if (Math.abs(nowMs - this.renewedAtMs) < MIN_RENEWAL_MS) return false;
+    this.renewedAtMs = nowMs;
+    this.make(nowMs);
     return true;
   }
 
-  #make(nowMs: number): void {
-    const claims = { iss: this.#teamId, iat: Math.floor(nowMs / 1000) };
-    this.#text = signedJwt({ kid: this.#keyId }, claims, this.#key);
-    this.#madeAtMs = nowMs;
+  private make(nowMs: number): void {
+    const claims = { iss: this.teamId, iat: Math.floor(nowMs / 1000) };
+    this.signed = signedJwt({ kid: this.keyId }, claims, this.key);
+    this.madeAtMs = nowMs;
   }
 }

@@ -41,57 +41,57 @@ export class Fcm implements PushBackend {
   readonly host: string;
   readonly settings: string;
   readonly timeoutMs = TIMEOUT_MS;
-  readonly #config: FcmConfig;
-  readonly #world: PushWorld;
-  #client: Http2Client | null = null;
-  #account: FcmAccount | null = null;
-  #token: FcmToken | null = null;
+  private readonly config: FcmConfig;
+  private readonly world: PushWorld;
+  private client: Http2Client | null = null;
+  private account: FcmAccount | null = null;
+  private token: FcmToken | null = null;
   /** What the token was made from. */
-  #source = "";
-  #isWarm = false;
-  #problem = "";
+  private source = "";
+  private isWarm = false;
+  private setupProblem = "";
 
   /** Opens nothing. Never throws: what is wrong is said by {@link problem}. */
   constructor(config: FcmConfig, world: PushWorld) {
-    this.#config = config;
-    this.#world = world;
+    this.config = config;
+    this.world = world;
     this.settings = JSON.stringify(config);
     const isHttps = URL.canParse(config.server) && new URL(config.server).protocol === "https:";
     this.host = isHttps ? new URL(config.server).origin : "";
-    this.#problem = isHttps ? this.reload() : "push.fcm.server is not an https URL";
+    this.setupProblem = isHttps ? this.reload() : "push.fcm.server is not an https URL";
   }
 
   problem(): string {
-    return this.#problem;
+    return this.setupProblem;
   }
 
   warm(): void {
-    this.#isWarm = true;
-    this.#client?.warm();
-    this.#token?.keepFresh();
+    this.isWarm = true;
+    this.client?.warm();
+    this.token?.keepFresh();
   }
 
   reload(): string {
-    const read = readKeyFile(this.#world, "push.fcm", "service_account_file", this.#config);
+    const read = readKeyFile(this.world, "push.fcm", "service_account_file", this.config);
     if ("problem" in read) return read.problem;
     const { text, ca } = read;
     const account = fcmAccountOf(text);
     if (account === null) {
-      const file = this.#config.service_account_file;
+      const file = this.config.service_account_file;
       return `push.fcm.service_account_file ${file} is no service account; latefork check says why`;
     }
     const source = `${text}\0${ca ?? ""}`;
     // A token that works is kept.
-    if (source !== this.#source) {
-      this.#token?.stop();
-      this.#token = new FcmToken(account, ca, this.#world);
-      if (this.#isWarm) this.#token.keepFresh();
+    if (source !== this.source) {
+      this.token?.stop();
+      this.token = new FcmToken(account, ca, this.world);
+      if (this.isWarm) this.token.keepFresh();
     }
-    this.#source = source;
-    this.#account = account;
-    this.#client ??= new Http2Client(this.host, this.#world);
-    this.#client.trust(ca);
-    this.#problem = "";
+    this.source = source;
+    this.account = account;
+    this.client ??= new Http2Client(this.host, this.world);
+    this.client.trust(ca);
+    this.setupProblem = "";
     return "";
   }
 
@@ -100,28 +100,28 @@ export class Fcm implements PushBackend {
       attempt.answer(refused(reason));
       return Promise.resolve();
     };
-    const { projectId } = this.#account!;
+    const { projectId } = this.account!;
     // Nobody's project but ours takes our token. A number is a project too, which the file does not tell.
     if (isProjectId(request.param) && request.param !== projectId) {
       return refuse(wrongProject(request.param, projectId));
     }
-    const body = fcmMessageOf(request, this.#world.systemNow(), attempt.leftMs);
+    const body = fcmMessageOf(request, this.world.systemNow(), attempt.leftMs);
     if (body === null) return refuse(`AoR and Call-ID are too long for a push of ${MAX_DATA_BYTES} bytes`);
     return new Promise((settled) => {
       const one: Try = { request, body, attempt, settled };
-      const token = this.#token!.current;
-      if (token !== "") return this.#post(one, token);
-      attempt.draft(retry(this.#token!.waiting));
-      this.#token!.get().then((result) => this.#postWith(one, result));
+      const token = this.token!.current;
+      if (token !== "") return this.post(one, token);
+      attempt.draft(retry(this.token!.waiting));
+      this.token!.get().then((result) => this.postWith(one, result));
     });
   }
 
   /** An access token, and a message to a token nobody has that FCM is to judge and not to send (`validate_only`). */
   async ask(_prids: readonly string[], signal: AbortSignal): Promise<ServiceAnswer[]> {
-    const { now, systemNow } = this.#world;
-    const { email, projectId, tokenUri } = this.#account!;
+    const { now, systemNow } = this.world;
+    const { email, projectId, tokenUri } = this.account!;
     const askedAtMs = now();
-    const result = await this.#token!.get();
+    const result = await this.token!.get();
     const ms = now() - askedAtMs;
     if ("failure" in result) {
       return [{ state: "failed", words: `no access token: ${result.failure.reason}`, unverified: "FCM itself", ms }];
@@ -136,14 +136,14 @@ export class Fcm implements PushBackend {
     const message = JSON.parse(fcmMessageOf(push, systemNow(), push.ttlMs)!);
     const sentAtMs = now();
     return await new Promise((resolve) => {
-      this.#client!.post({
+      this.client!.post({
         path: `/v1/projects/${projectId}/messages:send`,
         headers: { "content-type": "application/json", authorization: `Bearer ${result.text}` },
         body: JSON.stringify({ validate_only: true, ...message }),
         signal,
         onStatus() {},
         done: (answer, reason) => {
-          const said = answer === null ? this.#silence(reason, signal) : this.#asked(answer, push, result.text);
+          const said = answer === null ? this.silence(reason, signal) : this.asked(answer, push, result.text);
           resolve([account, { ...said, ms: now() - sentAtMs }]);
         },
       });
@@ -151,18 +151,18 @@ export class Fcm implements PushBackend {
   }
 
   stop(): void {
-    this.#token?.stop();
-    this.#client?.stop();
+    this.token?.stop();
+    this.client?.stop();
   }
 
-  #silence(reason: string, signal: AbortSignal): Omit<ServiceAnswer, "ms"> {
+  private silence(reason: string, signal: AbortSignal): Omit<ServiceAnswer, "ms"> {
     const words = signal.aborted ? `${this.host} did not answer in time` : reason;
     return { state: "failed", words: `${words}; does a firewall let this machine out to it?`, unverified: "" };
   }
 
-  #asked(answer: Http2Answer, push: PushRequest, token: string): Omit<ServiceAnswer, "ms"> {
+  private asked(answer: Http2Answer, push: PushRequest, token: string): Omit<ServiceAnswer, "ms"> {
     const { action, code } = errorOf(answer);
-    const { projectId } = this.#account!;
+    const { projectId } = this.account!;
     // Whoever says that the registration token is wrong has taken account and project.
     if (answer.status === 200 || action === "dead" || code === "SENDER_ID_MISMATCH") {
       const said = answer.status === 200 ? "200" : `${answer.status} ${code}`;
@@ -170,45 +170,45 @@ export class Fcm implements PushBackend {
         `${this.host} takes messages for project ${projectId} (${said} to a token nobody has, to judge only)`;
       return { state: "ok", words, unverified: "whether your app is of this project: that takes a phone" };
     }
-    return { state: "failed", words: this.#answerOf(answer, token, { request: push }).reason, unverified: "" };
+    return { state: "failed", words: this.answerOf(answer, token, { request: push }).reason, unverified: "" };
   }
 
-  #postWith(one: Try, result: TokenResult): void {
+  private postWith(one: Try, result: TokenResult): void {
     // Nobody listens any more: time was up, and the delivery has given its verdict.
     if (one.attempt.signal.aborted) return one.settled();
-    if ("text" in result) return this.#post(one, result.text);
+    if ("text" in result) return this.post(one, result.text);
     one.attempt.answer({ ...result.failure, reason: `no access token: ${result.failure.reason}` });
     one.settled();
   }
 
-  #post(one: Try, token: string): void {
+  private post(one: Try, token: string): void {
     // A token was had meanwhile: what is missing now is FCM's answer.
     one.attempt.draft(retry(`${this.host} did not answer in time`));
-    this.#client!.post({
-      path: `/v1/projects/${this.#account!.projectId}/messages:send`,
+    this.client!.post({
+      path: `/v1/projects/${this.account!.projectId}/messages:send`,
       headers: { "content-type": "application/json", authorization: `Bearer ${token}` },
       body: one.body,
       signal: one.attempt.signal,
-      onStatus: (answer) => one.attempt.draft(this.#answerOf(answer, token, one)),
+      onStatus: (answer) => one.attempt.draft(this.answerOf(answer, token, one)),
       done: (answer, reason) => {
         if (one.attempt.signal.aborted) return one.settled();
-        if (answer !== null && this.#goesOn(answer, one, token)) return;
-        one.attempt.answer(answer === null ? retry(reason) : this.#answerOf(answer, token, one));
+        if (answer !== null && this.goesOn(answer, one, token)) return;
+        one.attempt.answer(answer === null ? retry(reason) : this.answerOf(answer, token, one));
         one.settled();
       },
     });
   }
 
   /** A token that FCM does not take is replaced, and its successor is not, for a while. @returns true if the push is tried again. */
-  #goesOn(answer: Http2Answer, one: Try, token: string): boolean {
+  private goesOn(answer: Http2Answer, one: Try, token: string): boolean {
     if (answer.status === 200 || errorOf(answer).action !== "token") return false;
-    const renewed = this.#token!.renew(token);
-    renewed?.then((result) => this.#postWith(one, result));
+    const renewed = this.token!.renew(token);
+    renewed?.then((result) => this.postWith(one, result));
     return renewed !== null;
   }
 
   /** What an answer means when nothing more is tried. */
-  #answerOf(answer: Http2Answer, token: string, one: Pick<Try, "request">): PushAnswer {
+  private answerOf(answer: Http2Answer, token: string, one: Pick<Try, "request">): PushAnswer {
     const { status } = answer;
     if (status === 200) {
       return { kind: "accepted", status, reason: `200 from ${this.host}`, retryAfterMs: -1, isOurFault: false };
@@ -218,19 +218,19 @@ export class Fcm implements PushBackend {
     const words = isDead ? "" : shownWords(fcmSaid(answer.body).message, [token, one.request.prid]);
     const said = `${[status, error.code].join(" ").trim()} from ${this.host}`;
     const google = words === "" ? "" : `Google says: ${words}`;
-    const reason = [said, error.words, this.#hint(error, one.request.param), google]
+    const reason = [said, error.words, this.hint(error, one.request.param), google]
       .filter((part) => part !== "").join("; ");
     if (error.action === "retry") {
-      return retry(reason, status, retryAfterMsOf(answer.headers["retry-after"], this.#world.systemNow()));
+      return retry(reason, status, retryAfterMsOf(answer.headers["retry-after"], this.world.systemNow()));
     }
     const isOurFault = error.action === "config" || error.action === "token";
     return { kind: isDead ? "dead" : "refused", status, reason, retryAfterMs: -1, isOurFault };
   }
 
   /** What else is known that may help. */
-  #hint(error: FcmError, param: string): string {
+  private hint(error: FcmError, param: string): string {
     if (error.code !== "SENDER_ID_MISMATCH") return "";
-    const { projectId } = this.#account!;
+    const { projectId } = this.account!;
     const ours = `service_account_file is of project ${projectId}`;
     return param === "" || param === projectId ? ours : `the phone's pn-param is ${shownWords(param, [])}, ${ours}`;
   }

@@ -32,156 +32,156 @@ const ACCOUNT = "push.fcm.service_account_file";
 export type TokenResult = { readonly text: string } | { readonly failure: PushAnswer };
 
 export class FcmToken {
-  readonly #account: FcmAccount;
-  readonly #ca: string | undefined;
-  readonly #world: PushWorld;
-  readonly #host: string;
-  #text = "";
-  #endsAtMs = 0;
-  #earlyAtMs = 0;
-  #renewedAtMs = -Infinity;
-  #pending: Promise<TokenResult> | null = null;
+  private readonly account: FcmAccount;
+  private readonly ca: string | undefined;
+  private readonly world: PushWorld;
+  private readonly host: string;
+  private text = "";
+  private endsAtMs = 0;
+  private earlyAtMs = 0;
+  private renewedAtMs = -Infinity;
+  private pending: Promise<TokenResult> | null = null;
   /** What the last exchange failed with, and until when it stands. */
-  #rest: { failure: PushAnswer; untilMs: number } | null = null;
-  #isKeptFresh = false;
-  #failures = 0;
-  #isStopped = false;
-  #cancelTimer = (): void => {};
-  readonly #abort = new AbortController();
+  private rest: { failure: PushAnswer; untilMs: number } | null = null;
+  private isKeptFresh = false;
+  private failures = 0;
+  private isStopped = false;
+  private cancelTimer = (): void => {};
+  private readonly abort = new AbortController();
 
   /** @param ca certificates (PEM) to trust instead of the system's. */
   constructor(account: FcmAccount, ca: string | undefined, world: PushWorld) {
-    this.#account = account;
-    this.#ca = ca;
-    this.#world = world;
-    this.#host = new URL(account.tokenUri).origin;
+    this.account = account;
+    this.ca = ca;
+    this.world = world;
+    this.host = new URL(account.tokenUri).origin;
   }
 
   /** The token, if there is one to use now; else empty. One that ends soon is replaced meanwhile. */
   get current(): string {
-    const nowMs = this.#world.now();
-    if (this.#text === "" || nowMs > this.#endsAtMs - SPARE_MS) return "";
-    if (nowMs >= this.#earlyAtMs) this.get();
-    return this.#text;
+    const nowMs = this.world.now();
+    if (this.text === "" || nowMs > this.endsAtMs - SPARE_MS) return "";
+    if (nowMs >= this.earlyAtMs) this.get();
+    return this.text;
   }
 
   /** What a push that waits for a token is to say if time runs out. */
   get waiting(): string {
-    return `${this.#host} gave no access token in time`;
+    return `${this.host} gave no access token in time`;
   }
 
   /** A new token; all who ask while one is under way get the same. It never rejects. */
   get(): Promise<TokenResult> {
-    if (this.#pending !== null) return this.#pending;
-    const rest = this.#rest;
-    if (rest !== null && this.#world.now() < rest.untilMs) return Promise.resolve({ failure: rest.failure });
-    this.#pending = this.#exchange().then((result) => {
-      this.#pending = null;
-      this.#settled(result);
+    if (this.pending !== null) return this.pending;
+    const rest = this.rest;
+    if (rest !== null && this.world.now() < rest.untilMs) return Promise.resolve({ failure: rest.failure });
+    this.pending = this.exchange().then((result) => {
+      this.pending = null;
+      this.settled(result);
       return result;
     });
-    return this.#pending;
+    return this.pending;
   }
 
   /** FCM does not take `used`: another token, or null if there is no point in trying again. */
   renew(used: string): Promise<TokenResult> | null {
     // Of many pushes that used it, the first has renewed it already.
-    if (used !== this.#text) return this.#text === "" ? this.get() : Promise.resolve({ text: this.#text });
-    if (this.#world.now() - this.#renewedAtMs < MIN_RENEWAL_MS) return null;
-    this.#renewedAtMs = this.#world.now();
-    this.#text = "";
+    if (used !== this.text) return this.text === "" ? this.get() : Promise.resolve({ text: this.text });
+    if (this.world.now() - this.renewedAtMs < MIN_RENEWAL_MS) return null;
+    this.renewedAtMs = this.world.now();
+    this.text = "";
     return this.get();
   }
 
   /** Gets a token now, and has a good one at any time from now on. */
   keepFresh(): void {
-    if (this.#isKeptFresh) return;
-    this.#isKeptFresh = true;
+    if (this.isKeptFresh) return;
+    this.isKeptFresh = true;
     if (this.current === "") this.get();
-    else this.#planRenewal();
+    else this.planRenewal();
   }
 
   stop(): void {
-    this.#isStopped = true;
-    this.#cancelTimer();
-    this.#abort.abort();
+    this.isStopped = true;
+    this.cancelTimer();
+    this.abort.abort();
   }
 
-  #settled(result: TokenResult): void {
+  private settled(result: TokenResult): void {
     if ("failure" in result) {
       const { failure } = result;
       const restMs = failure.kind === "refused" ? REFUSED_MS : Math.max(FAILED_MS, failure.retryAfterMs);
-      this.#rest = { failure, untilMs: this.#world.now() + Math.min(restMs, REFUSED_MS) };
-      this.#failures++;
+      this.rest = { failure, untilMs: this.world.now() + Math.min(restMs, REFUSED_MS) };
+      this.failures++;
     } else {
-      this.#rest = null;
-      this.#failures = 0;
+      this.rest = null;
+      this.failures = 0;
     }
-    if (this.#isKeptFresh) this.#planRenewal();
+    if (this.isKeptFresh) this.planRenewal();
   }
 
-  #planRenewal(): void {
-    this.#cancelTimer();
-    if (this.#isStopped) return;
-    const nowMs = this.#world.now();
-    const backOffMs = Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** (this.#failures - 1));
-    const delayMs = this.#rest === null ? this.#earlyAtMs - nowMs : Math.max(this.#rest.untilMs - nowMs, backOffMs);
-    this.#cancelTimer = this.#world.schedule(Math.max(0, delayMs), () => void this.get());
+  private planRenewal(): void {
+    this.cancelTimer();
+    if (this.isStopped) return;
+    const nowMs = this.world.now();
+    const backOffMs = Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** (this.failures - 1));
+    const delayMs = this.rest === null ? this.earlyAtMs - nowMs : Math.max(this.rest.untilMs - nowMs, backOffMs);
+    this.cancelTimer = this.world.schedule(Math.max(0, delayMs), () => void this.get());
   }
 
-  async #exchange(): Promise<TokenResult> {
-    const body = new URLSearchParams({ grant_type: GRANT, assertion: this.#assertion() }).toString();
+  private async exchange(): Promise<TokenResult> {
+    const body = new URLSearchParams({ grant_type: GRANT, assertion: this.assertion() }).toString();
     const late = new AbortController();
-    const cancelLate = this.#world.schedule(EXCHANGE_MS, () => late.abort());
+    const cancelLate = this.world.schedule(EXCHANGE_MS, () => late.abort());
     const http: HttpRequest = {
       method: "POST",
       headers: { "content-type": "application/x-www-form-urlencoded", "accept-encoding": "identity" },
       body,
       redirect: "manual",
-      signal: AbortSignal.any([late.signal, this.#abort.signal]),
+      signal: AbortSignal.any([late.signal, this.abort.signal]),
       // Once an hour: what is left of a pool is dead by then.
       keepalive: false,
       decompress: false,
-      tls: { rejectUnauthorized: true, ...(this.#ca === undefined ? {} : { ca: this.#ca }) },
+      tls: { rejectUnauthorized: true, ...(this.ca === undefined ? {} : { ca: this.ca }) },
     };
     try {
-      const response = await this.#world.fetch(this.#account.tokenUri, http);
+      const response = await this.world.fetch(this.account.tokenUri, http);
       const read = new BodyStart(MAX_BODY_BYTES);
       await read.from(response);
       if (late.signal.aborted) return { failure: retry(this.waiting) };
-      return this.#resultOf(response, read.text());
+      return this.resultOf(response, read.text());
     } catch (error) {
-      return { failure: retry(late.signal.aborted ? this.waiting : unreachable(this.#host, error)) };
+      return { failure: retry(late.signal.aborted ? this.waiting : unreachable(this.host, error)) };
     } finally {
       cancelLate();
     }
   }
 
-  #assertion(): string {
-    const { email, key, keyId, tokenUri } = this.#account;
-    const iat = Math.floor(this.#world.systemNow() / 1000);
+  private assertion(): string {
+    const { email, key, keyId, tokenUri } = this.account;
+    const iat = Math.floor(this.world.systemNow() / 1000);
     const header: Record<string, string> = { typ: "JWT" };
     if (keyId !== "") header.kid = keyId;
     return signedJwt(header, { iss: email, scope: SCOPE, aud: tokenUri, iat, exp: iat + ASSERTION_S }, key);
   }
 
-  #resultOf(response: Response, body: string): TokenResult {
+  private resultOf(response: Response, body: string): TokenResult {
     const { status } = response;
     const { access_token: text, expires_in: seconds, error, error_description: said } = objectOf(body);
     if (status === 200 && typeof text === "string" && /^[\x21-\x7e]+$/.test(text)) {
-      const nowMs = this.#world.now();
+      const nowMs = this.world.now();
       const lifeMs = 1000 * (typeof seconds === "number" && seconds > 0 ? seconds : ASSERTION_S);
-      this.#text = text;
-      this.#endsAtMs = nowMs + lifeMs;
-      this.#earlyAtMs = nowMs + Math.max(lifeMs / 2, lifeMs - EARLY_MS);
+      this.text = text;
+      this.endsAtMs = nowMs + lifeMs;
+      this.earlyAtMs = nowMs + Math.max(lifeMs / 2, lifeMs - EARLY_MS);
       return { text };
     }
     const code = typeof error === "string" && /^\w{1,64}$/.test(error) ? error : "";
     const words = typeof said === "string" ? shownWords(said, []) : "";
-    const parts = [`${[status, code].join(" ").trim()} from ${this.#host}`, adviceOf(status, code, words), words];
+    const parts = [`${[status, code].join(" ").trim()} from ${this.host}`, adviceOf(status, code, words), words];
     const reason = parts.filter((part) => part !== "").join("; ");
     if (status === 429 || status >= 500) {
-      const retryAfterMs = retryAfterMsOf(response.headers.get("retry-after"), this.#world.systemNow());
+      const retryAfterMs = retryAfterMsOf(response.headers.get("retry-after"), this.world.systemNow());
       return { failure: retry(reason, status, retryAfterMs) };
     }
     return { failure: { kind: "refused", status, reason, retryAfterMs: -1, isOurFault: true } };

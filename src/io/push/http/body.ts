@@ -5,7 +5,7 @@ const MAX_WORDS = 200;
 
 /** The start of a body. */
 export class BodyStart {
-  readonly #chunks: Uint8Array[] = [];
+  private readonly chunks: Uint8Array[] = [];
 
   constructor(private readonly maxBytes: number) {}
 
@@ -17,7 +17,7 @@ export class BodyStart {
       for (let left = this.maxBytes; left > 0;) {
         const { done, value } = await reader.read();
         if (done) return;
-        this.#chunks.push(value.slice(0, left));
+        this.chunks.push(value.slice(0, left));
         left -= value.length;
       }
       await reader.cancel();
@@ -27,7 +27,7 @@ export class BodyStart {
   }
 
   text(): string {
-    return Buffer.concat(this.#chunks).toString("utf8");
+    return Buffer.concat(this.chunks).toString("utf8");
   }
 }
 

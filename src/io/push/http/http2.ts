@@ -88,59 +88,59 @@ export class Http2Connection {
   isForeign = false;
   /** Last answer to a request. */
   answeredAtMs = 0;
-  #heardAtMs = 0;
-  readonly #origin: string;
-  readonly #world: Http2World;
-  readonly #events: ConnectionEvents;
-  readonly #session: ClientHttp2Session;
-  readonly #active = new Set<Exchange>();
-  #error: unknown = null;
-  #isPinging = false;
-  #cancelConnect: () => void;
-  #cancelPing = (): void => {};
-  #cancelWatch: (() => void) | null = null;
-  #cancelIdle = (): void => {};
+  private heardAtMs = 0;
+  private readonly origin: string;
+  private readonly world: Http2World;
+  private readonly events: ConnectionEvents;
+  private readonly session: ClientHttp2Session;
+  private readonly active = new Set<Exchange>();
+  private error: unknown = null;
+  private isPinging = false;
+  private cancelConnect: () => void;
+  private cancelPing = (): void => {};
+  private cancelWatch: (() => void) | null = null;
+  private cancelIdle = (): void => {};
 
   constructor({ origin, ca, lookup }: Http2Peer, world: Http2World, events: ConnectionEvents) {
-    this.#origin = origin;
-    this.#world = world;
-    this.#events = events;
+    this.origin = origin;
+    this.world = world;
+    this.events = events;
     // Loaded when the first connection is opened: 6 to 9 MB that an appliance without APNs does not pay.
     const http2 = process.getBuiltinModule("node:http2");
     // Asked for explicitly: NODE_TLS_REJECT_UNAUTHORIZED=0 would switch the check off.
-    this.#session = http2.connect(origin, {
+    this.session = http2.connect(origin, {
       ...(ca === undefined ? {} : { ca }),
       ...(lookup === undefined ? {} : { lookup }),
       rejectUnauthorized: true,
     });
-    this.#session.on("remoteSettings", () => this.#settings());
-    this.#session.on("goaway", () => events.leaving());
-    this.#session.on("error", (error) => this.#error ??= error);
-    this.#session.on("close", () => this.close(this.#words()));
+    this.session.on("remoteSettings", () => this.settings());
+    this.session.on("goaway", () => events.leaving());
+    this.session.on("error", (error) => this.error ??= error);
+    this.session.on("close", () => this.close(this.words()));
     const late = `${origin} did not open a connection within ${CONNECT_MS / 1000} s`;
-    this.#cancelConnect = world.schedule(CONNECT_MS, () => this.close(late));
+    this.cancelConnect = world.schedule(CONNECT_MS, () => this.close(late));
   }
 
   /** Requests it takes now. */
   get room(): number {
     if (this.state !== "open") return 0;
-    const limit = this.#session.remoteSettings?.maxConcurrentStreams ?? MAX_STREAMS;
-    return Math.min(limit, MAX_STREAMS) - this.#active.size;
+    const limit = this.session.remoteSettings?.maxConcurrentStreams ?? MAX_STREAMS;
+    return Math.min(limit, MAX_STREAMS) - this.active.size;
   }
 
   send(exchange: Exchange): void {
     const { post } = exchange;
     exchange.connection = this;
-    exchange.sentAtMs = this.#world.now();
-    this.#active.add(exchange);
+    exchange.sentAtMs = this.world.now();
+    this.active.add(exchange);
     let stream: ClientHttp2Stream;
     try {
       const headers = { ":method": "POST", ":path": post.path, ...post.headers };
-      stream = this.#session.request(headers, { endStream: post.body.length === 0 });
+      stream = this.session.request(headers, { endStream: post.body.length === 0 });
     } catch (error) {
       // The session is on its way out, or a header cannot be sent: nothing left in either case.
-      exchange.wasRefused = this.#session.closed || this.#session.destroyed;
-      return queueMicrotask(() => this.#finish(exchange, null, unreachable(this.#origin, error)));
+      exchange.wasRefused = this.session.closed || this.session.destroyed;
+      return queueMicrotask(() => this.finish(exchange, null, unreachable(this.origin, error)));
     }
     exchange.stream = stream;
     let head: Http2Answer | null = null;
@@ -148,116 +148,116 @@ export class Http2Connection {
     stream.setEncoding("utf8");
     stream.on("response", (headers) => {
       head = { status: Number(headers[":status"]), headers: textHeaders(headers), body: "" };
-      this.#heard();
-      this.answeredAtMs = this.#world.now();
+      this.heard();
+      this.answeredAtMs = this.world.now();
       post.onStatus(head);
     });
     stream.on("data", (text: string) => {
       if (body.length < MAX_ANSWER_BYTES) body = (body + text).slice(0, MAX_ANSWER_BYTES);
     });
     stream.on("end", () => {
-      if (head !== null) this.#finish(exchange, { ...head, body }, "");
+      if (head !== null) this.finish(exchange, { ...head, body }, "");
     });
     // What went wrong is told by `close`.
     stream.on("error", () => {});
     stream.on("close", () => {
       exchange.wasRefused = stream.rstCode === REFUSED_STREAM;
-      const isGone = this.#session.destroyed || this.#error !== null;
-      const lost = isGone ? this.#words() : `${this.#origin} ended the request without an answer`;
-      this.#finish(exchange, head === null ? null : { ...head, body }, lost);
+      const isGone = this.session.destroyed || this.error !== null;
+      const lost = isGone ? this.words() : `${this.origin} ended the request without an answer`;
+      this.finish(exchange, head === null ? null : { ...head, body }, lost);
     });
     // Bun would send an empty DATA frame that ends nothing: to servers it is part of a flood, and after a thousand they leave.
     if (post.body.length > 0) stream.end(post.body);
-    this.#watch();
+    this.watch();
   }
 
   /** Nobody waits for the answer any more. */
   cancel(exchange: Exchange): void {
     exchange.stream?.close(CANCEL);
-    this.#finish(exchange, null, "it was given up");
+    this.finish(exchange, null, "it was given up");
   }
 
   /** Takes no more requests, and closes after the last. */
   retire(): void {
     if (this.state !== "open" && this.state !== "connecting") return;
     this.state = "retiring";
-    if (this.#active.size === 0) this.close("");
+    if (this.active.size === 0) this.close("");
   }
 
   close(reason: string): void {
     if (this.state === "closed") return;
     this.state = "closed";
-    for (const cancel of [this.#cancelConnect, this.#cancelPing, this.#cancelIdle]) cancel();
-    this.#cancelWatch?.();
-    this.#session.destroy();
-    for (const exchange of [...this.#active]) this.#finish(exchange, null, reason);
-    this.#events.closed(reason);
+    for (const cancel of [this.cancelConnect, this.cancelPing, this.cancelIdle]) cancel();
+    this.cancelWatch?.();
+    this.session.destroy();
+    for (const exchange of [...this.active]) this.finish(exchange, null, reason);
+    this.events.closed(reason);
   }
 
-  #settings(): void {
+  private settings(): void {
     if (this.state === "connecting") {
       this.state = "open";
-      this.#cancelConnect();
-      this.#idle();
+      this.cancelConnect();
+      this.idle();
     }
-    this.#heardAtMs = this.#world.now();
-    this.#events.roomy();
+    this.heardAtMs = this.world.now();
+    this.events.roomy();
   }
 
-  #heard(): void {
-    this.#heardAtMs = this.#world.now();
+  private heard(): void {
+    this.heardAtMs = this.world.now();
     this.isProven = true;
-    this.#events.answered();
+    this.events.answered();
   }
 
-  #finish(exchange: Exchange, answer: Http2Answer | null, reason: string): void {
-    if (!this.#active.delete(exchange)) return;
+  private finish(exchange: Exchange, answer: Http2Answer | null, reason: string): void {
+    if (!this.active.delete(exchange)) return;
     exchange.connection = null;
-    this.#events.finished(exchange, answer, reason);
-    if (this.state === "retiring" && this.#active.size === 0) this.close("");
-    this.#events.roomy();
+    this.events.finished(exchange, answer, reason);
+    if (this.state === "retiring" && this.active.size === 0) this.close("");
+    this.events.roomy();
   }
 
   /** One timer for all requests: it asks for a sign of life when they wait and nothing is heard. */
-  #watch(): void {
-    if (this.#cancelWatch !== null) return;
-    this.#cancelWatch = this.#world.schedule(SILENCE_MS, () => {
-      this.#cancelWatch = null;
-      if (this.#active.size === 0 || this.state === "closed") return;
-      if (this.#world.now() - this.#heardAtMs >= SILENCE_MS) this.#ping();
-      this.#watch();
+  private watch(): void {
+    if (this.cancelWatch !== null) return;
+    this.cancelWatch = this.world.schedule(SILENCE_MS, () => {
+      this.cancelWatch = null;
+      if (this.active.size === 0 || this.state === "closed") return;
+      if (this.world.now() - this.heardAtMs >= SILENCE_MS) this.ping();
+      this.watch();
     });
   }
 
-  #idle(): void {
-    this.#cancelIdle = this.#world.schedule(PING_EVERY_MS, () => {
-      this.#ping();
-      this.#idle();
+  private idle(): void {
+    this.cancelIdle = this.world.schedule(PING_EVERY_MS, () => {
+      this.ping();
+      this.idle();
     });
   }
 
-  #ping(): void {
-    if (this.#isPinging || this.state === "closed" || this.#session.destroyed) return;
-    this.#isPinging = true;
-    this.#cancelPing = this.#world.schedule(PING_ANSWER_MS, () => {
-      this.close(`the connection to ${this.#origin} was dead`);
+  private ping(): void {
+    if (this.isPinging || this.state === "closed" || this.session.destroyed) return;
+    this.isPinging = true;
+    this.cancelPing = this.world.schedule(PING_ANSWER_MS, () => {
+      this.close(`the connection to ${this.origin} was dead`);
     });
-    this.#session.ping((error) => {
-      this.#cancelPing();
-      this.#isPinging = false;
-      if (error === null || error === undefined) this.#heard();
+    this.session.ping((error) => {
+      this.cancelPing();
+      this.isPinging = false;
+      if (error === null || error === undefined) this.heard();
     });
   }
 
-  #words(): string {
-    if (this.#error === null) return `${this.#origin} closed the connection`;
-    const { code } = this.#error as { code?: unknown };
+  private words(): string {
+    if (this.error === null) return `${this.origin} closed the connection`;
+    const { code } = this.error as { code?: unknown };
     if (code === "ERR_HTTP2_ERROR" || String(code).endsWith("NO_APPLICATION_PROTOCOL")) {
-      this.isForeign = this.#heardAtMs === 0;
-      return `${this.#origin} does not speak HTTP/2`;
+      this.isForeign = this.heardAtMs === 0;
+      return `${this.origin} does not speak HTTP/2`;
     }
-    if (code === "ERR_HTTP2_SESSION_ERROR") return `${this.#origin} closed the connection`;
-    return unreachable(this.#origin, this.#error);
+    if (code === "ERR_HTTP2_SESSION_ERROR") return `${this.origin} closed the connection`;
+    return unreachable(this.origin, this.error);
   }
 }
 

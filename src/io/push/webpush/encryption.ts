@@ -9,26 +9,26 @@ interface Library {
 }
 
 export class WebPushEncryption {
-  #library: Library | null = null;
-  #loading: Promise<void> | null = null;
+  private library: Library | null = null;
+  private loading: Promise<void> | null = null;
 
   /** True if {@link encrypt} can be called. */
   get isLoaded(): boolean {
-    return this.#library !== null;
+    return this.library !== null;
   }
 
   /** Loads the library, once. */
   load(): Promise<void> {
-    this.#loading ??= import("web-push").then((module) => {
-      this.#library = module.default as Library;
+    this.loading ??= import("web-push").then((module) => {
+      this.library = module.default as Library;
     });
-    return this.#loading;
+    return this.loading;
   }
 
   /** @returns null if the keys are none. */
   encrypt(keys: PushKeys, plainText: string): Uint8Array | null {
     try {
-      return this.#library!.encrypt(keys.p256dh, keys.auth, plainText, "aes128gcm").cipherText;
+      return this.library!.encrypt(keys.p256dh, keys.auth, plainText, "aes128gcm").cipherText;
     } catch {
       return null;
     }

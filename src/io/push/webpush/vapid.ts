@@ -38,19 +38,19 @@ export function vapidKeysOf(text: string): VapidKeys | null {
 
 /** The Authorization header for one push service, made anew when it is old or the clock was set back. */
 export class VapidHeader {
-  #text = "";
-  #madeAtMs = 0;
+  private signed = "";
+  private madeAtMs = 0;
 
   constructor(private readonly keys: VapidKeys, private readonly subject: string, private readonly origin: string) {}
 
   /** @param nowMs system clock. */
   text(nowMs: number): string {
-    const ageMs = nowMs - this.#madeAtMs;
-    if (this.#text !== "" && ageMs >= 0 && ageMs < JWT_USE_MS) return this.#text;
-    this.#madeAtMs = nowMs;
+    const ageMs = nowMs - this.madeAtMs;
+    if (this.signed !== "" && ageMs >= 0 && ageMs < JWT_USE_MS) return this.signed;
+    this.madeAtMs = nowMs;
     const exp = Math.floor((nowMs + JWT_LIFE_MS) / 1000);
     const jwt = signedJwt({ typ: "JWT" }, { aud: this.origin, exp, sub: this.subject }, this.keys.key);
-    this.#text = `vapid t=${jwt}, k=${this.keys.publicKey}`;
-    return this.#text;
+    this.signed = `vapid t=${jwt}, k=${this.keys.publicKey}`;
+    return this.signed;
   }
 }

@@ -49,68 +49,68 @@ export class WebPush implements PushBackend {
   readonly host = "push services";
   readonly settings: string;
   readonly timeoutMs = TIMEOUT_MS;
-  readonly #config: WebPushConfig;
-  readonly #world: PushWorld;
-  readonly #encryption = new WebPushEncryption();
-  #hosts: WebPushHosts | null = null;
-  #keys: VapidKeys | null = null;
-  #ca: string | undefined;
+  private readonly config: WebPushConfig;
+  private readonly world: PushWorld;
+  private readonly encryption = new WebPushEncryption();
+  private hosts: WebPushHosts | null = null;
+  private keys: VapidKeys | null = null;
+  private ca: string | undefined;
   /** Services of {@link expect}, as phones write them. */
-  readonly #expected = new Set<string>();
-  #problem = "";
+  private readonly expected = new Set<string>();
+  private setupProblem = "";
 
   /** Opens nothing. Never throws: what is wrong is said by {@link problem}. */
   constructor(config: WebPushConfig, world: PushWorld) {
-    this.#config = config;
-    this.#world = world;
+    this.config = config;
+    this.world = world;
     this.settings = JSON.stringify(config);
     const isContact = /^(mailto:[^\s@]+@[^\s@]+|https:\/\/[^\s/]+\S*)$/.test(config.subject);
-    this.#problem = isContact ? this.reload() : "push.webpush.subject is not a mailto: or https: URL";
+    this.setupProblem = isContact ? this.reload() : "push.webpush.subject is not a mailto: or https: URL";
   }
 
   problem(): string {
-    return this.#problem;
+    return this.setupProblem;
   }
 
   /** The key phones must subscribe with (`sip.vapid`); empty if there is none. */
   get publicKey(): string {
-    return this.#keys?.publicKey ?? "";
+    return this.keys?.publicKey ?? "";
   }
 
   /** Services are known by tokens alone: see {@link expect}. */
   warm(): void {}
 
   expect(prid: string, isEncrypted: boolean): void {
-    if (this.#hosts === null) return;
-    if (isEncrypted && !this.#encryption.isLoaded) this.#encryption.load().catch(() => {});
+    if (this.hosts === null) return;
+    if (isEncrypted && !this.encryption.isLoaded) this.encryption.load().catch(() => {});
     // A hundred thousand phones at the start share few services.
-    if (this.#expected.size >= MAX_WARM_HOSTS || this.#expected.has(originTextOf(prid))) return;
-    const target = webPushTargetOf(decodeSipText(prid), this.#config.allow_hosts);
+    if (this.expected.size >= MAX_WARM_HOSTS || this.expected.has(originTextOf(prid))) return;
+    const target = webPushTargetOf(decodeSipText(prid), this.config.allow_hosts);
     if (typeof target === "string") return;
-    this.#expected.add(originTextOf(prid));
-    this.#hosts.expect(target);
+    this.expected.add(originTextOf(prid));
+    this.hosts.expect(target);
   }
 
   reload(): string {
-    const read = readKeyFile(this.#world, "push.webpush", "vapid_file", this.#config);
+    const read = readKeyFile(this.world, "push.webpush", "vapid_file", this.config);
     if ("problem" in read) return read.problem;
     const { text, ca } = read;
-    const { vapid_file, subject } = this.#config;
+    const { vapid_file, subject } = this.config;
     const keys = vapidKeysOf(text);
     if (keys === null) return `push.webpush.vapid_file ${vapid_file} holds no VAPID keys; latefork check says why`;
-    this.#keys = keys;
-    this.#ca = ca;
-    this.#hosts ??= new WebPushHosts(keys, subject, this.#world);
-    this.#hosts.identify(keys);
-    this.#hosts.trust(ca);
-    this.#problem = "";
+    this.keys = keys;
+    this.ca = ca;
+    this.hosts ??= new WebPushHosts(keys, subject, this.world);
+    this.hosts.identify(keys);
+    this.hosts.trust(ca);
+    this.setupProblem = "";
     return "";
   }
 
   /** Services of phones are connected to again. */
   succeed(before: PushBackend): void {
     if (!(before instanceof WebPush)) return;
-    for (const origin of before.#hosts?.warmOrigins ?? []) this.expect(origin, false);
+    for (const origin of before.hosts?.warmOrigins ?? []) this.expect(origin, false);
   }
 
   attempt(request: PushRequest, attempt: PushAttempt): Promise<void> {
@@ -118,19 +118,19 @@ export class WebPush implements PushBackend {
       attempt.answer(refused(reason));
       return Promise.resolve();
     };
-    const target = webPushTargetOf(decodeSipText(request.prid), this.#config.allow_hosts);
+    const target = webPushTargetOf(decodeSipText(request.prid), this.config.allow_hosts);
     if (typeof target === "string") return refuse(target);
-    const message = webPushMessageOf(request, this.#world.systemNow(), attempt.leftMs);
+    const message = webPushMessageOf(request, this.world.systemNow(), attempt.leftMs);
     if (typeof message === "string") return refuse(message);
     const here = answeredBy(target.origin, attempt);
     here.draft(retry(`${target.origin} did not answer in time`));
-    const host = this.#hosts!.of(target);
+    const host = this.hosts!.of(target);
     return new Promise((settled) => {
       const one: Try = { request, target, host, message, attempt: here, settled, isBare: message.plainText === "" };
-      if (one.isBare || this.#encryption.isLoaded) return this.#post(one);
-      this.#encryption.load().then(
-        () => here.signal.aborted ? settled() : this.#post(one),
-        () => this.#refuse(one, "the library for encryption cannot be loaded: a fault of latefork, please report it"),
+      if (one.isBare || this.encryption.isLoaded) return this.post(one);
+      this.encryption.load().then(
+        () => here.signal.aborted ? settled() : this.post(one),
+        () => this.refuse(one, "the library for encryption cannot be loaded: a fault of latefork, please report it"),
       );
     });
   }
@@ -140,11 +140,11 @@ export class WebPush implements PushBackend {
     const targets = new Map<string, WebPushTarget>();
     const refused = new Map<string, number>();
     for (const prid of prids) {
-      const target = webPushTargetOf(decodeSipText(prid), this.#config.allow_hosts);
+      const target = webPushTargetOf(decodeSipText(prid), this.config.allow_hosts);
       if (typeof target === "string") refused.set(target, (refused.get(target) ?? 0) + 1);
       else targets.set(target.origin, target);
     }
-    const answers = [...targets.values()].slice(0, MAX_ASKED_HOSTS).map((target) => this.#ask(target, signal));
+    const answers = [...targets.values()].slice(0, MAX_ASKED_HOSTS).map((target) => this.request(target, signal));
     const left = targets.size - answers.length;
     const idle = (words: string): ServiceAnswer => ({ state: "idle", words, unverified: "", ms: 0 });
     return [
@@ -158,13 +158,13 @@ export class WebPush implements PushBackend {
   }
 
   stop(): void {
-    this.#hosts?.stop();
+    this.hosts?.stop();
   }
 
-  async #ask({ origin, isAllowed }: WebPushTarget, signal: AbortSignal): Promise<ServiceAnswer> {
-    const { now, lookup } = this.#world;
+  private async request({ origin, isAllowed }: WebPushTarget, signal: AbortSignal): Promise<ServiceAnswer> {
+    const { now, lookup } = this.world;
     const startedAtMs = now();
-    const problem = await connectOnly({ origin, ca: this.#ca, isPublicOnly: !isAllowed, lookup, signal });
+    const problem = await connectOnly({ origin, ca: this.ca, isPublicOnly: !isAllowed, lookup, signal });
     const ms = now() - startedAtMs;
     if (problem !== "") {
       const words = `${problem}; ${
@@ -176,13 +176,13 @@ export class WebPush implements PushBackend {
     return { state: "ok", words: `${origin} takes connections; phones named it`, unverified, ms };
   }
 
-  #post(one: Try): void {
+  private post(one: Try): void {
     const { attempt, host, message } = one;
-    const body = one.isBare ? new Uint8Array() : this.#encryption.encrypt(one.request.keys!, message.plainText);
-    if (body === null) return this.#refuse(one, "p256dh and auth of the phone are no keys: set them anew");
+    const body = one.isBare ? new Uint8Array() : this.encryption.encrypt(one.request.keys!, message.plainText);
+    if (body === null) return this.refuse(one, "p256dh and auth of the phone are no keys: set them anew");
     const headers: Record<string, string> = {
       ...message.headers,
-      authorization: host.vapid.text(this.#world.systemNow()),
+      authorization: host.vapid.text(this.world.systemNow()),
       "content-length": String(body.length),
     };
     if (!one.isBare) {
@@ -194,12 +194,12 @@ export class WebPush implements PushBackend {
       headers,
       body,
       signal: attempt.signal,
-      onStatus: (answer) => attempt.draft(this.#answerOf(answer, one, "")),
+      onStatus: (answer) => attempt.draft(this.answerOf(answer, one, "")),
       done: (answer, reason) => {
         // Nobody listens any more: time was up, and the delivery has given its verdict.
         if (attempt.signal.aborted) return one.settled();
         if (answer === null) {
-          if (host.refusal !== "") return this.#refuse(one, host.refusal);
+          if (host.refusal !== "") return this.refuse(one, host.refusal);
           attempt.answer(retry(reason));
           return one.settled();
         }
@@ -207,21 +207,21 @@ export class WebPush implements PushBackend {
           one.isBare = true;
           // What the first try was told is not the word about the second.
           attempt.draft(retry(`${one.target.origin} did not answer in time`));
-          return this.#post(one);
+          return this.post(one);
         }
-        attempt.answer(this.#answerOf(answer, one, headers.authorization!));
+        attempt.answer(this.answerOf(answer, one, headers.authorization!));
         one.settled();
       },
     }, attempt.attempt > 1);
   }
 
-  #refuse(one: Try, reason: string): void {
+  private refuse(one: Try, reason: string): void {
     one.attempt.answer(refused(reason));
     one.settled();
   }
 
   /** What an answer means when nothing more is tried. */
-  #answerOf(answer: Http2Answer, one: Try, authorization: string): PushAnswer {
+  private answerOf(answer: Http2Answer, one: Try, authorization: string): PushAnswer {
     const { status } = answer;
     const error = webPushErrorOf(status);
     const { origin, path } = one.target;
@@ -237,7 +237,7 @@ export class WebPush implements PushBackend {
     const said = words === "" ? "" : `it says: ${words}`;
     const reason = [`${status} from ${origin}`, error.words, said].filter((part) => part !== "").join("; ");
     if (error.action === "retry") {
-      return retry(reason, status, retryAfterMsOf(answer.headers["retry-after"], this.#world.systemNow()));
+      return retry(reason, status, retryAfterMsOf(answer.headers["retry-after"], this.world.systemNow()));
     }
     const isOurFault = error.action === "config";
     return { kind: kindOf(error), status, reason, retryAfterMs: -1, isOurFault, isPerhapsThePhones: isOurFault };

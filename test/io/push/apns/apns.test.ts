@@ -27,13 +27,13 @@ afterEach(async () => {
 /** Stands before a server and passes everything on, until it is deaf: then nothing at all, as behind a NAT that forgot. */
 class DeafWall {
   isDeaf = false;
-  readonly #target: URL;
-  readonly #sockets = new Set<Socket>();
-  readonly #server = createServer((near) => {
-    const far = connect(Number(this.#target.port), "127.0.0.1");
+  private readonly target: URL;
+  private readonly sockets = new Set<Socket>();
+  private readonly server = createServer((near) => {
+    const far = connect(Number(this.target.port), "127.0.0.1");
     const isBornDeaf = this.isDeaf;
     for (const [from, to] of [[near, far], [far, near]] as const) {
-      this.#sockets.add(from);
+      this.sockets.add(from);
       // Once deaf, always deaf: the way back does not open again.
       let isShut = isBornDeaf;
       from.on("data", (bytes) => {
@@ -46,21 +46,21 @@ class DeafWall {
   });
 
   constructor(url: string) {
-    this.#target = new URL(url);
+    this.target = new URL(url);
   }
 
   async start(): Promise<this> {
-    await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", () => resolve()));
+    await new Promise<void>((resolve) => this.server.listen(0, "127.0.0.1", () => resolve()));
     return this;
   }
 
   get url(): string {
-    return `https://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `https://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
   }
 
   stop(): void {
-    for (const socket of this.#sockets) socket.destroy();
-    this.#server.close();
+    for (const socket of this.sockets) socket.destroy();
+    this.server.close();
   }
 }
 

@@ -81,55 +81,55 @@ export class ApnsServer {
   mostStreams = 0;
   pings = 0;
   readonly sessions: ServerHttp2Session[] = [];
-  readonly #now: () => number;
-  readonly #server: Http2SecureServer;
-  readonly #held: (() => void)[] = [];
-  readonly #watchers: (() => void)[] = [];
-  readonly #kids = new Map<ServerHttp2Session, unknown>();
-  #streams = 0;
-  #lastJwt = "";
-  #signedJwt = "";
-  #lastUpdateMs = -Infinity;
+  private readonly clockMs: () => number;
+  private readonly server: Http2SecureServer;
+  private readonly held: (() => void)[] = [];
+  private readonly watchers: (() => void)[] = [];
+  private readonly kids = new Map<ServerHttp2Session, unknown>();
+  private streams = 0;
+  private lastJwt = "";
+  private signedJwt = "";
+  private lastUpdateMs = -Infinity;
 
   constructor(options: ApnsServerOptions) {
-    this.#now = options.now;
+    this.clockMs = options.now;
     this.teamId = options.teamId ?? "DEF123GHIJ";
     this.keyId = options.keyId ?? "ABC123DEFG";
     const pair = generateKeyPairSync("ec", { namedCurve: "P-256" });
     this.p8 = pair.privateKey.export({ type: "pkcs8", format: "pem" }).toString();
     this.publicKey = options.publicKey ?? createPublicKey(pair.privateKey);
     const { key, cert } = certificates;
-    this.#server = createSecureServer({ key, cert, settings: { maxConcurrentStreams: options.maxStreams ?? 100 } });
-    this.#server.on("session", (session) => {
+    this.server = createSecureServer({ key, cert, settings: { maxConcurrentStreams: options.maxStreams ?? 100 } });
+    this.server.on("session", (session) => {
       this.sessions.push(session);
       session.on("ping", () => {
         this.pings++;
-        this.#wake();
+        this.wake();
       });
       session.on("error", () => {});
-      session.on("close", () => this.#wake());
-      this.#wake();
+      session.on("close", () => this.wake());
+      this.wake();
     });
-    this.#server.on("stream", (opened, headers, _flags, rawHeaders?: readonly string[]) => {
+    this.server.on("stream", (opened, headers, _flags, rawHeaders?: readonly string[]) => {
       const stream = opened as ServerHttp2Stream;
-      this.#streams++;
-      this.mostStreams = Math.max(this.mostStreams, this.#streams);
-      stream.on("close", () => this.#streams--);
+      this.streams++;
+      this.mostStreams = Math.max(this.mostStreams, this.streams);
+      stream.on("close", () => this.streams--);
       stream.on("error", () => {});
       const chunks: Buffer[] = [];
       stream.on("data", (chunk: Buffer) => chunks.push(chunk));
-      stream.on("end", () => this.#arrived(stream, headers, rawHeaders ?? [], Buffer.concat(chunks)));
+      stream.on("end", () => this.arrived(stream, headers, rawHeaders ?? [], Buffer.concat(chunks)));
     });
-    this.#server.on("sessionError", () => {});
+    this.server.on("sessionError", () => {});
   }
 
   async start(): Promise<this> {
-    await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", () => resolve()));
+    await new Promise<void>((resolve) => this.server.listen(0, "127.0.0.1", () => resolve()));
     return this;
   }
 
   get url(): string {
-    return `https://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `https://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
   }
 
   /** Lets an app be pushed to: its topic, and one of its tokens. */
@@ -141,30 +141,30 @@ export class ApnsServer {
   /** Answers what is held, and what comes. */
   release(): void {
     this.isHolding = false;
-    for (const go of this.#held.splice(0)) go();
+    for (const go of this.held.splice(0)) go();
   }
 
   /** Answers the last that is held, before the others. */
   answerLast(): void {
-    this.#held.pop()?.();
+    this.held.pop()?.();
   }
 
   /** Waits until it is so; asked again whenever something happens here. */
   async until(isSo: () => boolean): Promise<void> {
-    while (!isSo()) await new Promise<void>((resolve) => this.#watchers.push(resolve));
+    while (!isSo()) await new Promise<void>((resolve) => this.watchers.push(resolve));
   }
 
   async stop(): Promise<void> {
     this.release();
     for (const session of this.sessions) session.destroy();
-    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    await new Promise<void>((resolve) => this.server.close(() => resolve()));
   }
 
-  #wake(): void {
-    for (const watcher of this.#watchers.splice(0)) watcher();
+  private wake(): void {
+    for (const watcher of this.watchers.splice(0)) watcher();
   }
 
-  #arrived(
+  private arrived(
     stream: ServerHttp2Stream,
     headers: Record<string, unknown>,
     rawHeaders: readonly string[],
@@ -185,13 +185,13 @@ export class ApnsServer {
     }
     this.received.push({ token, headers: text, payload, bytes: body.length, jwt, connection, atMs });
     const order = this.orders.shift();
-    const go = (): void => this.#answer(stream, order, text, rawHeaders, payload, body.length, token, jwt);
-    if (this.isHolding) this.#held.push(go);
+    const go = (): void => this.answer(stream, order, text, rawHeaders, payload, body.length, token, jwt);
+    if (this.isHolding) this.held.push(go);
     else go();
-    this.#wake();
+    this.wake();
   }
 
-  #answer(
+  private answer(
     stream: ServerHttp2Stream,
     order: Order | undefined,
     headers: Record<string, string>,
@@ -203,7 +203,7 @@ export class ApnsServer {
   ): void {
     const session = stream.session as ServerHttp2Session | undefined;
     if (stream.destroyed || session === undefined) return;
-    const judged = this.#judge(session, headers, rawHeaders, payload, bytes, token, jwt);
+    const judged = this.judge(session, headers, rawHeaders, payload, bytes, token, jwt);
     switch (order) {
       case "stall":
         return;
@@ -218,16 +218,16 @@ export class ApnsServer {
         break;
       default:
         // Who is told so must make a new one, whatever the age of the last.
-        if (order.reason === "ExpiredProviderToken") this.#lastUpdateMs = -Infinity;
-        return this.#respond(stream, headers, order);
+        if (order.reason === "ExpiredProviderToken") this.lastUpdateMs = -Infinity;
+        return this.respond(stream, headers, order);
     }
-    this.#respond(stream, headers, judged);
+    this.respond(stream, headers, judged);
     if (order === "goaway after") session.goaway(0, stream.id!);
   }
 
-  #respond(stream: ServerHttp2Stream, asked: Record<string, string>, order: Exclude<Order, string>): void {
+  private respond(stream: ServerHttp2Stream, asked: Record<string, string>, order: Exclude<Order, string>): void {
     const { status, reason, timestamp, headers } = order;
-    const date = new Date(this.#now()).toUTCString();
+    const date = new Date(this.clockMs()).toUTCString();
     stream.respond({ ":status": status, "apns-id": asked["apns-id"] ?? "", date, ...headers });
     // Not end(""): Bun 1.4.5 then sends a frame too many, and a client gives up after a thousand of them.
     if (reason === undefined) stream.end();
@@ -235,7 +235,7 @@ export class ApnsServer {
   }
 
   /** As APNs would answer; what only a broken provider does is a fault besides. */
-  #judge(
+  private judge(
     session: ServerHttp2Session,
     headers: Record<string, string>,
     rawHeaders: readonly string[],
@@ -254,14 +254,14 @@ export class ApnsServer {
     if (!(headers[":path"] ?? "").startsWith("/3/device/")) return fault(404, "BadPath", headers[":path"] ?? "");
     if (token === "") return fault(400, "MissingDeviceToken", headers[":path"] ?? "");
 
-    const provider = this.#judgeProvider(session, headers.authorization, jwt);
+    const provider = this.judgeProvider(session, headers.authorization, jwt);
     if (provider !== null) return provider;
 
     const id = headers["apns-id"] ?? "";
     if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(id)) return fault(400, "BadMessageId", id);
     const expiration = headers["apns-expiration"] ?? "";
     if (!/^\d{1,10}$/.test(expiration)) return fault(400, "BadExpirationDate", expiration);
-    if (Number(expiration) * 1000 < this.#now()) this.faults.push(`it expired before it was sent: ${expiration}`);
+    if (Number(expiration) * 1000 < this.clockMs()) this.faults.push(`it expired before it was sent: ${expiration}`);
     const collapse = headers["apns-collapse-id"];
     if (collapse !== undefined && Buffer.byteLength(collapse) > 64) return fault(400, "BadCollapseId", collapse);
     const type = headers["apns-push-type"] ?? "";
@@ -286,7 +286,11 @@ export class ApnsServer {
     return registered === topic ? { status: 200 } : { status: 400, reason: "DeviceTokenNotForTopic" };
   }
 
-  #judgeProvider(session: ServerHttp2Session, header: string | undefined, jwt: string): Exclude<Order, string> | null {
+  private judgeProvider(
+    session: ServerHttp2Session,
+    header: string | undefined,
+    jwt: string,
+  ): Exclude<Order, string> | null {
     const refuse = (reason: string): Exclude<Order, string> => ({ status: 403, reason });
     if (header === undefined) {
       this.faults.push("there is no authorization");
@@ -297,29 +301,29 @@ export class ApnsServer {
     const { alg, kid } = jwtPart(head);
     const { iss, iat } = jwtPart(claims);
     // One that was checked is not checked again: the figures are to be the client's.
-    if (jwt !== this.#signedJwt) {
+    if (jwt !== this.signedJwt) {
       const key = { key: this.publicKey, dsaEncoding: "ieee-p1363" as const };
       const isSigned = verify("sha256", Buffer.from(`${head}.${claims}`), key, Buffer.from(signature, "base64url"));
       if (!isSigned) return refuse("InvalidProviderToken");
-      this.#signedJwt = jwt;
+      this.signedJwt = jwt;
     }
     if (alg !== "ES256" || kid !== this.keyId || iss !== this.teamId) {
       return refuse("InvalidProviderToken");
     }
     if (typeof iat !== "number" || !Number.isInteger(iat)) return refuse("InvalidProviderToken");
-    const ageMs = this.#now() - iat * 1000;
+    const ageMs = this.clockMs() - iat * 1000;
     if (ageMs > MAX_TOKEN_AGE_MS) return refuse("ExpiredProviderToken");
     if (ageMs < -60_000) return refuse("InvalidProviderToken");
-    if (this.#kids.has(session) && this.#kids.get(session) !== kid) return refuse("UnrelatedKeyIdInToken");
-    this.#kids.set(session, kid);
-    if (jwt !== this.#lastJwt) {
-      const isTooSoon = this.#now() - this.#lastUpdateMs < MIN_UPDATE_MS;
+    if (this.kids.has(session) && this.kids.get(session) !== kid) return refuse("UnrelatedKeyIdInToken");
+    this.kids.set(session, kid);
+    if (jwt !== this.lastJwt) {
+      const isTooSoon = this.clockMs() - this.lastUpdateMs < MIN_UPDATE_MS;
       if (isTooSoon) {
         this.faults.push("the provider token was changed twice within 20 minutes");
         return { status: 429, reason: "TooManyProviderTokenUpdates" };
       }
-      this.#lastJwt = jwt;
-      this.#lastUpdateMs = this.#now();
+      this.lastJwt = jwt;
+      this.lastUpdateMs = this.clockMs();
     }
     return null;
   }

@@ -86,52 +86,52 @@ export class FcmServer {
   /** The key assertions are held against. */
   publicKey: KeyObject = pair.publicKey;
   readonly sessions: ServerHttp2Session[] = [];
-  readonly #now: () => number;
-  readonly #issued = new Map<string, number>();
-  readonly #server: Http2SecureServer;
-  readonly #watchers: (() => void)[] = [];
-  readonly #heldTokens: (() => void)[] = [];
-  #tokenServer: ReturnType<typeof Bun.serve> | null = null;
+  private readonly now: () => number;
+  private readonly issued = new Map<string, number>();
+  private readonly server: Http2SecureServer;
+  private readonly watchers: (() => void)[] = [];
+  private readonly heldTokens: (() => void)[] = [];
+  private tokenServer: ReturnType<typeof Bun.serve> | null = null;
 
   /** @param now the clock assertions and tokens are held against. */
   constructor(now: () => number) {
-    this.#now = now;
+    this.now = now;
     const { key, cert } = certificates;
-    this.#server = createSecureServer({ key, cert });
-    this.#server.on("session", (session) => {
+    this.server = createSecureServer({ key, cert });
+    this.server.on("session", (session) => {
       this.sessions.push(session);
       session.on("error", () => {});
-      session.on("close", () => this.#wake());
-      this.#wake();
+      session.on("close", () => this.wake());
+      this.wake();
     });
-    this.#server.on("stream", (opened, headers) => {
+    this.server.on("stream", (opened, headers) => {
       const stream = opened as ServerHttp2Stream;
       stream.on("error", () => {});
       const chunks: Buffer[] = [];
       stream.on("data", (chunk: Buffer) => chunks.push(chunk));
-      stream.on("end", () => this.#arrived(stream, headers, Buffer.concat(chunks).toString("utf8")));
+      stream.on("end", () => this.arrived(stream, headers, Buffer.concat(chunks).toString("utf8")));
     });
-    this.#server.on("sessionError", () => {});
+    this.server.on("sessionError", () => {});
   }
 
   async start(): Promise<this> {
-    await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", () => resolve()));
+    await new Promise<void>((resolve) => this.server.listen(0, "127.0.0.1", () => resolve()));
     const { key, cert } = certificates;
-    this.#tokenServer = Bun.serve({
+    this.tokenServer = Bun.serve({
       port: 0,
       hostname: "127.0.0.1",
       tls: { key, cert },
-      fetch: (request) => this.#exchange(request),
+      fetch: (request) => this.exchange(request),
     });
     return this;
   }
 
   get url(): string {
-    return `https://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `https://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
   }
 
   get tokenUri(): string {
-    return `https://127.0.0.1:${this.#tokenServer!.port}/token`;
+    return `https://127.0.0.1:${this.tokenServer!.port}/token`;
   }
 
   /** The service account file of the project. */
@@ -151,54 +151,59 @@ export class FcmServer {
 
   /** Makes every access token given so far useless. */
   revokeTokens(): void {
-    this.#issued.clear();
+    this.issued.clear();
   }
 
   releaseTokens(): void {
     this.isHoldingTokens = false;
-    for (const go of this.#heldTokens.splice(0)) go();
+    for (const go of this.heldTokens.splice(0)) go();
   }
 
   /** Waits until it is so; asked again whenever something happens here. */
   async until(isSo: () => boolean): Promise<void> {
-    while (!isSo()) await new Promise<void>((resolve) => this.#watchers.push(resolve));
+    while (!isSo()) await new Promise<void>((resolve) => this.watchers.push(resolve));
   }
 
   async stop(): Promise<void> {
     this.releaseTokens();
     for (const session of this.sessions) session.destroy();
-    await this.#tokenServer?.stop(true);
-    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    await this.tokenServer?.stop(true);
+    await new Promise<void>((resolve) => this.server.close(() => resolve()));
   }
 
-  #wake(): void {
-    for (const watcher of this.#watchers.splice(0)) watcher();
+  private wake(): void {
+    for (const watcher of this.watchers.splice(0)) watcher();
   }
 
-  async #exchange(request: Request): Promise<Response> {
+  private async exchange(request: Request): Promise<Response> {
     const form = new URLSearchParams(await request.text());
     const assertion = form.get("assertion") ?? "";
     const claims = jwtPart(assertion.split(".")[1] ?? "");
     this.assertions.push(claims);
     const order = this.tokenOrders.shift();
-    this.#wake();
+    this.wake();
     if (order === "stall") return await new Promise(() => {});
     if (order !== undefined) {
       const { status, error, description, headers, text } = order;
       return new Response(text ?? JSON.stringify({ error, error_description: description }), { status, headers });
     }
-    const problem = this.#judgeAssertion(request, form, assertion, claims);
+    const problem = this.judgeAssertion(request, form, assertion, claims);
     if (problem !== "") {
       return Response.json({ error: "invalid_grant", error_description: problem }, { status: 400 });
     }
-    if (this.isHoldingTokens) await new Promise<void>((resolve) => this.#heldTokens.push(resolve));
+    if (this.isHoldingTokens) await new Promise<void>((resolve) => this.heldTokens.push(resolve));
     const token = `ya29.${this.assertions.length}-${crypto.randomUUID()}`;
-    this.#issued.set(token, this.#now() + this.expiresInS * 1000);
+    this.issued.set(token, this.now() + this.expiresInS * 1000);
     return Response.json({ access_token: token, expires_in: this.expiresInS, token_type: "Bearer" });
   }
 
   /** In Google's words; empty if all is well. */
-  #judgeAssertion(request: Request, form: URLSearchParams, assertion: string, claims: Record<string, unknown>): string {
+  private judgeAssertion(
+    request: Request,
+    form: URLSearchParams,
+    assertion: string,
+    claims: Record<string, unknown>,
+  ): string {
     const type = request.headers.get("content-type") ?? "";
     if (request.method !== "POST" || !type.startsWith("application/x-www-form-urlencoded")) {
       this.faults.push(`the exchange came as ${request.method} ${type}`);
@@ -218,7 +223,7 @@ export class FcmServer {
     if (iss !== this.email) return "Invalid grant: account not found";
     if (aud !== this.tokenUri) return "Invalid JWT: Failed audience check.";
     if (scope !== SCOPE) this.faults.push(`the scope is ${scope}`);
-    const nowS = this.#now() / 1000;
+    const nowS = this.now() / 1000;
     const isShort = Number.isInteger(iat) && Number.isInteger(exp) && Number(exp) - Number(iat) <= 3600;
     if (!isShort || Number(iat) > nowS + 60 || Number(exp) < nowS) {
       return "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat " +
@@ -227,7 +232,7 @@ export class FcmServer {
     return "";
   }
 
-  #arrived(stream: ServerHttp2Stream, headers: Record<string, unknown>, body: string): void {
+  private arrived(stream: ServerHttp2Stream, headers: Record<string, unknown>, body: string): void {
     const atMs = performance.timeOrigin + performance.now();
     const text: Record<string, string> = {};
     for (const [name, value] of Object.entries(headers)) text[name] = String(value);
@@ -243,18 +248,18 @@ export class FcmServer {
     const bearer = (text.authorization ?? "").replace(/^Bearer /, "");
     const path = text[":path"] ?? "";
     this.received.push({ path, headers: text, message, isJudgedOnly, bytes: bytesOf(message), bearer, atMs });
-    const judged = this.#judge(text, body, message, bearer);
+    const judged = this.judge(text, body, message, bearer);
     const order = this.orders.shift() ?? judged;
     const session = stream.session as ServerHttp2Session;
     if (order === "reset") stream.close(2);
     else if (order === "cut") session.destroy();
     else if (order === "goaway") session.goaway(0, stream.id! - 2);
     else if (order !== "stall") respond(stream, order, `projects/${this.projectId}/messages/0:${this.received.length}`);
-    this.#wake();
+    this.wake();
   }
 
   /** As FCM would answer; what only a broken sender does is a fault besides. */
-  #judge(headers: Record<string, string>, body: string, message: unknown, bearer: string): FcmReply {
+  private judge(headers: Record<string, string>, body: string, message: unknown, bearer: string): FcmReply {
     const fault = (words: string, field = "message"): FcmReply => {
       this.faults.push(words);
       return { status: 400, canonical: "INVALID_ARGUMENT", field, message: words };
@@ -262,7 +267,7 @@ export class FcmServer {
     if (headers[":method"] !== "POST") this.faults.push(`it came as ${headers[":method"]}`);
     if (!/^application\/json\b/.test(headers["content-type"] ?? "")) this.faults.push("it is not said to be JSON");
     if (!(headers.authorization ?? "").startsWith("Bearer ")) this.faults.push("there is no bearer token");
-    if ((this.#issued.get(bearer) ?? 0) < this.#now()) {
+    if ((this.issued.get(bearer) ?? 0) < this.now()) {
       return { status: 401, canonical: "UNAUTHENTICATED", message: "Request had invalid authentication credentials." };
     }
     const project = /^\/v1\/projects\/([^/]+)\/messages:send$/.exec(headers[":path"] ?? "")?.[1];

@@ -78,64 +78,64 @@ export class WebPushService {
   maxBytes = MAX_BYTES;
   connections = 0;
   pings = 0;
-  readonly #now: () => number;
-  readonly #protocol: PushProtocol;
-  readonly #server;
-  readonly #subscriptions = new Map<string, Subscription>();
-  readonly #watchers: (() => void)[] = [];
-  readonly #sockets = new Set<Socket>();
-  readonly #sessions: ServerHttp2Session[] = [];
+  private readonly now: () => number;
+  private readonly protocol: PushProtocol;
+  private readonly server;
+  private readonly subscriptions = new Map<string, Subscription>();
+  private readonly watchers: (() => void)[] = [];
+  private readonly sockets = new Set<Socket>();
+  private readonly sessions: ServerHttp2Session[] = [];
   /** Sockets of HTTP/1.1, in order. */
-  readonly #order: Socket[] = [];
-  #name = "127.0.0.1";
+  private readonly order: Socket[] = [];
+  private name = "127.0.0.1";
 
   /** @param now the clock VAPID tokens are held against. */
   constructor(now: () => number, protocol: PushProtocol = "h2") {
-    this.#now = now;
-    this.#protocol = protocol;
+    this.now = now;
+    this.protocol = protocol;
     const { key, cert } = certificates;
-    const onRequest = (request: IncomingMessage, response: ServerResponse): void => this.#onHttp1(request, response);
+    const onRequest = (request: IncomingMessage, response: ServerResponse): void => this.onHttp1(request, response);
     if (protocol === "h2") {
-      this.#server = createSecureServer({ key, cert });
-      this.#server.on("session", (session: ServerHttp2Session) => {
+      this.server = createSecureServer({ key, cert });
+      this.server.on("session", (session: ServerHttp2Session) => {
         this.connections++;
-        this.#sessions.push(session);
+        this.sessions.push(session);
         session.on("error", () => {});
         session.on("ping", () => {
           this.pings++;
-          this.#wake();
+          this.wake();
         });
-        session.on("close", () => this.#wake());
-        this.#wake();
+        session.on("close", () => this.wake());
+        this.wake();
       });
-      this.#server.on("stream", (stream, headers) => this.#onStream(stream as ServerHttp2Stream, headers));
-      this.#server.on("sessionError", () => {});
+      this.server.on("stream", (stream, headers) => this.onStream(stream as ServerHttp2Stream, headers));
+      this.server.on("sessionError", () => {});
     } else {
-      this.#server = protocol === "http" ? createHttpServer(onRequest) : createHttpsServer({ key, cert }, onRequest);
-      this.#server.on("connection", (socket: Socket) => {
+      this.server = protocol === "http" ? createHttpServer(onRequest) : createHttpsServer({ key, cert }, onRequest);
+      this.server.on("connection", (socket: Socket) => {
         this.connections++;
-        this.#sockets.add(socket);
-        this.#wake();
+        this.sockets.add(socket);
+        this.wake();
       });
     }
   }
 
   async start(): Promise<this> {
-    await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", () => resolve()));
+    await new Promise<void>((resolve) => this.server.listen(0, "127.0.0.1", () => resolve()));
     return this;
   }
 
   get port(): number {
-    return (this.#server.address() as AddressInfo).port;
+    return (this.server.address() as AddressInfo).port;
   }
 
   get origin(): string {
-    return `${this.#protocol === "http" ? "http" : "https"}://${this.#name}:${this.port}`;
+    return `${this.protocol === "http" ? "http" : "https"}://${this.name}:${this.port}`;
   }
 
   /** It is known by this name from now on. */
   call(name: string): void {
-    this.#name = name;
+    this.name = name;
   }
 
   /** A browser subscribes. @param vapidKey the application server's key; empty: without one. */
@@ -144,7 +144,7 @@ export class WebPushService {
     const subscription: Subscription = { ecdh, auth: randomBytes(16), vapidKey };
     const p256dh = ecdh.generateKeys().toString("base64url");
     const path = `/push/${randomBytes(12).toString("base64url")}?up=1`;
-    this.#subscriptions.set(path, subscription);
+    this.subscriptions.set(path, subscription);
     return { endpoint: this.origin + path, keys: { p256dh, auth: subscription.auth.toString("base64url") } };
   }
 
@@ -155,20 +155,20 @@ export class WebPushService {
 
   /** Waits until it is so; asked again whenever something happens here. */
   async until(isSo: () => boolean): Promise<void> {
-    while (!isSo()) await new Promise<void>((resolve) => this.#watchers.push(resolve));
+    while (!isSo()) await new Promise<void>((resolve) => this.watchers.push(resolve));
   }
 
   async stop(): Promise<void> {
-    for (const session of this.#sessions) session.destroy();
-    for (const socket of this.#sockets) socket.destroy();
-    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    for (const session of this.sessions) session.destroy();
+    for (const socket of this.sockets) socket.destroy();
+    await new Promise<void>((resolve) => this.server.close(() => resolve()));
   }
 
-  #wake(): void {
-    for (const watcher of this.#watchers.splice(0)) watcher();
+  private wake(): void {
+    for (const watcher of this.watchers.splice(0)) watcher();
   }
 
-  #onStream(stream: ServerHttp2Stream, headers: Record<string, unknown>): void {
+  private onStream(stream: ServerHttp2Stream, headers: Record<string, unknown>): void {
     const session = stream.session as ServerHttp2Session;
     stream.on("error", () => {});
     const chunks: Buffer[] = [];
@@ -176,8 +176,8 @@ export class WebPushService {
     stream.on("end", () => {
       const text: Record<string, string> = {};
       for (const [name, value] of Object.entries(headers)) text[name.replace(/^:/, "")] = String(value);
-      const connection = this.#sessions.indexOf(session);
-      const judged = this.#arrived(text, Buffer.concat(chunks), connection);
+      const connection = this.sessions.indexOf(session);
+      const judged = this.arrived(text, Buffer.concat(chunks), connection);
       const order = this.orders.shift() ?? judged;
       if (order === "reset") stream.close(2);
       else if (order === "cut") session.destroy();
@@ -187,11 +187,11 @@ export class WebPushService {
         // An empty text would be sent as a DATA frame that neither says nor ends anything, and count as a flood.
         stream.end(order.text);
       }
-      this.#wake();
+      this.wake();
     });
   }
 
-  #onHttp1(request: IncomingMessage, response: ServerResponse): void {
+  private onHttp1(request: IncomingMessage, response: ServerResponse): void {
     const chunks: Buffer[] = [];
     request.on("error", () => {});
     response.on("error", () => {});
@@ -199,22 +199,22 @@ export class WebPushService {
     request.on("end", () => {
       const text: Record<string, string> = { method: request.method ?? "", path: request.url ?? "" };
       for (const [name, value] of Object.entries(request.headers)) text[name] = String(value);
-      if (!this.#order.includes(request.socket)) this.#order.push(request.socket);
-      const judged = this.#arrived(text, Buffer.concat(chunks), this.#order.indexOf(request.socket));
+      if (!this.order.includes(request.socket)) this.order.push(request.socket);
+      const judged = this.arrived(text, Buffer.concat(chunks), this.order.indexOf(request.socket));
       const order = this.orders.shift() ?? judged;
       if (order === "reset" || order === "cut" || order === "goaway") request.socket.destroy();
       else if (order !== "stall") {
         response.writeHead(order.status, order.headers);
         response.end(order.text ?? "");
       }
-      this.#wake();
+      this.wake();
     });
   }
 
-  #arrived(headers: Record<string, string>, body: Buffer, connection: number): Answer {
+  private arrived(headers: Record<string, string>, body: Buffer, connection: number): Answer {
     const atMs = performance.timeOrigin + performance.now();
     const path = headers.path ?? "";
-    const subscription = this.#subscriptions.get(path);
+    const subscription = this.subscriptions.get(path);
     const jwt = /^vapid t=([\w.-]+), ?k=([\w-]+)$/.exec(headers.authorization ?? "");
     let payload: unknown = null;
     let problem = "";
@@ -226,11 +226,11 @@ export class WebPushService {
       }
     }
     this.received.push({ path, headers, bytes: body.length, payload, jwt: jwt?.[1] ?? "", connection, atMs });
-    return this.#judge(headers, body, subscription, jwt, problem);
+    return this.judge(headers, body, subscription, jwt, problem);
   }
 
   /** As a service would answer; what only a broken application server does is a fault besides. */
-  #judge(
+  private judge(
     headers: Record<string, string>,
     body: Buffer,
     subscription: Subscription | undefined,
@@ -252,7 +252,7 @@ export class WebPushService {
       if (headers["content-type"] !== "application/octet-stream") this.faults.push("Content-Type is another");
     } else if (headers["content-encoding"] !== undefined) return fault(400, "there is nothing that is encoded");
     if (body.length > MAX_BYTES) return fault(413, `${body.length} bytes`);
-    const vapid = this.#judgeVapid(jwt, subscription);
+    const vapid = this.judgeVapid(jwt, subscription);
     if (vapid !== null) return vapid;
     if (body.length > this.maxBytes) return { status: 413 };
     if (subscription === undefined) return { status: 404 };
@@ -261,7 +261,7 @@ export class WebPushService {
     return { status: 201, headers: { location: `${this.origin}/message/1` } };
   }
 
-  #judgeVapid(found: RegExpExecArray | null, subscription: Subscription | undefined): Answer | null {
+  private judgeVapid(found: RegExpExecArray | null, subscription: Subscription | undefined): Answer | null {
     if (found === null) {
       this.faults.push("there is no VAPID token");
       return { status: 401, text: "missing VAPID token" };
@@ -284,7 +284,7 @@ export class WebPushService {
     ].filter((words) => words !== "");
     this.faults.push(...faults);
     if (faults.length > 0) return { status: 401, text: faults.join(", ") };
-    const leftMs = Number(exp) * 1000 - this.#now();
+    const leftMs = Number(exp) * 1000 - this.now();
     if (!Number.isInteger(exp) || leftMs <= 0 || leftMs > 86_400_000) {
       return { status: 401, text: "exp is out of range" };
     }
