@@ -19,9 +19,9 @@ export function repositoryFiles(): string[] {
   return stdout.toString().split("\0").filter((path) => path !== "" && existsSync(join(root, path)));
 }
 
-/** What is there, less what `.gitignore` names. */
+/** What is there, less what `.gitignore` names. `.git` is a file in a linked worktree. */
 export function filesThere(): string[] {
-  const ignored = [".git/", ...read(".gitignore").split("\n").filter((line) => line !== "")];
+  const ignored = [".git", ...read(".gitignore").split("\n").filter((line) => line !== "")];
   const isIgnored = (path: string, isFolder: boolean): boolean => {
     const name = path.slice(path.lastIndexOf("/") + 1);
     return ignored.some((pattern) => {
