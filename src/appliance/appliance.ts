@@ -107,7 +107,7 @@ export class Appliance {
         this.world.flushed();
       },
       commit: () => this.world.commit(),
-      nextMs: () => Math.min(this.core.nextMs, this.htables.nextExpiryMs(), this.world.nextCommitDueMs),
+      nextMs: () => Math.min(this.core.schedule.nextMs, this.htables.nextExpiryMs(), this.world.nextCommitDueMs),
       tick: (nowMs) => this.tick(nowMs),
       onFault: (error) => this.onFault(error),
       onLag: (seconds) => this.metrics.measure("loop_lag_seconds", seconds),
@@ -180,8 +180,7 @@ export class Appliance {
     }, () => this.config);
     this.installation = this.installationSecret();
     this.files = readSecretFiles(this.config);
-    this.core = new Core(this.world, this.turn, coreSettings(this.config, this.secrets()));
-    this.core.guard = this.guard;
+    this.core = new Core(this.world, this.turn, coreSettings(this.config, this.secrets()), this.guard);
     this.core.setPushServices(this.relay);
     registerGauges(this);
   }
@@ -341,7 +340,7 @@ export class Appliance {
   }
 
   private runDue(): void {
-    this.core.runDue();
+    this.core.schedule.run();
     this.htables.expire(this.turn.nowMs);
     if (this.drained !== null) this.checkDrained();
   }

@@ -114,7 +114,7 @@ export class ControlCalls extends ControlResource {
         "Give an IP address, and a transport that latefork listens on",
       );
     }
-    if (!call.appendAddress(contact, flow, core.addressToken(flow, call.record.callId))) {
+    if (!call.appendAddress(contact, flow, core.dialogs.addressToken(flow, call.record.callId))) {
       throw notAdded(contact, "It has one already, or the call is full");
     }
   }

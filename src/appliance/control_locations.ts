@@ -6,6 +6,7 @@ import type { Flow } from "../core/sip/flow.ts";
 import { aorOf, parseUri, type Uri } from "../core/sip/uri.ts";
 import type { Aor, Contact, ContactFields } from "../core/usrloc/contact.ts";
 import { ControlResource, unknownDevice } from "./control_resource.ts";
+import { aorUpkeep, deviceUpkeep } from "../core/registrar/upkeep.ts";
 
 /** Devices set by hand without an expiry: until somebody deletes them. */
 const NEVER_MS = 10 * 365 * 86_400_000;
@@ -60,7 +61,7 @@ export class ControlLocations extends ControlResource {
     return this.input(() => {
       const flow = uri === null ? known?.flow ?? null : this.flowTo(uri);
       const [user = "", domain = ""] = splitAor(key);
-      const aor = core.usrloc.ensure(key, user, domain, core.aorId(key));
+      const aor = core.usrloc.ensure(key, user, domain, core.bindings.aorId(key));
       const fields = fieldsOf(known, patch, flow, this.nowMs);
       const saved = core.usrloc.save(aor, known, id, fields, flow);
       if (patch.push !== undefined) {
@@ -117,9 +118,9 @@ export class ControlLocations extends ControlResource {
   private get upkeeps(): Upkeeps {
     const { core, config } = this.appliance;
     return {
-      upstreamMode: core.upstreamMode,
-      upkeepOf: (contact) => core.upkeepOf(contact),
-      upkeepOfAor: (aor) => core.upkeepOfAor(aor),
+      upstreamMode: core.mid?.mode ?? null,
+      upkeepOf: (contact) => deviceUpkeep(contact, core.mid, core.clock.nowMs),
+      upkeepOfAor: (aor) => aorUpkeep(aor, core.mid, core.clock.nowMs),
       reachabilityOf: (contact) => core.usrloc.reachability(contact, config.wake.idle),
     };
   }

@@ -20,6 +20,7 @@ import type { LogLevel } from "../core/port.ts";
 import { Backups } from "./backups.ts";
 import type { ControlPush } from "./control_push.ts";
 import { ControlResource } from "./control_resource.ts";
+import { deviceUpkeep } from "../core/registrar/upkeep.ts";
 
 export class ControlOperation extends ControlResource {
   private readonly backups = new Backups();
@@ -60,7 +61,7 @@ export class ControlOperation extends ControlResource {
       for (const contact of aor.contacts) {
         const { push } = contact;
         if (push !== null && push.tokenState !== "dead" && appliance.relay.serves(push.provider)) pushDevices++;
-        if (core.upkeepOf(contact).isAtRisk) atRisk++;
+        if (deviceUpkeep(contact, core.mid, core.clock.nowMs).isAtRisk) atRisk++;
       }
     }
     return {
@@ -79,8 +80,8 @@ export class ControlOperation extends ControlResource {
         devices: core.usrloc.contactCount,
         push_devices: pushDevices,
         at_risk: atRisk,
-        upstream_failing: core.upstreamKeeper?.failing ?? 0,
-        short_grants: core.shortGrants,
+        upstream_failing: core.mid?.keeper.failing ?? 0,
+        short_grants: core.mid?.ledger.shortGrants.size ?? 0,
         flows: appliance.transports.flowSamples().reduce((sum, [, value]) => sum + value, 0),
         calls_open: core.silo.openCalls,
         calls_held: core.silo.heldCalls,

@@ -1,6 +1,7 @@
 /** What metrics are read from the appliance when somebody asks for them (O-05). Keeps nothing. */
 import type { Appliance } from "./appliance.ts";
 import { flowSamples } from "./flow_samples.ts";
+import { upstreamStates } from "../core/registrar/upkeep.ts";
 
 /** Registers them all; called once, when every part is there. */
 export function registerGauges(appliance: Appliance): void {
@@ -34,7 +35,10 @@ export function registerGauges(appliance: Appliance): void {
     "upstream_bindings",
     "AoRs by the state of their binding at the PBX",
     ["state"],
-    () => [...core.upstreamStates()].map(([state, count]) => [[state], count] as const),
+    () =>
+      [...upstreamStates(core.usrloc.all(), core.mid, core.clock.nowMs)].map(([state, count]) =>
+        [[state], count] as const
+      ),
   );
   metrics.gauge(
     "connections_refused_total",

@@ -11,7 +11,7 @@ import { sendOptions } from "../core/proxy/qualify.ts";
 import type { Flow } from "../core/sip/flow.ts";
 import { type Message, parseMessage } from "../core/sip/message.ts";
 import type { ClientFailure, ClientOwner } from "../core/transaction/client.ts";
-import { Transactions } from "../core/transaction/table.ts";
+import { Transactions, type TransactionUser } from "../core/transaction/table.ts";
 import { Schedule, type TransactionPort } from "../core/transaction/timers.ts";
 import { hostPort } from "../io/transport/address.ts";
 import { type Listen, Transports } from "../io/transport/transports.ts";
@@ -152,12 +152,7 @@ class OptionsAgent {
       log() {},
       limits: { connectTimeoutMs: answerMs },
     });
-    this.table = new Transactions(portOn(this.transports), schedule, {
-      onRequest() {},
-      onAck() {},
-      onCancel() {},
-      onStrayResponse() {},
-    });
+    this.table = new Transactions(portOn(this.transports), schedule);
   }
 
   async start(): Promise<void> {
@@ -216,9 +211,12 @@ class OptionsAgent {
 
   private heard(flow: Flow, text: string): void {
     const message = parseMessage(text, !flow.isReliable);
-    if (message.problem === null && !message.isRequest) this.table.receiveResponse(message, flow);
+    if (message.problem === null && !message.isRequest) this.table.receiveResponse(message, flow, NOBODY);
   }
 }
+
+/** A probe asks, and takes nothing but the answers. */
+const NOBODY: TransactionUser = { onRequest() {}, onAck() {}, onCancel() {}, onStrayResponse() {} };
 
 /** The addresses of the config: the PBX may know us by them. Its ports are left to the appliance. */
 function freePorts(config: Config): Listen[] {

@@ -5,24 +5,22 @@
 import type { Clock } from "./clock.ts";
 import type { SourceGuard } from "./guard/source_guard.ts";
 import { OwnAddresses } from "./proxy/address.ts";
+import { Dialogs } from "./proxy/dialog.ts";
 import { Pbx, type PbxAddress } from "./proxy/pbx.ts";
 import { Qualify } from "./proxy/qualify.ts";
-import type { Target } from "./proxy/branch.ts";
 import { DialogWake } from "./proxy/dialog_wake.ts";
-import type { Fork } from "./proxy/fork.ts";
+import { Locator } from "./proxy/locator.ts";
 import { FlowTokens } from "./proxy/record_route.ts";
 import { Router, type RouterUser } from "./proxy/router.ts";
 import { refusalOf } from "./proxy/validate.ts";
-import { stripPushParams } from "./rfc8599/parameters.ts";
 import { Bindings } from "./registrar/apply.ts";
-import { isWokenByOther, type PushServices } from "./registrar/push_support.ts";
+import type { PushServices } from "./registrar/push_support.ts";
 import { LocalRegistrar } from "./registrar/local_registrar.ts";
 import { MidRegistrar } from "./registrar/mid_registrar.ts";
 import { Purrs } from "./registrar/purr.ts";
 import { RefreshPush } from "./registrar/refresh_push.ts";
-import type { DeviceHints, RegistrarMode, RegistrarUser } from "./registrar/settings.ts";
-import { aorUpkeep, deviceUpkeep, type Upkeep, type UpstreamState, upstreamStates } from "./registrar/upkeep.ts";
-import type { UpstreamKeeper } from "./registrar/upstream_keeper.ts";
+import { requestUri } from "./registrar/request_uri.ts";
+import type { DeviceHints, RegistrarUser } from "./registrar/settings.ts";
 import type { CoreSettings } from "./settings.ts";
 import { Silo } from "./silo/silo.ts";
 import type { PushResult, SiloPort } from "./silo/settings.ts";
@@ -32,80 +30,89 @@ import { USER_AGENT } from "./sip/header.ts";
 import { type Message, parseMessage } from "./sip/message.ts";
 import { reasonPhrase } from "./sip/reason.ts";
 import { receivedVia, responseTo } from "./sip/response.ts";
-import { parseUri, withoutHeaders } from "./sip/uri.ts";
 import type { ServerTransaction } from "./transaction/server.ts";
 import { Transactions } from "./transaction/table.ts";
 import { Schedule } from "./transaction/timers.ts";
 import type { Aor, Contact } from "./usrloc/contact.ts";
-import type { ChangeLog, StoredAor, StoredContact, StoredRemnant } from "./usrloc/stored.ts";
-import { type FlowPins, type RemovalCause, Usrloc } from "./usrloc/usrloc.ts";
+import type { StoredAor, StoredContact, StoredRemnant } from "./usrloc/stored.ts";
+import { type RemovalCause, Usrloc, type UsrlocListener, type UsrlocPort } from "./usrloc/usrloc.ts";
 
 /** Everything the core asks of the world. */
-export interface CorePort extends SiloPort, FlowPins, ChangeLog {}
+export interface CorePort extends SiloPort, UsrlocPort {}
 
 const TRUST_REMEMBERED = 4096;
 
-export class Core implements RouterUser, RegistrarUser {
+export class Core implements RouterUser, RegistrarUser, UsrlocListener {
   readonly schedule: Schedule;
   readonly own = new OwnAddresses();
   readonly usrloc: Usrloc;
   readonly table: Transactions;
-  readonly router: Router;
+  readonly dialogs: Dialogs;
+  readonly dialogWake: DialogWake;
   readonly silo: Silo;
   /** Null in registrar mode. */
   readonly pbx: Pbx | null;
   /** Null in registrar mode. */
-  readonly qualify: Qualify | null;
-  private readonly bindings: Bindings;
-  private readonly mid: MidRegistrar | null = null;
+  readonly qualify: Qualify | null = null;
+  readonly purrs: Purrs;
+  readonly bindings: Bindings;
+  /** Null in registrar mode. */
+  readonly mid: MidRegistrar | null = null;
   private readonly local: LocalRegistrar | null = null;
   private readonly refreshPush: RefreshPush;
-  readonly dialogWake: DialogWake;
-  private readonly purrs: Purrs;
+  private readonly locator: Locator;
+  private readonly router: Router;
   /** Answers of `security.trust` by address: reading an address anew with every REGISTER costs as much as parsing its Via. */
   private readonly trustOf = new Map<string, boolean>();
-  /** Hears of scanners and failed logins (X-02); null where nobody is banned. */
-  guard: SourceGuard | null = null;
   /** What was stored tells of another PBX than ours. */
   private isOtherPbx = false;
   /** When draining, new calls are refused (O-04). */
   isDraining = false;
 
-  constructor(readonly port: CorePort, readonly clock: Clock, private settings: CoreSettings) {
+  /**
+   * From the bottom up: each part is given what it stands on. What a part tells those above it comes back to the core.
+   * @param guard hears of scanners and failed logins (X-02); null: nobody is banned
+   */
+  constructor(
+    readonly port: CorePort,
+    readonly clock: Clock,
+    private settings: CoreSettings,
+    private readonly guard: SourceGuard | null = null,
+  ) {
+    const { own } = this;
     this.schedule = new Schedule(clock);
-    this.usrloc = new Usrloc(clock, this.schedule.deadlines, port, port);
-    this.dialogWake = new DialogWake(
-      port,
-      this.schedule,
-      (id) => this.usrloc.contact(id),
-      () => this.silo.settings,
-    );
-    this.purrs = new Purrs(settings.installation);
-    const hints: DeviceHints = (request, paramNamed) => this.settings.deviceHints(request, paramNamed);
-    this.pbx = settings.isMidRegistrar ? new Pbx(port, (address) => this.settings.isPbxTrusted(address)) : null;
-    this.router = new Router(this.usrloc, this.own, new FlowTokens(settings.installation), this.pbx, this, {
-      domains: settings.domains,
-      isTrusted: (address) => this.isTrusted(address),
-      isKnownUser: (user, domain) => this.settings.isKnownUser(user, domain),
+    const table = this.table = new Transactions(port, this.schedule);
+    const usrloc = this.usrloc = new Usrloc(clock, this.schedule.deadlines, port, this);
+    const purrs = this.purrs = new Purrs(settings.installation);
+    const pbx = this.pbx = settings.isMidRegistrar
+      ? new Pbx(port, (address) => this.settings.isPbxTrusted(address))
+      : null;
+    this.locator = new Locator(usrloc, own, pbx, settings.domains);
+    const dialogs = this.dialogs = new Dialogs({
+      usrloc,
+      own,
+      tokens: new FlowTokens(settings.installation),
+      locator: this.locator,
+      pbx,
+      requestUri,
+      deviceOfPurr: (purr) => purrs.read(purr),
     });
-    this.table = new Transactions(port, this.schedule, this.router);
-    this.router.table = this.table;
-    this.qualify = this.pbx === null ? null : new Qualify(this.table, this.pbx, 0);
-    this.silo = new Silo(port, this.table, this.usrloc, settings.silo);
-    this.silo.router = this.router;
-    this.bindings = new Bindings(this.usrloc, clock, settings.registrar);
-    if (this.pbx !== null) {
-      this.mid = new MidRegistrar(port, clock, this.table, this.usrloc, this.bindings, this.pbx, this, hints);
-      this.qualify!.onBack = () => this.mid!.onPbxBack();
+    this.dialogWake = new DialogWake(port, this.schedule, usrloc, settings.silo);
+    this.silo = new Silo(port, table, usrloc, dialogs, settings.silo);
+    this.bindings = new Bindings(usrloc, clock, settings.registrar);
+    const hints: DeviceHints = (request, paramNamed) => this.settings.deviceHints(request, paramNamed);
+    if (pbx !== null) {
+      this.mid = new MidRegistrar(port, clock, table, usrloc, this.bindings, pbx, this, hints);
+      this.qualify = new Qualify(table, pbx, this.mid);
     } else {
       this.local = new LocalRegistrar(
         port,
         clock,
-        this.usrloc,
+        usrloc,
         this.bindings,
         this,
         settings.authenticator(),
-        (host) => this.router.isOurDomain(host),
+        (host) => this.locator.isOurDomain(host),
         hints,
       );
     }
@@ -115,13 +122,14 @@ export class Core implements RouterUser, RegistrarUser {
       settings.refresh,
       (contact) => this.mid?.ledger.endsMs(contact) ?? contact.expiresAtMs,
     );
-    this.usrloc.listener = {
-      onContactRemoved: (contact, cause, flow) => this.onContactRemoved(contact, cause, flow),
-      // Another PBX has nothing to be ended.
-      onAorLeft: (aor) => this.isOtherPbx ? undefined : this.mid?.agent.onAorLeft(aor),
-      refreshAtMs: (contact) => this.refreshPush.firstMs(contact),
-      onRefreshDue: (contact) => this.refreshPush.onDue(contact),
-    };
+    this.router = new Router(
+      { table, usrloc, own, locator: this.locator, dialogs, dialogWake: this.dialogWake, pbx },
+      this,
+      {
+        isTrusted: (address) => this.isTrusted(address),
+        isKnownUser: (user, domain) => this.settings.isKnownUser(user, domain),
+      },
+    );
   }
 
   /** The listeners, with their real ports, once they are open. */
@@ -143,6 +151,7 @@ export class Core implements RouterUser, RegistrarUser {
     this.trustOf.clear();
     this.qualify?.start(settings.qualifyMs);
     this.silo.settings = settings.silo;
+    this.dialogWake.times = settings.silo;
     this.bindings.settings = settings.registrar;
     this.refreshPush.settings = settings.refresh;
     this.mid?.keeper.restored();
@@ -159,11 +168,11 @@ export class Core implements RouterUser, RegistrarUser {
     if (message.problem !== null) return this.reject(message, flow);
     // It need not be asked whether it is back if it speaks.
     if (this.qualify !== null && this.qualify.state === "down" && this.pbx!.isPbxPeer(flow)) this.qualify.heard();
-    if (!message.isRequest) return this.table.receiveResponse(message, flow);
+    if (!message.isRequest) return this.table.receiveResponse(message, flow, this.router);
     if (this.local !== null && message.method === "REGISTER" && this.isTrusted(flow.remoteAddress)) {
       return this.registerTrusted(message, flow);
     }
-    this.table.receiveRequest(message, flow);
+    this.table.receiveRequest(message, flow, this.router);
   }
 
   /**
@@ -193,11 +202,6 @@ export class Core implements RouterUser, RegistrarUser {
     this.mid?.keeper.restored();
   }
 
-  /** How many AoRs there are in each state of their binding at the PBX (the metric `upstream_bindings`). */
-  upstreamStates(): Map<UpstreamState, number> {
-    return upstreamStates(this.usrloc.all(), this.mid, this.clock.nowMs);
-  }
-
   /** Tells which push services can be sent to, so that phones hear of it (P-02). */
   setPushServices(services: PushServices): void {
     this.bindings.pushServices = services;
@@ -206,41 +210,6 @@ export class Core implements RouterUser, RegistrarUser {
   /** A device was set by hand: the PBX is told of its AoR where that is ours to do (R-09). */
   deviceSet(contact: Contact): void {
     if (this.mid !== null) this.mid.keeper.granted(contact.aor, this.mid.ledger.upstreamId(contact));
-  }
-
-  /** Keeps the PBX's bindings alive (R-09); null in registrar mode. */
-  get upstreamKeeper(): UpstreamKeeper | null {
-    return this.mid?.keeper ?? null;
-  }
-
-  /** Who keeps a device registered, here and at the PBX, what comes next and why (R-09). */
-  upkeepOf(contact: Contact): Upkeep {
-    return deviceUpkeep(contact, this.mid, this.clock.nowMs);
-  }
-
-  /** The same for the PBX's binding of an AoR; null: it has no devices. */
-  upkeepOfAor(aor: Aor): Upkeep | null {
-    return aorUpkeep(aor, this.mid, this.clock.nowMs);
-  }
-
-  /** How the PBX sees devices (R-04); null: registrar mode. */
-  get upstreamMode(): RegistrarMode | null {
-    return this.mid?.mode ?? null;
-  }
-
-  /** AoRs whose sleeping phones the PBX drops sooner than a push can wake them (R-09). */
-  get shortGrants(): number {
-    return this.mid?.ledger.shortGrants.size ?? 0;
-  }
-
-  /** Id of an AoR, also of one that is not registered yet. */
-  aorId(key: string): string {
-    return this.bindings.aorId(key);
-  }
-
-  /** Flow token of an address a branch is added to by hand, for one call. */
-  addressToken(flow: Flow, callId: string): string {
-    return this.router.addressToken(flow, callId);
   }
 
   /** A connection closed or could not be opened: its contacts are lost in this turn (T-02). */
@@ -282,16 +251,6 @@ export class Core implements RouterUser, RegistrarUser {
     }
   }
 
-  /** Runs everything that is due by the clock. */
-  runDue(): void {
-    this.schedule.run();
-  }
-
-  /** When {@link runDue} has something to do next, ms; Infinity: nothing is waiting. */
-  get nextMs(): number {
-    return this.schedule.nextMs;
-  }
-
   onRegister(transaction: ServerTransaction, routesToDrop: number): void {
     if (this.mid !== null) this.mid.onRegister(transaction, routesToDrop);
     else this.local!.onRegister(transaction);
@@ -320,35 +279,12 @@ export class Core implements RouterUser, RegistrarUser {
     this.silo.dialogRequest(request);
   }
 
-  deviceOfPurr(purr: string): string {
-    return this.purrs.read(purr);
-  }
-
-  holdInDialog(transaction: ServerTransaction, device: Contact, goOn: () => void): boolean {
-    return this.dialogWake.hold(transaction, device, goOn);
-  }
-
-  watchInDialog(fork: Fork, deviceId: string, retarget: () => Target | null): void {
-    const device = this.usrloc.contact(deviceId);
-    if (device !== undefined && device.kind === "mobile") this.dialogWake.watch(fork, device, retarget);
-  }
-
   purrOf(contact: Contact): string {
     return this.purrs.make(contact.id, this.port.token(16));
   }
 
   authorize(transaction: ServerTransaction): boolean {
     return this.local === null || this.local.authorize(transaction);
-  }
-
-  /** RFC 8599 §4: pn-* never leave the REGISTER; RFC 3261 §19.1.1: nor does a headers part become part of a request. */
-  requestUri(contact: Contact): string {
-    if (contact.requestUri === "") {
-      const uri = parseUri(contact.uri);
-      const text = uri === null ? contact.uri : withoutHeaders(uri);
-      contact.requestUri = isWokenByOther(contact) ? text : stripPushParams(text);
-    }
-    return contact.requestUri;
   }
 
   onRegistered(contact: Contact, arrivedAtMs: number): void {
@@ -361,13 +297,8 @@ export class Core implements RouterUser, RegistrarUser {
     else this.guard?.authFailed(flow.remoteAddress, this.clock.nowMs);
   }
 
-  private isScanner(guard: SourceGuard, message: Message, flow: Flow): boolean {
-    const userAgent = message.value(USER_AGENT);
-    return userAgent !== undefined && guard.isScanner(flow.remoteAddress, userAgent, this.clock.nowMs);
-  }
-
-  private onContactRemoved(contact: Contact, cause: RemovalCause, flow: Flow | null): void {
-    if (flow !== null) this.router.dialogs.contactLeft(contact.id, flow);
+  onContactRemoved(contact: Contact, cause: RemovalCause, flow: Flow | null): void {
+    if (flow !== null) this.dialogs.contactLeft(contact.id, flow);
     this.port.event({ type: "registration", state: "removed", aor: contact.aor.key, device: contact.id, cause });
     if (this.port.isLogged("debug", contact.aor.key)) {
       this.port.log("debug", `Contact removed: ${cause}`, { aor: contact.aor.key, device: contact.id });
@@ -375,6 +306,24 @@ export class Core implements RouterUser, RegistrarUser {
     this.silo.deviceRemoved(contact);
     this.dialogWake.deviceRemoved(contact);
     this.mid?.onContactRemoved(contact, cause);
+  }
+
+  onAorLeft(aor: Aor): void {
+    // Another PBX has nothing to be ended.
+    if (!this.isOtherPbx) this.mid?.agent.onAorLeft(aor);
+  }
+
+  refreshAtMs(contact: Contact): number {
+    return this.refreshPush.firstMs(contact);
+  }
+
+  onRefreshDue(contact: Contact): void {
+    this.refreshPush.onDue(contact);
+  }
+
+  private isScanner(guard: SourceGuard, message: Message, flow: Flow): boolean {
+    const userAgent = message.value(USER_AGENT);
+    return userAgent !== undefined && guard.isScanner(flow.remoteAddress, userAgent, this.clock.nowMs);
   }
 
   /** R-08, P-04: without its token a phone that is not awake cannot be reached any more. */

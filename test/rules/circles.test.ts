@@ -6,7 +6,6 @@ import { productSources } from "./repository.ts";
 const CLOSED_STILL = [
   "appliance/",
   "core/registrar/",
-  "core/transaction/",
   "io/push/",
 ];
 

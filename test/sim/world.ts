@@ -187,7 +187,7 @@ export class World {
     if (this.inTurn) throw new Error("advance() inside an event: use in()");
     let turns = 0;
     while (!isDone()) {
-      const nextMs = Math.min(this.agenda.nextMs, this.core.nextMs);
+      const nextMs = Math.min(this.agenda.nextMs, this.core.schedule.nextMs);
       if (nextMs > endMs || nextMs === Infinity) {
         if (endMs !== Infinity) this.clock.nowMs = endMs;
         return;
@@ -203,9 +203,9 @@ export class World {
   private runTurn(): void {
     this.inTurn = true;
     const timersFirst = this.timersFirst();
-    if (timersFirst) this.core.runDue();
+    if (timersFirst) this.core.schedule.run();
     while (this.agenda.runOne(this.nowMs));
-    if (!timersFirst && this.core.nextMs <= this.nowMs) this.core.runDue();
+    if (!timersFirst && this.core.schedule.nextMs <= this.nowMs) this.core.schedule.run();
     this.inTurn = false;
     this.endTurn();
   }

@@ -12,7 +12,7 @@ import type { Usrloc } from "../usrloc/usrloc.ts";
 import type { OwnAddresses } from "./address.ts";
 import type { Target } from "./branch.ts";
 import { byConnection, connectedFlow, firstFlows } from "./device_flows.ts";
-import type { Location } from "./location.ts";
+import type { Locator } from "./locator.ts";
 import type { OwnRoutes } from "./own_routes.ts";
 import type { Pbx } from "./pbx.ts";
 import type { FlowToken, FlowTokens } from "./record_route.ts";
@@ -29,21 +29,25 @@ const NO_PBX: Hop = { status: 503, reason: "PBX not reachable" };
 /** Contacts that left and are remembered: a call lasts longer than some registrations. */
 const MAX_LEFT = 10_000;
 
+/** What the way of a request is found by. */
+export interface DialogParts {
+  readonly usrloc: Usrloc;
+  readonly own: OwnAddresses;
+  readonly tokens: FlowTokens;
+  readonly locator: Locator;
+  /** Null in registrar mode. */
+  readonly pbx: Pbx | null;
+  /** The Contact URI of a device as a Request-URI: without what only registrations carry. */
+  requestUri(contact: Contact): string;
+  /** Id of the device that a `pn-purr` names (RFC 8599 §6.1); empty if it is none of ours. */
+  deviceOfPurr(purr: string): string;
+}
+
 export class Dialogs {
   /** Last flows of contacts that are no longer registered, the oldest first. */
   private readonly left = new Map<string, Flow>();
 
-  constructor(
-    private readonly usrloc: Usrloc,
-    private readonly own: OwnAddresses,
-    private readonly tokens: FlowTokens,
-    private readonly location: Location,
-    /** Null in registrar mode. */
-    private readonly pbx: Pbx | null,
-    private readonly requestUri: (contact: Contact) => string,
-    /** Id of the device a PURR names, empty if it is none of ours. */
-    private readonly deviceOfPurr: (purr: string) => string,
-  ) {}
+  constructor(private readonly parts: DialogParts) {}
 
   /**
    * Where a request goes. With two tokens (phone to phone) the sender's own stands first, so the last one is the other
@@ -54,19 +58,19 @@ export class Dialogs {
   hop(request: Message, flow: Flow, routes: OwnRoutes, isFromPbx: boolean, port: TransactionPort): Hop {
     const uri = request.uri!;
     if (routes.token !== "") {
-      const named = this.tokens.read(routes.token, request.callId);
+      const named = this.parts.tokens.read(routes.token, request.callId);
       if (named === null) return FORGED;
-      if (this.pbx === null || isFromPbx || this.isThroughTwice(routes, request.callId)) {
+      if (this.parts.pbx === null || isFromPbx || this.isThroughTwice(routes, request.callId)) {
         const hop = this.tokenHop(named, port);
         return hop === NO_CONNECTION ? this.purrHop(uri, routes) ?? hop : hop;
       }
-      return pbxHop(this.pbx.flowTowards(routes.next ?? uri));
+      return pbxHop(this.parts.pbx.flowTowards(routes.next ?? uri));
     }
     if (isFromPbx) return this.purrHop(uri, routes) ?? this.hopWithoutRoute(uri);
-    if (this.location.senderOf(request, flow) === null) return STRANGER;
+    if (this.parts.locator.senderOf(request, flow) === null) return STRANGER;
     // A phone that drops our Record-Route: the PBX may know the dialog, but nothing proves that another host does.
-    if (this.pbx === null) return this.purrHop(uri, routes) ?? NO_DIALOG;
-    return pbxHop(this.pbx.flow());
+    if (this.parts.pbx === null) return this.purrHop(uri, routes) ?? NO_DIALOG;
+    return pbxHop(this.parts.pbx.flow());
   }
 
   /**
@@ -84,53 +88,54 @@ export class Dialogs {
    * cannot make two of it, nor make up the other, to get past the PBX.
    */
   private isThroughTwice({ firstToken, token }: OwnRoutes, callId: string): boolean {
-    return firstToken !== token && this.tokens.read(firstToken, callId) !== null;
+    return firstToken !== token && this.parts.tokens.read(firstToken, callId) !== null;
   }
 
   /** True if this user part of a URI of ours was made here, for this dialog. */
   isToken(user: string, callId: string): boolean {
-    return this.tokens.read(user, callId) !== null;
+    return this.parts.tokens.read(user, callId) !== null;
   }
 
-  /** Flow token of a device that is called. */
-  deviceToken(contact: Contact, callId: string): string {
-    return this.tokens.ofDevice(contact.id, callId);
+  /** The branch target of a device over a flow, for the dialog of this Call-ID. */
+  targetOf(device: Contact, flow: Flow, callId: string): Target {
+    const token = this.parts.tokens.ofDevice(device.id, callId);
+    return { uri: this.parts.requestUri(device), flow, route: device.path, token, contactId: device.id };
   }
 
   /** Flow token of a peer that is no registered device. */
   addressToken(flow: Flow, callId: string): string {
-    return this.tokens.ofAddress(flow, callId);
+    return this.parts.tokens.ofAddress(flow, callId);
   }
 
   /** Flow token of the calling side. */
   callerToken(caller: Contact | null, flow: Flow, callId: string, nowMs: number): string {
-    if (caller === null) return this.tokens.ofAddress(flow, callId);
+    if (caller === null) return this.parts.tokens.ofAddress(flow, callId);
     const registered = caller.flow;
     // A phone that sends a large INVITE over TCP is still reached over the UDP flow it registered.
     const isElsewhere = registered !== null && registered.state !== "closed" &&
       (registered.isReliable || registered.transport !== flow.transport);
-    if (registered === flow || isElsewhere) return this.tokens.ofDevice(caller.id, callId);
-    return this.tokens.ofMovedDevice(caller.id, flow, nowMs, callId);
+    if (registered === flow || isElsewhere) return this.parts.tokens.ofDevice(caller.id, callId);
+    return this.parts.tokens.ofMovedDevice(caller.id, flow, nowMs, callId);
   }
 
   /** A PBX that drops our Record-Route but kept the Contact we registered. */
   private hopWithoutRoute(uri: Uri): Hop {
-    const found = this.location.resolve(uri);
+    const found = this.parts.locator.resolve(uri);
     const devices = found === null ? [] : firstFlows(found.aor.contacts, byConnection);
     const device = found?.device ?? (devices.length === 1 ? devices[0]! : null);
-    return device === null ? NO_DIALOG : deviceHop(device, this.requestUri);
+    return device === null ? NO_DIALOG : deviceHop(device, (way) => this.parts.requestUri(way));
   }
 
   /** @returns null if there is no PURR, or its device is gone */
   private purrHop(uri: Uri, routes: OwnRoutes): Hop | null {
     const purr = uriParam(uri, "pn-purr") ?? routes.purr;
-    const id = purr === "" ? "" : this.deviceOfPurr(purr);
-    const device = id === "" ? undefined : this.usrloc.contact(id);
+    const id = purr === "" ? "" : this.parts.deviceOfPurr(purr);
+    const device = id === "" ? undefined : this.parts.usrloc.contact(id);
     return device === undefined ? null : deviceHop(device, () => null);
   }
 
   private tokenHop(named: FlowToken, port: TransactionPort): Hop {
-    const contact = named.contactId === "" ? undefined : this.usrloc.contact(named.contactId);
+    const contact = named.contactId === "" ? undefined : this.parts.usrloc.contact(named.contactId);
     const isNewer = contact !== undefined && contact.registeredAtMs > named.atMs;
     const registered = contact === undefined ? this.left.get(named.contactId) : contact.flow;
     const flow = named.flowKey === "" || isNewer ? registered ?? null : this.flowOf(named.flowKey, port);
@@ -149,7 +154,7 @@ export class Dialogs {
   private flowOf(key: string, port: TransactionPort): Flow | null {
     const [transport = "", local = "", remote = ""] = key.split("|");
     const [localAddress, localPort] = splitHostPort(local);
-    const listener = this.own.listenerAt(transport, localAddress, localPort);
+    const listener = this.parts.own.listenerAt(transport, localAddress, localPort);
     if (listener === undefined) return null;
     const [address, remotePort] = splitHostPort(remote);
     return port.flowTo(listener.transport, address, remotePort, listener);

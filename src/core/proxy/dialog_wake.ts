@@ -12,6 +12,7 @@ import type { ServerTransaction } from "../transaction/server.ts";
 import { type Schedule, T1_MS, type TransactionPort } from "../transaction/timers.ts";
 import type { Contact } from "../usrloc/contact.ts";
 import type { PushOrder, PushPort } from "../usrloc/push_order.ts";
+import type { Usrloc } from "../usrloc/usrloc.ts";
 import type { Target } from "./branch.ts";
 import { flowsOf, hasPushToken } from "./device_flows.ts";
 import type { Fork } from "./fork.ts";
@@ -59,9 +60,8 @@ export class DialogWake implements WaitingOwner {
   constructor(
     private readonly port: DialogWakePort,
     private readonly schedule: Schedule,
-    /** The device of an id, if it is registered. */
-    private readonly deviceOf: (id: string) => Contact | undefined,
-    private readonly times: () => DialogWakeTimes,
+    private readonly usrloc: Usrloc,
+    public times: DialogWakeTimes,
   ) {}
 
   /** Requests that wait for a device to wake; 0: nothing is kept. */
@@ -93,7 +93,7 @@ export class DialogWake implements WaitingOwner {
     if (!this.isPushable(device)) return;
     const sent = new UnansweredRequest(this, device.id, fork, retarget);
     this.sleeperOf(device.id).waiting.add(sent);
-    this.schedule.deadlines.set(sent, this.nowMs + Math.max(T1_MS, this.times().hedgeMs));
+    this.schedule.deadlines.set(sent, this.nowMs + Math.max(T1_MS, this.times.hedgeMs));
   }
 
   /** A REGISTER of the device was accepted: what waits for it goes, in the order it came. */
@@ -136,14 +136,14 @@ export class DialogWake implements WaitingOwner {
 
   /** One that left waits from now on, and its device is pushed. */
   private wake(sent: UnansweredRequest): void {
-    const device = this.deviceOf(sent.deviceId);
+    const device = this.usrloc.contact(sent.deviceId);
     if (device === undefined || !this.isPushable(device) || !this.hasRoom(device.id)) return void this.leave(sent);
     sent.hold();
     this.wait(sent, device);
   }
 
   private wait(waiting: WaitingRequest, device: Contact): void {
-    const { windowMs } = this.times();
+    const { windowMs } = this.times;
     const waitMs = waiting.request.method === "INVITE" ? windowMs : Math.min(windowMs, NON_INVITE_MS);
     const sleeper = this.sleeperOf(device.id);
     sleeper.waiting.add(waiting);

@@ -13,6 +13,12 @@ const AWAY_INTERVAL_MS = 5000;
 /** `unknown` until the first answer or failure; any answer means that it is there. */
 export type PbxState = "unknown" | "up" | "down";
 
+/** Whoever acts on it. */
+export interface QualifyUser {
+  /** The PBX answers after it did not. */
+  onPbxBack(): void;
+}
+
 export class Qualify implements ClientOwner, Due {
   dueMs = 0;
   heapSlot = -1;
@@ -21,12 +27,12 @@ export class Qualify implements ClientOwner, Due {
   rttMs: number | null = null;
   /** Why it is down, in words. */
   reason = "";
-  /** Told when the PBX answers after it did not. */
-  onBack: () => void = () => {};
   private sentAtMs = 0;
   private isWaiting = false;
 
-  constructor(private readonly table: Transactions, private readonly pbx: Pbx, private intervalMs: number) {}
+  private intervalMs = 0;
+
+  constructor(private readonly table: Transactions, private readonly pbx: Pbx, private readonly user: QualifyUser) {}
 
   /** Starts, or takes a new interval; 0 stops. */
   start(intervalMs: number): void {
@@ -60,7 +66,7 @@ export class Qualify implements ClientOwner, Due {
     this.state = "up";
     this.reason = "";
     this.table.port.log("info", "The PBX answers again");
-    this.onBack();
+    this.user.onPbxBack();
   }
 
   onFailure(failure: ClientFailure): void {

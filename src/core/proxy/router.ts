@@ -16,16 +16,14 @@ import type { Transactions, TransactionUser } from "../transaction/table.ts";
 import type { Aor, Contact } from "../usrloc/contact.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import { type OwnAddresses, portOf } from "./address.ts";
-import type { Target } from "./branch.ts";
-import { Dialogs } from "./dialog.ts";
-import { isWorthWaking } from "./dialog_wake.ts";
+import type { Dialogs } from "./dialog.ts";
+import { type DialogWake, isWorthWaking } from "./dialog_wake.ts";
 import { byConnection, firstFlows, NextFlows } from "./device_flows.ts";
 import { Fork, type ForkOptions } from "./fork.ts";
-import { Location } from "./location.ts";
+import type { Locator } from "./locator.ts";
 import { isLoop } from "./loop.ts";
 import { NO_ROUTES, type OwnRoutes, ownRoutes } from "./own_routes.ts";
 import type { Pbx } from "./pbx.ts";
-import type { FlowTokens } from "./record_route.ts";
 import { fromStrictRouter, isLoose, towardsStrictRouter } from "./strict_route.ts";
 import { hasNoHopsLeft, refusalOf } from "./validate.ts";
 
@@ -45,24 +43,11 @@ export interface RouterUser {
   onNobodyCalled(request: Message, aorKey: string, status: number, why: string): void;
   /** A request inside a dialog went on, for the ladder. */
   onDialogRequest(request: Message): void;
-  /** The Contact URI as a Request-URI: without what only registrations carry. */
-  requestUri(contact: Contact): string;
-  /** Id of the device that a `pn-purr` names (RFC 8599 §6.1); empty if it is not ours. */
-  deviceOfPurr(purr: string): string;
-  /**
-   * A request inside a dialog whose device has no connection: true if it is held until the device is back, and `goOn`
-   * then sends it on.
-   */
-  holdInDialog(transaction: ServerTransaction, device: Contact, goOn: () => void): boolean;
-  /** One that is about to leave for a device which may be asleep all the same; `retarget`: where it would go by then. */
-  watchInDialog(fork: Fork, deviceId: string, retarget: () => Target | null): void;
   /** Registrar mode: may this request pass? If not, it has been answered (407). */
   authorize(transaction: ServerTransaction): boolean;
 }
 
 export interface RouterSettings {
-  /** Domains of our AoRs; empty: every host that is ours. */
-  readonly domains: readonly string[];
   /** Registrar mode: sources believed without digest. */
   readonly isTrusted: (address: string) => boolean;
   /** Registrar mode: users that exist, registered or not (480 rather than 404). */
@@ -76,38 +61,43 @@ const WITHOUT_DIALOG = new Set(["MESSAGE", "OPTIONS", "PUBLISH"]);
 const CAPABILITIES = "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, REFER, NOTIFY, " +
   "SUBSCRIBE, PUBLISH, MESSAGE\r\nAccept: */*\r\nSupported: path\r\n";
 
-export class Router implements TransactionUser {
-  table!: Transactions;
-  private readonly location: Location;
+/** What it routes with. */
+export interface RouterParts {
+  readonly table: Transactions;
+  readonly usrloc: Usrloc;
+  readonly own: OwnAddresses;
+  readonly locator: Locator;
   readonly dialogs: Dialogs;
+  readonly dialogWake: DialogWake;
+  /** Null in registrar mode. */
+  readonly pbx: Pbx | null;
+}
 
-  constructor(
-    private readonly usrloc: Usrloc,
-    private readonly own: OwnAddresses,
-    tokens: FlowTokens,
-    /** Null in registrar mode. */
-    readonly pbx: Pbx | null,
-    private readonly user: RouterUser,
-    private readonly settings: RouterSettings,
-  ) {
-    this.location = new Location(usrloc, own, pbx, settings.domains);
-    this.dialogs = new Dialogs(
-      usrloc,
-      own,
-      tokens,
-      this.location,
-      pbx,
-      (contact) => user.requestUri(contact),
-      (purr) => user.deviceOfPurr(purr),
-    );
+export class Router implements TransactionUser {
+  private readonly table: Transactions;
+  private readonly usrloc: Usrloc;
+  private readonly own: OwnAddresses;
+  private readonly locator: Locator;
+  private readonly dialogs: Dialogs;
+  private readonly dialogWake: DialogWake;
+  private readonly pbx: Pbx | null;
+
+  constructor(parts: RouterParts, private readonly user: RouterUser, private readonly settings: RouterSettings) {
+    this.table = parts.table;
+    this.usrloc = parts.usrloc;
+    this.own = parts.own;
+    this.locator = parts.locator;
+    this.dialogs = parts.dialogs;
+    this.dialogWake = parts.dialogWake;
+    this.pbx = parts.pbx;
   }
 
   onRequest(transaction: ServerTransaction): void {
     const { flow } = transaction;
     let { request } = transaction;
-    const isFromPbx = this.location.isFromPbx(flow);
+    const isFromPbx = this.locator.isFromPbx(flow);
     const isInDialog = request.to.tag !== "" || (isFromPbx && this.hasToken(request));
-    if (request.method === "OPTIONS" && !isInDialog && this.location.isForUs(request.uri!, isFromPbx)) {
+    if (request.method === "OPTIONS" && !isInDialog && this.locator.isForUs(request.uri!, isFromPbx)) {
       // Whoever asks: of a stranger nothing is remembered.
       if (isFromPbx || this.usrloc.isPhoneFlow(flow)) return transaction.respond(200, "", CAPABILITIES);
       return transaction.respondOnce(200, "", CAPABILITIES);
@@ -136,7 +126,7 @@ export class Router implements TransactionUser {
     const routes = loose === null ? null : this.routesOf(loose, true);
     const hop = loose === null || routes === null || hasNoHopsLeft(loose)
       ? null
-      : this.dialogs.hop(loose, flow, routes, this.location.isFromPbx(flow), this.table.port);
+      : this.dialogs.hop(loose, flow, routes, this.locator.isFromPbx(flow), this.table.port);
     if (loose === null || routes === null || hop === null || !("target" in hop)) {
       return this.table.port.count("rejected_total", "stray_ack");
     }
@@ -169,22 +159,6 @@ export class Router implements TransactionUser {
     this.table.port.count("rejected_total", "stray_response");
   }
 
-  /** Flow token of a peer that is no registered device, for one dialog. */
-  addressToken(flow: Flow, callId: string): string {
-    return this.dialogs.addressToken(flow, callId);
-  }
-
-  /** True for the configured domains; without any, for our own addresses and the PBX's. */
-  isOurDomain(host: string): boolean {
-    return this.location.isOurDomain(host);
-  }
-
-  /** The branch target of a device over a flow, for the dialog of this Call-ID. */
-  targetOf(device: Contact, flow: Flow, callId: string): Target {
-    const token = this.dialogs.deviceToken(device, callId);
-    return { uri: this.user.requestUri(device), flow, route: device.path, token, contactId: device.id };
-  }
-
   /**
    * Refuses before anything is known of the request. Strangers leave no state behind: no flood fills the memory, and
    * no answer is repeated to somebody whose address was borrowed.
@@ -197,7 +171,7 @@ export class Router implements TransactionUser {
 
   private routeFromPhone(transaction: ServerTransaction, routes: OwnRoutes): void {
     const { request, flow } = transaction;
-    const caller = this.location.senderOf(request, flow);
+    const caller = this.locator.senderOf(request, flow);
     if (this.pbx === null) {
       if (!this.settings.isTrusted(flow.remoteAddress) && !this.user.authorize(transaction)) return;
       transaction.request = this.forCallee(request);
@@ -223,7 +197,7 @@ export class Router implements TransactionUser {
 
   private routeToAor(transaction: ServerTransaction, callerToken: string, routes: OwnRoutes): void {
     const { request } = transaction;
-    const found = this.location.resolve(request.uri!, request.to.uri!.host);
+    const found = this.locator.resolve(request.uri!, request.to.uri!.host);
     if (found === null) return this.respondUnknown(transaction);
     if (request.method === "INVITE") {
       return this.user.onCall(transaction, found.aor, found.device, callerToken, routes.count);
@@ -239,7 +213,7 @@ export class Router implements TransactionUser {
     const awake = firstFlows(devices, byConnection).filter((device) => byConnection(device) === "live");
     if (awake.length === 0) return transaction.respond(480);
     const fork = this.plainFork(transaction, callerToken, routes.count, true);
-    const add = (device: Contact) => fork.addBranch(this.targetOf(device, device.flow!, request.callId), false);
+    const add = (device: Contact) => fork.addBranch(this.dialogs.targetOf(device, device.flow!, request.callId), false);
     if (awake.length < devices.length) fork.owner = new NextFlows(fork, this.usrloc, add);
     fork.isHeld = true;
     for (const device of awake) add(device);
@@ -252,7 +226,7 @@ export class Router implements TransactionUser {
     const { request } = transaction;
     const uri = request.uri!;
     if (!isSipScheme(uri)) return transaction.respond(404);
-    const isOurs = this.location.isOurDomain(uri.host);
+    const isOurs = this.locator.isOurDomain(uri.host);
     const isKnown = this.pbx !== null || this.settings.isKnownUser(uri.user, uri.host);
     const status = !isOurs ? 403 : isKnown ? 480 : 404;
     if (!isOurs) this.table.port.count("rejected_total", "foreign_domain");
@@ -262,7 +236,7 @@ export class Router implements TransactionUser {
       const { host } = request.to.uri!;
       const aor = aorOf(
         uri,
-        isOurs && isSipScheme(request.to.uri!) && this.location.isOurDomain(host) ? host : uri.host,
+        isOurs && isSipScheme(request.to.uri!) && this.locator.isOurDomain(host) ? host : uri.host,
       );
       this.user.onNobodyCalled(request, detached(aor), status, why);
     }
@@ -280,7 +254,7 @@ export class Router implements TransactionUser {
     const hop = this.dialogs.hop(original, transaction.flow, routes, isFromPbx, this.table.port);
     if (!("target" in hop)) {
       const goOn = () => this.routeInDialog(transaction, routes, isFromPbx, true);
-      const isHeld = hop.asleep !== undefined && !isHeldOnce && this.user.holdInDialog(transaction, hop.asleep, goOn);
+      const isHeld = hop.asleep !== undefined && !isHeldOnce && this.dialogWake.hold(transaction, hop.asleep, goOn);
       return isHeld ? undefined : this.refuse(transaction, isFromPbx, hop.status, hop.reason);
     }
     const { target } = hop;
@@ -288,8 +262,9 @@ export class Router implements TransactionUser {
     const [request, routesToDrop] = this.towardsNext(original, routes);
     transaction.request = request;
     const fork = this.plainFork(transaction, "", routesToDrop, false);
-    if (target.contactId !== "" && isWorthWaking(request.method)) {
-      this.user.watchInDialog(fork, target.contactId, () => {
+    const device = target.contactId === "" ? undefined : this.usrloc.contact(target.contactId);
+    if (device !== undefined && device.kind === "mobile" && isWorthWaking(request.method)) {
+      this.dialogWake.watch(fork, device, () => {
         const again = this.dialogs.hop(original, transaction.flow, routes, isFromPbx, this.table.port);
         return "target" in again ? again.target : null;
       });
@@ -325,7 +300,7 @@ export class Router implements TransactionUser {
   }
 
   private isOurRoute(uri: Uri): boolean {
-    return this.own.isUs(uri) || this.location.isOutboundProxy(uri);
+    return this.own.isUs(uri) || this.locator.isOutboundProxy(uri);
   }
 
   /** Ours under another address: some PBXs put the source address of a request into its Record-Route. */

@@ -3,8 +3,8 @@ import { MAX_FORWARDS, PROXY_REQUIRE } from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";
 import { digits } from "../sip/scan.ts";
 
-/** A refusal: status, the reason in words (`""`: the standard phrase), header lines to add. */
-export interface Refusal {
+/** What a request is refused with: status, reason in words (`""`: the standard phrase), header lines to add. */
+export interface RefusalAnswer {
   readonly status: number;
   readonly reason: string;
   readonly lines: string;
@@ -19,7 +19,7 @@ const SCHEMES = new Set(["sip", "sips", "tel", "urn"]);
  * @param isLoop the request came back to us unchanged
  * @returns null if the request may be routed
  */
-export function refusalOf(request: Message, isLoop = false): Refusal | null {
+export function refusalOf(request: Message, isLoop = false): RefusalAnswer | null {
   const { scheme } = request.uri!;
   if (!SCHEMES.has(scheme)) {
     return { status: 416, reason: `Unsupported URI Scheme ${scheme}`, lines: "" };

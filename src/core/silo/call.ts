@@ -65,7 +65,7 @@ export class Call implements ForkOwner, HeldCall, Due {
     this.fork.owner = this;
     this.fork.isHeld = true;
     this.story = new Story(id, request, aor.key, settings.callerParty, table.schedule.clock);
-    this.legs = new Legs(this.fork, owner.router, this.story, aor.user, table.schedule.clock);
+    this.legs = new Legs(this.fork, owner.dialogs, this.story, aor.user, table.schedule.clock);
     this.wakes = new Wakes(owner, this.fork, this.legs, this.story, this);
     this.asking = new Asking(owner, this.fork, this.legs, this.wakes, this.story, aor.key, onlyDevice !== null);
     this.byHand = new ByHand(this.fork, this.legs, this.wakes, this.story, this);

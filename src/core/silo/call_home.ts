@@ -1,6 +1,6 @@
 /** What a call and its parts need of the silo they live in. */
 import type { Reach } from "../proxy/device_flows.ts";
-import type { Router } from "../proxy/router.ts";
+import type { Dialogs } from "../proxy/dialog.ts";
 import type { Transactions } from "../transaction/table.ts";
 import type { Contact } from "../usrloc/contact.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
@@ -10,7 +10,7 @@ export interface CallHome {
   readonly port: SiloPort;
   readonly table: Transactions;
   readonly usrloc: Usrloc;
-  readonly router: Router;
+  readonly dialogs: Dialogs;
   readonly settings: SiloSettings;
   readonly reach: Reach;
   /** P-07: finds a push of another call that may yet wake the device, and keeps it from being taken back. */

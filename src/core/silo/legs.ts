@@ -2,8 +2,8 @@
  * The devices of one call, the branch that each of them has at the fork, and the places that are left (W-20). Knows
  * neither why a device is asked nor how it is woken.
  */
+import type { Dialogs } from "../proxy/dialog.ts";
 import type { Fork } from "../proxy/fork.ts";
-import type { Router } from "../proxy/router.ts";
 import type { Clock } from "../clock.ts";
 import type { Flow } from "../sip/flow.ts";
 import type { Contact } from "../usrloc/contact.ts";
@@ -25,7 +25,7 @@ export class Legs {
 
   constructor(
     private readonly fork: Fork,
-    private readonly router: Router,
+    private readonly dialogs: Dialogs,
     private readonly story: Story,
     /** User part of the AoR: devices are called `alice/1`, `alice/2` in the order they come. */
     private readonly user: string,
@@ -86,7 +86,7 @@ export class Legs {
     if (isLate) leg.hasTakenPart = true;
     leg.invitedAtMs = this.clock.nowMs;
     this.story.branch(leg, isLate ? "INVITE (late)" : "INVITE", note);
-    const branch = this.fork.addBranch(this.router.targetOf(contact, flow, this.story.record.callId), isLate);
+    const branch = this.fork.addBranch(this.dialogs.targetOf(contact, flow, this.story.record.callId), isLate);
     // If it failed at once, the device may have a newer one already, over another flow.
     if (leg.branch === null || branch.number > leg.branch.number) leg.branch = branch;
   }
@@ -100,7 +100,7 @@ export class Legs {
   inviteAndCancel(leg: DeviceLeg, contact: Contact, flow: Flow): void {
     leg.hasTakenPart = true;
     this.story.branch(leg, "INVITE (late)", "to hear that it is over");
-    leg.branch = this.fork.addGhost(this.router.targetOf(contact, flow, this.story.record.callId));
+    leg.branch = this.fork.addGhost(this.dialogs.targetOf(contact, flow, this.story.record.callId));
     leg.branch.cancel(this.fork.endLines);
   }
 }

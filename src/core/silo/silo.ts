@@ -3,7 +3,7 @@
  * A call is in here before anything is sent to anyone (W-01), so a REGISTER can never miss it, however close it comes.
  */
 import { firstFlows, type Reach } from "../proxy/device_flows.ts";
-import type { Router } from "../proxy/router.ts";
+import type { Dialogs } from "../proxy/dialog.ts";
 import type { Message } from "../sip/message.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Lingering } from "../transaction/deadline.ts";
@@ -21,7 +21,6 @@ import type { Wake } from "./wake.ts";
 const WARN_EVERY_MS = 60_000;
 
 export class Silo implements CallOwner {
-  router!: Router;
   private readonly open = new CallIndex();
   private readonly ended = new CallIndex();
   private readonly byId = new Map<string, Call>();
@@ -38,6 +37,7 @@ export class Silo implements CallOwner {
     readonly port: SiloPort,
     readonly table: Transactions,
     readonly usrloc: Usrloc,
+    readonly dialogs: Dialogs,
     public settings: SiloSettings,
   ) {
     this.refusals = new Refusals(table.schedule.clock);

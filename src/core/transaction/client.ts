@@ -12,8 +12,7 @@ import type { Flow } from "../sip/flow.ts";
 import { ackForFailure } from "../sip/forward.ts";
 import { type Message, parseSent } from "../sip/message.ts";
 import type { Due, Lingering } from "./deadline.ts";
-import type { Transactions } from "./table.ts";
-import { T1_MS, T2_MS, TIMEOUT_MS } from "./timers.ts";
+import { type Schedule, T1_MS, T2_MS, TIMEOUT_MS, type TransactionPort } from "./timers.ts";
 
 export type ClientState = "calling" | "trying" | "proceeding" | "accepted" | "completed" | "terminated";
 
@@ -27,10 +26,18 @@ export interface ClientOwner {
   onFailure(failure: ClientFailure, transaction: ClientTransaction): void;
 }
 
+/** What it needs of the table that holds it. */
+export interface ClientTable {
+  readonly port: TransactionPort;
+  readonly schedule: Schedule;
+  removeClient(transaction: ClientTransaction): void;
+}
+
 export class ClientTransaction implements Due, Lingering {
   dueMs = 0;
   heapSlot = -1;
   state: ClientState;
+  readonly isInvite: boolean;
   /** True once a provisional response came: from then on a CANCEL may go (§9.1). */
   hasProvisional = false;
   private intervalMs = T1_MS;
@@ -42,16 +49,16 @@ export class ClientTransaction implements Due, Lingering {
   private ack = "";
 
   constructor(
-    private readonly table: Transactions,
+    private readonly table: ClientTable,
     readonly key: string,
     readonly method: string,
     /** The request as sent. */
     readonly wire: string,
     readonly flow: Flow,
-    readonly isInvite: boolean,
     public owner: ClientOwner | null,
   ) {
-    this.state = isInvite ? "calling" : "trying";
+    this.isInvite = method === "INVITE";
+    this.state = this.isInvite ? "calling" : "trying";
     this.timeoutAtMs = table.schedule.clock.nowMs + TIMEOUT_MS;
   }
 

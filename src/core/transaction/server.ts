@@ -12,8 +12,7 @@ import type { Message } from "../sip/message.ts";
 import { reasonPhrase } from "../sip/reason.ts";
 import { receivedVia, responseTo } from "../sip/response.ts";
 import type { Due, Lingering } from "./deadline.ts";
-import type { Transactions } from "./table.ts";
-import { LATEST_MS, T1_MS, T2_MS, TIMEOUT_MS, TRYING_MS } from "./timers.ts";
+import { LATEST_MS, type Schedule, T1_MS, T2_MS, TIMEOUT_MS, type TransactionPort, TRYING_MS } from "./timers.ts";
 
 export type ServerState = "trying" | "proceeding" | "accepted" | "completed" | "confirmed" | "terminated";
 
@@ -23,6 +22,15 @@ export interface ServerOwner {
   onCancel(cancel: Message): void;
   /** What is no INVITE has waited for 28 s: an answer later than this finds nobody. */
   onLate?(): void;
+}
+
+/** What it needs of the table that holds it. */
+export interface ServerTable {
+  readonly port: TransactionPort;
+  readonly schedule: Schedule;
+  /** Where a response goes now (§18.2.2); null: nowhere. */
+  replyFlow(request: Message | null, flow: Flow | null): Flow | null;
+  removeServer(transaction: ServerTransaction): void;
 }
 
 export class ServerTransaction implements Due, Lingering {
@@ -43,7 +51,7 @@ export class ServerTransaction implements Due, Lingering {
   private readonly requestHash: number;
 
   constructor(
-    private readonly table: Transactions,
+    private readonly table: ServerTable,
     readonly key: string,
     /** Released when the transaction completes: ask nothing of it after the final response. */
     public request: Message,

@@ -4,14 +4,14 @@
  */
 import type { Flow } from "../sip/flow.ts";
 import type { Message } from "../sip/message.ts";
-import { type ClientOwner, ClientTransaction } from "./client.ts";
-import { ServerTransaction } from "./server.ts";
+import { type ClientOwner, type ClientTable, ClientTransaction } from "./client.ts";
+import { type ServerTable, ServerTransaction } from "./server.ts";
 import type { Schedule, TransactionPort } from "./timers.ts";
 
 /** RFC 3261 §8.1.1.7, in lower case as branches are compared. */
 export const MAGIC_COOKIE = "z9hg4bk";
 
-/** What comes out of the table. */
+/** Who takes what belongs to no transaction yet. */
 export interface TransactionUser {
   /** A new request, not ACK or CANCEL. */
   onRequest(transaction: ServerTransaction): void;
@@ -23,7 +23,7 @@ export interface TransactionUser {
   onStrayResponse(response: Message, flow: Flow): void;
 }
 
-export class Transactions {
+export class Transactions implements ClientTable, ServerTable {
   private readonly servers = new Map<string, ServerTransaction>();
   private readonly clients = new Map<string, ClientTransaction>();
   /** Client transactions by connection, so that a close fails them at once; UDP flows do not close. */
@@ -32,7 +32,7 @@ export class Transactions {
   readonly branchStart: string;
   private branchCount = 0;
 
-  constructor(readonly port: TransactionPort, readonly schedule: Schedule, private readonly user: TransactionUser) {
+  constructor(readonly port: TransactionPort, readonly schedule: Schedule) {
     this.branchStart = "z9hG4bK" + port.token(12);
   }
 
@@ -54,8 +54,11 @@ export class Transactions {
     return this.branchStart + this.branchCount.toString(36) + this.port.token(10) + suffix;
   }
 
-  /** A request without a problem. */
-  receiveRequest(request: Message, flow: Flow): void {
+  /**
+   * A request without a problem.
+   * @param user takes it, if it is new
+   */
+  receiveRequest(request: Message, flow: Flow, user: TransactionUser): void {
     const isAck = request.method === "ACK";
     const key = serverKey(request, isAck ? "INVITE" : request.method);
     const known = this.servers.get(key);
@@ -65,24 +68,27 @@ export class Transactions {
         if (known.state === "completed" || known.state === "confirmed") return known.onAck();
       } else if (known.isSameRequest(request)) return known.onRetransmission();
     }
-    if (isAck) return this.user.onAck(request, flow);
+    if (isAck) return user.onAck(request, flow);
     const transaction = new ServerTransaction(this, key, request, flow, request.method === "INVITE");
     this.servers.set(key, transaction);
     if (request.method === "CANCEL") {
-      this.user.onCancel(transaction, this.servers.get(serverKey(request, "INVITE")) ?? null);
+      user.onCancel(transaction, this.servers.get(serverKey(request, "INVITE")) ?? null);
     } else {
-      this.user.onRequest(transaction);
+      user.onRequest(transaction);
       transaction.onTaken();
     }
   }
 
-  /** A response without a problem. */
-  receiveResponse(response: Message, flow: Flow): void {
+  /**
+   * A response without a problem.
+   * @param user is told if nothing we sent is answered by it
+   */
+  receiveResponse(response: Message, flow: Flow, user: TransactionUser): void {
     const key = clientKey(response.via!.branch, response.cseqMethod);
     const transaction = this.clients.get(key);
     // §17.1.3: branch and CSeq method must both match.
     if (transaction === undefined || transaction.method !== response.cseqMethod) {
-      this.user.onStrayResponse(response, flow);
+      user.onStrayResponse(response, flow);
     } else transaction.receive(response);
   }
 
@@ -92,7 +98,7 @@ export class Transactions {
    */
   send(wire: string, method: string, branch: string, flow: Flow, owner: ClientOwner | null): ClientTransaction {
     const key = clientKey(branch.toLowerCase(), method);
-    const transaction = new ClientTransaction(this, key, method, wire, flow, method === "INVITE", owner);
+    const transaction = new ClientTransaction(this, key, method, wire, flow, owner);
     this.clients.set(key, transaction);
     if (flow.isReliable) {
       let ofFlow = this.byFlow.get(flow);

@@ -37,6 +37,9 @@ export interface FlowPins {
   unpin(flow: Flow): void;
 }
 
+/** What it tells whoever keeps the store and the flow table. */
+export interface UsrlocPort extends ChangeLog, FlowPins {}
+
 /** `live`: heard of lately, or its connection is open. `unknown`: UDP and silent. `lost`: no way to it but a push. */
 export type Reachability = "live" | "unknown" | "lost";
 
@@ -53,13 +56,12 @@ export class Usrloc implements ExpiryOwner {
   private readonly domainCounts = new Map<string, number>();
   /** AoRs that are kept for the sake of their upstream binding alone. */
   private readonly lapses = new Map<Aor, Lapse>();
-  listener: UsrlocListener = { onContactRemoved() {}, onAorLeft() {}, refreshAtMs: () => Infinity, onRefreshDue() {} };
 
   constructor(
     private readonly clock: Clock,
     private readonly expiries: ExpirySchedule,
-    private readonly changes: ChangeLog,
-    private readonly pins: FlowPins,
+    private readonly port: UsrlocPort,
+    private readonly listener: UsrlocListener,
   ) {}
 
   get aorCount(): number {
@@ -122,7 +124,7 @@ export class Usrloc implements ExpiryOwner {
       upstream: NO_UPSTREAM,
     };
     this.index(aor);
-    this.changes.aorSaved(aor);
+    this.port.aorSaved(aor);
     return aor;
   }
 
@@ -161,7 +163,7 @@ export class Usrloc implements ExpiryOwner {
     this.indexToken(contact);
     this.bind(contact, flow);
     if (flow === null) contact.lastFlowKey = fields.flowKey;
-    this.changes.contactSaved(contact, isRefresh);
+    this.port.contactSaved(contact, isRefresh);
     this.schedule(contact);
     return contact;
   }
@@ -184,7 +186,7 @@ export class Usrloc implements ExpiryOwner {
     contact.expiresAtMs = expiresAtMs;
     contact.registeredAtMs = nowMs;
     if (contact.push !== null) contact.push.registeredAtMs = nowMs;
-    this.changes.contactSaved(contact, true);
+    this.port.contactSaved(contact, true);
     this.schedule(contact);
   }
 
@@ -193,14 +195,14 @@ export class Usrloc implements ExpiryOwner {
     if (!contact.isRegistered || (contact.upstreamEndsMs === endsMs && contact.isDropped === isDropped)) return;
     contact.upstreamEndsMs = endsMs;
     contact.isDropped = isDropped;
-    this.changes.contactSaved(contact, true);
+    this.port.contactSaved(contact, true);
   }
 
   /** Tells the store that something else of the contact changed: token state, push parameters set by hand. */
   touched(contact: Contact): void {
     contact.sent = "";
     if (this.contactsById.get(contact.id) === contact) this.indexToken(contact);
-    this.changes.contactSaved(contact, false);
+    this.port.contactSaved(contact, false);
   }
 
   /** What a contact depends on ends at another time now: when it is looked at is asked anew. */
@@ -222,7 +224,7 @@ export class Usrloc implements ExpiryOwner {
     contact.isRegistered = false;
     const contacts = contact.aor.contacts;
     contacts.splice(contacts.indexOf(contact), 1);
-    this.changes.contactRemoved(contact);
+    this.port.contactRemoved(contact);
     this.listener.onContactRemoved(contact, cause, flow);
     this.forgetIfEmpty(contact.aor);
   }
@@ -231,7 +233,7 @@ export class Usrloc implements ExpiryOwner {
   setUpstream(aor: Aor, upstream: Upstream): void {
     if (this.aors.get(aor.key) !== aor) return;
     aor.upstream = upstream;
-    this.changes.aorSaved(aor);
+    this.port.aorSaved(aor);
     this.forgetIfEmpty(aor);
   }
 
@@ -304,7 +306,7 @@ export class Usrloc implements ExpiryOwner {
     const left = this.domainCounts.get(aor.domain)! - 1;
     if (left > 0) this.domainCounts.set(aor.domain, left);
     else this.domainCounts.delete(aor.domain);
-    this.changes.aorRemoved(aor);
+    this.port.aorRemoved(aor);
   }
 
   /** The other contacts, of whatever AoR, that are woken by the same push token. */
@@ -358,7 +360,7 @@ export class Usrloc implements ExpiryOwner {
     const old = contact.flow;
     if (old === flow) return;
     if (old !== null) {
-      this.pins.unpin(old);
+      this.port.unpin(old);
       const over = registeredOver(old);
       if (over instanceof Set) over.delete(contact);
       if (!(over instanceof Set) || over.size === 0) old.registered = undefined;
@@ -366,7 +368,7 @@ export class Usrloc implements ExpiryOwner {
     }
     contact.flow = flow;
     if (flow === null) return;
-    this.pins.pin(flow);
+    this.port.pin(flow);
     contact.lastFlowKey = "";
     const over = registeredOver(flow);
     if (over instanceof Set) over.add(contact);

@@ -149,12 +149,12 @@ export class Rig {
 
   pass(ms: number): void {
     const until = this.clock.nowMs + ms;
-    while (this.core.nextMs <= until) {
-      this.clock.nowMs = Math.max(this.clock.nowMs, this.core.nextMs);
-      this.core.runDue();
+    while (this.core.schedule.nextMs <= until) {
+      this.clock.nowMs = Math.max(this.clock.nowMs, this.core.schedule.nextMs);
+      this.core.schedule.run();
     }
     this.clock.nowMs = until;
-    this.core.runDue();
+    this.core.schedule.run();
   }
 
   count(counter: string, label: string): number {

@@ -100,7 +100,7 @@ describe("F-06 X-03 strangers reach nobody", () => {
       expect(second).toBe(first!);
     }
     expect(rig.core.table.serverCount).toBe(0);
-    expect(rig.core.nextMs).toBeGreaterThan(rig.clock.nowMs + 60_000);
+    expect(rig.core.schedule.nextMs).toBeGreaterThan(rig.clock.nowMs + 60_000);
   });
 
   test("F-06 a stray ACK or response is dropped and counted", () => {

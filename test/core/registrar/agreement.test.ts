@@ -95,8 +95,8 @@ class Story {
   pass(ms: number): void {
     const { rig } = this;
     const endMs = rig.clock.nowMs + ms;
-    while (rig.core.nextMs <= endMs) {
-      rig.pass(Math.max(0, rig.core.nextMs - rig.clock.nowMs));
+    while (rig.core.schedule.nextMs <= endMs) {
+      rig.pass(Math.max(0, rig.core.schedule.nextMs - rig.clock.nowMs));
       this.settle();
     }
     rig.pass(endMs - rig.clock.nowMs);
@@ -168,7 +168,7 @@ for (const mode of ["aor", "contact", "mirror"] as const) {
           expect(rig.core.usrloc.aorCount).toBe(0);
           expect(rig.core.usrloc.contactCount).toBe(0);
           for (const key of AORS) expect(pbx.live(key, rig.clock.nowMs)).toEqual([]);
-          expect(rig.core.nextMs).toBe(Infinity);
+          expect(rig.core.schedule.nextMs).toBe(Infinity);
           expect([rig.core.table.serverCount, rig.core.table.clientCount, rig.pinned.size]).toEqual([0, 0, 0]);
         }),
         { numRuns: 400 },

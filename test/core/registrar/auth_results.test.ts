@@ -12,15 +12,16 @@ const CHALLENGE = 'WWW-Authenticate: Digest realm="a", nonce="n2"';
 
 /** Two failures are a ban. */
 function guarded(options: RigOptions = {}) {
-  const rig = new Rig(options);
   const bans = new Htable("banned", { ttl: 600_000, max: 10, persist: false });
-  rig.core.guard = new SourceGuard(bans, rig, {
-    requestsPerSource: { count: 50, per_ms: 1000 },
-    authFailures: { count: 2, per_ms: 60_000 },
-    isScannerBanned: true,
-    isExempt: () => false,
-    isDenied: () => false,
-  });
+  const guard = (port: Rig) =>
+    new SourceGuard(bans, port, {
+      requestsPerSource: { count: 50, per_ms: 1000 },
+      authFailures: { count: 2, per_ms: 60_000 },
+      isScannerBanned: true,
+      isExempt: () => false,
+      isDenied: () => false,
+    });
+  const rig = new Rig({ ...options, guard });
   return { rig, isBanned: () => bans.get(PHONE, rig.clock.nowMs) === "auth_failures", bans };
 }
 

@@ -44,7 +44,7 @@ class World {
     const { rig } = this;
     const endMs = rig.clock.nowMs + ms;
     while (rig.clock.nowMs < endMs) {
-      const dueMs = Math.min(endMs, rig.core.nextMs, ...this.wakings.map(({ atMs }) => atMs));
+      const dueMs = Math.min(endMs, rig.core.schedule.nextMs, ...this.wakings.map(({ atMs }) => atMs));
       rig.pass(Math.max(0, dueMs - rig.clock.nowMs));
       this.settle();
       for (const waking of this.wakings.filter(({ atMs }) => atMs <= rig.clock.nowMs)) {

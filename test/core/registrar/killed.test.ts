@@ -152,8 +152,8 @@ class Story {
   pass(ms: number): void {
     const { rig } = this;
     const endMs = rig.clock.nowMs + ms;
-    while (rig.core.nextMs <= endMs) {
-      rig.pass(Math.max(0, rig.core.nextMs - rig.clock.nowMs));
+    while (rig.core.schedule.nextMs <= endMs) {
+      rig.pass(Math.max(0, rig.core.schedule.nextMs - rig.clock.nowMs));
       this.turn();
       this.settle();
     }
@@ -239,7 +239,7 @@ describe("R-18 killed at any moment", () => {
             story.settle();
             story.pass(20_000_000);
             expect([story.rig.core.usrloc.aorCount, story.rig.core.usrloc.contactCount]).toEqual([0, 0]);
-            expect(story.rig.core.nextMs).toBe(Infinity);
+            expect(story.rig.core.schedule.nextMs).toBe(Infinity);
             story.store.close();
             rmSync(join(folder, `${files}.db`), { force: true });
           }),

@@ -137,7 +137,7 @@ describe("R-16 registrar mode, trusted source", () => {
     expect(contactsOf(rig)).toEqual(["sip:alice@192.0.2.8:5060"]);
     exchange(rig, phone, { cseq: 6, expires: 0, contacts: ["*"] });
     expect(rig.core.usrloc.aorCount).toBe(0);
-    expect(rig.core.nextMs).toBe(Infinity);
+    expect(rig.core.schedule.nextMs).toBe(Infinity);
   });
 
   test("R-14 a REGISTER without Contact returns the bindings; of nobody there are none", () => {

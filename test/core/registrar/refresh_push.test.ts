@@ -30,8 +30,8 @@ function pushesBeforeEnd(rig: Rig, ms: number): number[] {
   const endMs = Math.min(contacts[0]!.expiresAtMs, upstream.expiresAtMs || Infinity);
   const seconds: number[] = [];
   const untilMs = rig.clock.nowMs + ms;
-  while (rig.core.nextMs <= untilMs) {
-    rig.pass(rig.core.nextMs - rig.clock.nowMs);
+  while (rig.core.schedule.nextMs <= untilMs) {
+    rig.pass(rig.core.schedule.nextMs - rig.clock.nowMs);
     for (const _ of rig.pushes.splice(0)) seconds.push(Math.round((endMs - rig.clock.nowMs) / 100) / 10);
     rig.sent.length = 0;
   }
@@ -296,7 +296,7 @@ describe("R-09 a PBX that grants less than a refresh push needs", () => {
       expect(line.message).toContain("maximum_expiration");
       expect(line.message).toContain("pbx.credentials_file");
       expect(line.fields).toMatchObject({ aor: AOR });
-      expect(rig.core.shortGrants).toBe(1);
+      expect(rig.core.mid!.ledger.shortGrants.size).toBe(1);
     }
   });
 
@@ -310,7 +310,7 @@ describe("R-09 a PBX that grants less than a refresh push needs", () => {
       ]
     ) {
       expect(rig.logged.filter(({ level }) => level === "warn")).toEqual([]);
-      expect(rig.core.shortGrants).toBe(0);
+      expect(rig.core.mid!.ledger.shortGrants.size).toBe(0);
     }
   });
 

@@ -46,7 +46,7 @@ describe("R-01 R-05 a phone whose refresh is absorbed hears what the PBX said to
     const rig = new Rig({ pbx: { trusts_us: true } });
     const phone = rig.phone("192.0.2.7");
     through(rig, phone, { expires: 3600 }, LINES);
-    while (rig.sent.length === 0) rig.pass(rig.core.nextMs - rig.clock.nowMs);
+    while (rig.sent.length === 0) rig.pass(rig.core.schedule.nextMs - rig.clock.nowMs);
     rig.fromPbx(accepted(rig.one(rig.pbx)));
     expect(said(absorbed(rig, phone, 2))).toEqual([...ROUTES, "<tel:+1555>"]);
     through(rig, phone, { expires: 60, contacts: ["<sip:alice@192.0.2.7:5060>;x=1"], cseq: 1000 }, []);

@@ -14,6 +14,7 @@ import {
   statusLine,
   TestFlow,
 } from "./rig.ts";
+import { requestUri } from "../../../src/core/registrar/request_uri.ts";
 
 const AOR = "alice@example.org";
 const REGISTRAR: RigOptions = { pbx: false, trust: ["192.0.2.0/24"] };
@@ -50,7 +51,7 @@ function through(rig: Rig, text: RegisterText, grant = 0): { upstream: string; r
 
 function invite(rig: Rig, phone: TestFlow, user = "alice"): string {
   rig.fromPbx(
-    `INVITE sip:${user}@10.0.0.5:5060;lf=${rig.core.aorId(AOR)} SIP/2.0\r\n` +
+    `INVITE sip:${user}@10.0.0.5:5060;lf=${rig.core.bindings.aorId(AOR)} SIP/2.0\r\n` +
       "Via: SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKi1\r\nMax-Forwards: 70\r\n" +
       "From: <sip:bob@example.org>;tag=1\r\nTo: <sip:alice@example.org>\r\nCall-ID: i1\r\nCSeq: 1 INVITE\r\n" +
       "Contact: <sip:bob@10.0.0.2>\r\nContent-Length: 0\r\n\r\n",
@@ -290,7 +291,7 @@ describe("P-02 push parameters go nowhere else", () => {
         const { upstream } = through(rig, { contacts: [contact(params)], expires: 600 });
         expect(upstream).not.toMatch(/pn(-|%2d)|tok-1|app-id/i);
         const [device] = rig.core.usrloc.find(AOR)!.contacts;
-        expect(rig.core.requestUri(device!)).not.toMatch(/pn(-|%2d)(?!purr)|tok-1|app-id/i);
+        expect(requestUri(device!)).not.toMatch(/pn(-|%2d)(?!purr)|tok-1|app-id/i);
       }
     });
   }
@@ -311,7 +312,7 @@ describe("P-02 push parameters go nowhere else", () => {
     const rig = rigWith(SOME);
     const text = { contacts: [contact(TOKEN)], expires: 600 };
     const edge = ["Path: <sip:edge.example.net;lr>", 'Feature-Caps: *;+sip.pns="acme"'];
-    const uri = () => rig.core.requestUri(rig.core.usrloc.find(AOR)!.contacts[0]!);
+    const uri = () => requestUri(rig.core.usrloc.find(AOR)!.contacts[0]!);
     for (let cseq = 1; cseq <= 4; cseq += 2) {
       through(rig, { ...text, cseq, lines: edge });
       expect(uri()).toBe(`sip:alice@192.0.2.7:40000${TOKEN}`);
@@ -367,7 +368,7 @@ describe("P-02 PURR", () => {
       const purrs = [1, 2, 3].map((cseq) => purrOf(rig, cseq));
       const [device] = rig.core.usrloc.find(AOR)!.contacts;
       expect(new Set(purrs.map((purr) => purr.slice(16))).size).toBe(3);
-      expect(purrs.map((purr) => rig.core.deviceOfPurr(purr))).toEqual([device!.id, device!.id, device!.id]);
+      expect(purrs.map((purr) => rig.core.purrs.read(purr))).toEqual([device!.id, device!.id, device!.id]);
       expect(purrs.some((purr) => purr.includes(device!.id))).toBe(false);
     }
   });
@@ -377,13 +378,13 @@ describe("P-02 PURR", () => {
     const purr = purrOf(rig, 1);
     for (let n = 0; n < purr.length; n++) {
       const other = purr[n] === "1" ? "2" : "1";
-      expect(rig.core.deviceOfPurr(purr.slice(0, n) + other + purr.slice(n + 1))).toBe("");
+      expect(rig.core.purrs.read(purr.slice(0, n) + other + purr.slice(n + 1))).toBe("");
     }
     for (const text of ["", "x", purr.slice(1), purr + "00", purr.slice(0, 36), "%00".repeat(24), "0".repeat(9999)]) {
-      expect(rig.core.deviceOfPurr(text)).toBe("");
+      expect(rig.core.purrs.read(text)).toBe("");
     }
     const elsewhere = new Rig({ secrets: { installation: "another one" } });
-    expect(elsewhere.core.deviceOfPurr(purr)).toBe("");
-    expect(new Rig().core.deviceOfPurr(purr)).not.toBe("");
+    expect(elsewhere.core.purrs.read(purr)).toBe("");
+    expect(new Rig().core.purrs.read(purr)).not.toBe("");
   });
 });

@@ -7,6 +7,14 @@ import { defaultConfig } from "../../../src/config/defaults.ts";
 import type { Config, DeviceRule, PbxConfig } from "../../../src/config/schema.ts";
 import { type CoreSecrets, coreSettings } from "../../../src/appliance/settings.ts";
 import { Core, type CorePort } from "../../../src/core/core.ts";
+import type { SourceGuard } from "../../../src/core/guard/source_guard.ts";
+import {
+  aorUpkeep,
+  deviceUpkeep,
+  type Upkeep,
+  type UpstreamState,
+  upstreamStates,
+} from "../../../src/core/registrar/upkeep.ts";
 import type { PushOrder } from "../../../src/core/usrloc/push_order.ts";
 import type { Flow, FlowState, Listener, Transport } from "../../../src/core/sip/flow.ts";
 import { type Message, parseMessage } from "../../../src/core/sip/message.ts";
@@ -51,6 +59,8 @@ export interface RigOptions {
   /** The store, in place of the count of changes. */
   changes?: ChangeLog;
   nowMs?: number;
+  /** Who bans sources; nobody without it. */
+  guard?: (rig: Rig) => SourceGuard;
 }
 
 export interface Sent {
@@ -109,7 +119,7 @@ export class Rig implements CorePort {
       credentials: new Map(),
       ...options.secrets,
     };
-    this.core = new Core(this, this.clock, coreSettings(config, this.secrets));
+    this.core = new Core(this, this.clock, coreSettings(config, this.secrets), options.guard?.(this) ?? null);
     this.core.setListeners([UDP, TCP]);
     if (config.pbx !== null) this.pbxIsBack();
     this.sent.length = 0;
@@ -168,12 +178,24 @@ export class Rig implements CorePort {
     this.core.deviceSet(saved);
   }
 
+  upkeepOf(contact: Contact): Upkeep {
+    return deviceUpkeep(contact, this.core.mid, this.clock.nowMs);
+  }
+
+  upkeepOfAor(aor: Aor): Upkeep | null {
+    return aorUpkeep(aor, this.core.mid, this.clock.nowMs);
+  }
+
+  upstreamStates(): Map<UpstreamState, number> {
+    return upstreamStates(this.core.usrloc.all(), this.core.mid, this.clock.nowMs);
+  }
+
   /** Lets time pass, deadline by deadline. */
   pass(ms: number): void {
     const endMs = this.clock.nowMs + ms;
-    while (this.core.nextMs <= endMs) {
-      this.clock.nowMs = Math.max(this.clock.nowMs, this.core.nextMs);
-      this.core.runDue();
+    while (this.core.schedule.nextMs <= endMs) {
+      this.clock.nowMs = Math.max(this.clock.nowMs, this.core.schedule.nextMs);
+      this.core.schedule.run();
     }
     this.clock.nowMs = endMs;
   }

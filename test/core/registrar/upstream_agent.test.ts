@@ -35,7 +35,7 @@ function aboutToExpire(options: ConstructorParameters<typeof Rig>[0] = {}): { ri
 function passUntilSent(rig: Rig, atMostMs: number): number {
   const startMs = rig.clock.nowMs;
   while (rig.sent.length === 0 && rig.clock.nowMs < startMs + atMostMs) {
-    rig.pass(Math.min(rig.core.nextMs, startMs + atMostMs) - rig.clock.nowMs);
+    rig.pass(Math.min(rig.core.schedule.nextMs, startMs + atMostMs) - rig.clock.nowMs);
   }
   return rig.clock.nowMs - startMs;
 }
@@ -226,7 +226,7 @@ describe("R-08 a PBX that cannot be reached when the last device goes", () => {
     rig.take(rig.pbx);
     rig.pass(10_000_000);
     expect(rig.take(rig.pbx)).toEqual([]);
-    expect(rig.core.nextMs).toBe(Infinity);
+    expect(rig.core.schedule.nextMs).toBe(Infinity);
   });
 
   test("R-08 not resolved: tried when it is", () => {

@@ -29,8 +29,10 @@ function asleep(options: RigOptions, grant?: number): { rig: Rig; phone: TestFlo
 function secondsToNext(rig: Rig, atMostMs = 4_000_000): number {
   const fromMs = rig.clock.nowMs;
   while (!rig.sent.some((sent) => sent.flow === rig.pbx)) {
-    if (rig.clock.nowMs - fromMs > atMostMs || rig.core.nextMs === Infinity) throw new Error("Nothing went to the PBX");
-    rig.pass(Math.max(1, rig.core.nextMs - rig.clock.nowMs));
+    if (rig.clock.nowMs - fromMs > atMostMs || rig.core.schedule.nextMs === Infinity) {
+      throw new Error("Nothing went to the PBX");
+    }
+    rig.pass(Math.max(1, rig.core.schedule.nextMs - rig.clock.nowMs));
   }
   return (rig.clock.nowMs - fromMs) / 1000;
 }
@@ -245,7 +247,7 @@ describe("R-09 digest", () => {
       const wire = rig.one(rig.pbx);
       expect(parseCredentials(headers(wire, "Authorization")[0]!)).toMatchObject({ nonce: "n2", nc: "00000001" });
       rig.fromPbx(accepted(wire));
-      expect(rig.core.upstreamKeeper!.failing).toBe(0);
+      expect(rig.core.mid!.keeper.failing).toBe(0);
     });
   }
 
@@ -264,7 +266,7 @@ describe("R-09 digest", () => {
     expect(isRight(third, "Authorization")).toBe(true);
     expect(isRight(third, "Proxy-Authorization")).toBe(true);
     rig.fromPbx(accepted(third));
-    expect(rig.core.upstreamKeeper!.failing).toBe(0);
+    expect(rig.core.mid!.keeper.failing).toBe(0);
   });
 
   test("R-09 HA1 hashes in place of the password", () => {
@@ -283,14 +285,14 @@ describe("R-09 digest", () => {
     secondsToNext(rig);
     rig.fromPbx(answer(rig.one(rig.pbx), "401 Unauthorized", [challenge("MD5", "n1")]));
     rig.fromPbx(answer(rig.one(rig.pbx), "401 Unauthorized", [challenge("MD5", "n2")]));
-    expect(rig.core.upstreamKeeper!.failing).toBe(1);
+    expect(rig.core.mid!.keeper.failing).toBe(1);
     rig.core.reconfigure(coreSettings(rig.config, { ...rig.secrets, credentials: SECRETS }));
     secondsToNext(rig);
     rig.fromPbx(answer(rig.one(rig.pbx), "401 Unauthorized", [challenge("MD5", "n3")]));
     const wire = rig.one(rig.pbx);
     expect(isRight(wire)).toBe(true);
     rig.fromPbx(accepted(wire));
-    expect(rig.core.upstreamKeeper!.failing).toBe(0);
+    expect(rig.core.mid!.keeper.failing).toBe(0);
   });
 });
 
@@ -342,8 +344,8 @@ describe("R-09 a PBX that does not take it", () => {
       expect(alarms[0]).toMatchObject({ level: "warn", fields: { aor: AOR } });
       expect(alarms[0]!.message).toContain(words);
       expect(alarms.length).toBeLessThanOrEqual(2);
-      expect(rig.core.upstreamKeeper!.failing).toBe(1);
-      const upkeep = rig.core.upkeepOfAor(rig.core.usrloc.find(AOR)!)!;
+      expect(rig.core.mid!.keeper.failing).toBe(1);
+      const upkeep = rig.upkeepOfAor(rig.core.usrloc.find(AOR)!)!;
       expect(upkeep.lastFailure).toContain(words);
       expect(upkeep.isAtRisk).toBe(true);
       expect(JSON.stringify(rig.logged)).not.toContain("wonder");
@@ -352,7 +354,7 @@ describe("R-09 a PBX that does not take it", () => {
       for (let n = 0; n < 3 && rig.sent.length > 0; n++) {
         for (const wire of rig.take(rig.pbx)) rig.fromPbx(accepted(wire));
       }
-      expect(rig.core.upstreamKeeper!.failing).toBe(0);
+      expect(rig.core.mid!.keeper.failing).toBe(0);
       expect(rig.logText).toContain("refreshed again");
       expect(secondsToNext(rig)).toBeGreaterThan(400);
       // What failed long ago is not held against it.
@@ -390,7 +392,7 @@ describe("R-09 a PBX that does not take it", () => {
     }
     rig.pass(8_000_000);
     rig.take(rig.pbx);
-    expect(rig.core.upstreamKeeper!.failing).toBe(20);
+    expect(rig.core.mid!.keeper.failing).toBe(20);
     expect(rig.logged.filter(({ level }) => level === "warn" || level === "error")).toHaveLength(1);
     const phone = rig.phone("192.0.2.9");
     rig.receive(phone, register(phone, { user: "carol" }));
@@ -405,7 +407,7 @@ describe("R-09 a PBX that does not take it", () => {
       rig.pass(100);
     }
     expect(seen.size).toBe(20);
-    expect(rig.core.upstreamKeeper!.failing).toBe(0);
+    expect(rig.core.mid!.keeper.failing).toBe(0);
   });
 
   test("R-09 a PBX whose name is not resolved is tried again, too", () => {
@@ -414,13 +416,13 @@ describe("R-09 a PBX that does not take it", () => {
     rig.pbx = null;
     pbx.state = "closed";
     rig.pass(480_000);
-    expect(rig.core.upstreamKeeper!.failing).toBe(1);
+    expect(rig.core.mid!.keeper.failing).toBe(1);
     pbx.state = "open";
     rig.pbx = pbx;
     rig.pbxIsBack();
     secondsToNext(rig, 20_000);
     rig.fromPbx(accepted(rig.one(pbx)));
-    expect(rig.core.upstreamKeeper!.failing).toBe(0);
+    expect(rig.core.mid!.keeper.failing).toBe(0);
   });
 
   test("R-09 a refused refresh leaves it to the phones: they are pushed before the binding ends, and granted no more than the PBX grants", () => {
@@ -444,7 +446,7 @@ describe("R-09 whom it is done for", () => {
     rig.close(phone);
     rig.pass(3_000_000);
     expect(rig.sent).toEqual([]);
-    expect(rig.core.upkeepOfAor(rig.core.usrloc.find(AOR)!)!.next).toContain("no device can be reached or woken");
+    expect(rig.upkeepOfAor(rig.core.usrloc.find(AOR)!)!.next).toContain("no device can be reached or woken");
     const contact = rig.core.usrloc.find(AOR)!.contacts[0]!;
     contact.kind = "mobile";
     contact.push = { provider: "acme", param: "", prid: "t", tokenState: "unknown", registeredAtMs: rig.clock.nowMs };
@@ -466,8 +468,8 @@ describe("R-09 whom it is done for", () => {
     rig.fromPbx(answer(removal, "200 OK"));
     rig.pass(10_000_000);
     expect(rig.sent).toEqual([]);
-    expect(rig.core.upstreamKeeper!.size).toBe(0);
-    expect(rig.core.nextMs).toBe(Infinity);
+    expect(rig.core.mid!.keeper.size).toBe(0);
+    expect(rig.core.schedule.nextMs).toBe(Infinity);
   });
 
   test("R-09 the last device leaves while our refresh is at the PBX: the binding is ended behind it", () => {
@@ -482,7 +484,7 @@ describe("R-09 whom it is done for", () => {
     expect(pbx.live(AOR, rig.clock.nowMs)).toEqual([]);
     expect(rig.core.usrloc.aorCount).toBe(0);
     rig.pass(10_000_000);
-    expect(rig.core.nextMs).toBe(Infinity);
+    expect(rig.core.schedule.nextMs).toBe(Infinity);
   });
 
   test("R-09 after a restart the refresh is in time, and what lapsed meanwhile is renewed soon", () => {

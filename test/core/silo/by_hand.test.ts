@@ -30,7 +30,7 @@ test("W-18 a branch to an address of one's own choice joins, and its dialog find
   const link = door.connect();
   w.advance(100);
   const [open] = w.openCalls("alice");
-  const token = w.core.addressToken(link, call.callId);
+  const token = w.core.dialogs.addressToken(link, call.callId);
   w.turn(() => open!.appendAddress("sip:door@192.0.2.99", link, token));
   w.advance(1000);
   expect(door.call.state).toBe("confirmed");
@@ -145,7 +145,7 @@ test("W-18 nothing is added to a call that is ending", () => {
   expect(call.status).toBe(0);
   const door = w.phone("door", { transport: "udp", push: null });
   const link = door.connect();
-  w.turn(() => open!.appendAddress("sip:door@192.0.2.99", link, w.core.addressToken(link, call.callId)));
+  w.turn(() => open!.appendAddress("sip:door@192.0.2.99", link, w.core.dialogs.addressToken(link, call.callId)));
   w.turn(() => open!.end("too late"));
   w.advance(1000);
   expect(door.calls.length).toBe(0);

@@ -322,7 +322,7 @@ test("W-22 W-18 ACK and BYE of a phone that was added by its address come from t
   const link = door.connect();
   w.advance(100);
   const [open] = w.openCalls("alice");
-  w.turn(() => open!.appendAddress("sip:door@192.0.2.99", link, w.core.addressToken(link, call.callId)));
+  w.turn(() => open!.appendAddress("sip:door@192.0.2.99", link, w.core.dialogs.addressToken(link, call.callId)));
   w.advance(1000);
   call.hangUp();
   w.advance(100);

@@ -35,7 +35,7 @@ export class Rig implements TransactionPort, TransactionUser {
   /** For the last CANCEL: the INVITE it was matched with. */
   cancelled: ServerTransaction | null = null;
   readonly counted: string[] = [];
-  readonly table = new Transactions(this, this.schedule, this);
+  readonly table = new Transactions(this, this.schedule);
   /** What `flowTo` gives. */
   reachable: Flow | null = null;
   readonly asked: [Transport, string, number, Listener | undefined][] = [];
@@ -149,13 +149,13 @@ export class Rig implements TransactionPort, TransactionUser {
   /** A request comes in; gives the transaction that was made for it, if one was. */
   receive(raw: string, flow: Flow): ServerTransaction | undefined {
     const before = this.requests.length;
-    this.table.receiveRequest(good(raw), flow);
+    this.table.receiveRequest(good(raw), flow, this);
     return this.requests[before];
   }
 
   /** A response comes in to what was sent on `branch`. */
   respond(status: number, branch: string, method: string, flow: Flow): void {
-    this.table.receiveResponse(good(responseText(status, branch, method)), flow);
+    this.table.receiveResponse(good(responseText(status, branch, method)), flow, this);
   }
 }
 

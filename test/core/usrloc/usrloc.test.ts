@@ -68,21 +68,20 @@ class Home {
 
   constructor(log = new LoggedRows()) {
     this.log = log;
-    this.usrloc = new Usrloc(this.clock, this.deadlines, log, {
-      pin: (flow) => void this.pins.set(flow, (this.pins.get(flow) ?? 0) + 1),
-      unpin: (flow) => {
+    const port = Object.assign(log, {
+      pin: (flow: Flow) => void this.pins.set(flow, (this.pins.get(flow) ?? 0) + 1),
+      unpin: (flow: Flow) => {
         const count = this.pins.get(flow)! - 1;
         if (count === 0) this.pins.delete(flow);
         else this.pins.set(flow, count);
       },
     });
-    this.usrloc.listener = {
-      ...this.usrloc.listener,
+    this.usrloc = new Usrloc(this.clock, this.deadlines, port, {
       onContactRemoved: (contact, cause) => void this.removed.push([contact.id, cause]),
       onAorLeft: (aor) => void this.left.push(aor.key),
       refreshAtMs: () => Infinity,
       onRefreshDue() {},
-    };
+    });
   }
 
   pass(ms: number): void {

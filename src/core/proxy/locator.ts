@@ -20,7 +20,7 @@ export interface Located {
 
 const NOBODY: readonly Contact[] = [];
 
-export class Location {
+export class Locator {
   constructor(
     private readonly usrloc: Usrloc,
     private readonly own: OwnAddresses,
