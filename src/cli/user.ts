@@ -60,9 +60,10 @@ export async function runUser(args: readonly string[], io: UserIo, usersFile: st
   if (typeof options === "string") return usageError(io, options);
   try {
     if (options.verb === "ls") return list(options, io);
-    const name = splitName(options.names[0]);
+    const [given = ""] = options.names;
+    const name = splitName(given);
     const problem = nameProblem(name.user, name.realm);
-    if (problem !== null) return usageError(io, `${problem} (got "${options.names[0]}", expected USER@DOMAIN)`);
+    if (problem !== null) return usageError(io, `${problem} (got "${given}", expected USER@DOMAIN)`);
     return options.verb === "rm" ? remove(options.file, name, io) : await add(options, name, io);
   } catch (error) {
     io.stderr(`latefork user: ${reasonOf(error)}\n`);
@@ -111,10 +112,12 @@ function list({ file, json }: UserOptions, io: UserIo): number {
   if (json) {
     io.stdout(JSON.stringify({ items, next: null }) + "\n");
   } else {
-    const rows = [["USER", "REALM", "HASHES"], ...items.map((item) => [item.user, item.realm, item.hashes.join(", ")])];
-    const widths = [0, 1].map((column) => Math.max(...rows.map((row) => row[column].length)));
-    for (const [user, realm, hashes] of rows) {
-      io.stdout(`${user.padEnd(widths[0])}  ${realm.padEnd(widths[1])}  ${hashes}\n`);
+    const title = { user: "USER", realm: "REALM", hashes: ["HASHES"] };
+    const rows = [title, ...items];
+    const userWidth = Math.max(...rows.map(({ user }) => user.length));
+    const realmWidth = Math.max(...rows.map(({ realm }) => realm.length));
+    for (const { user, realm, hashes } of rows) {
+      io.stdout(`${user.padEnd(userWidth)}  ${realm.padEnd(realmWidth)}  ${hashes.join(", ")}\n`);
     }
   }
   for (const { line, message, hint } of problems) io.stderr(`${file}:${line}: ${message} (${hint})\n`);

@@ -54,8 +54,9 @@ export function withUser(
   const lines = splitLines(text);
   const at = lines.findIndex((line) => isLineOf(line, user, realm));
   const added = formatUser(digestUser(user, realm, password));
-  if (at >= 0) {
-    lines[at] = added + (lines[at].endsWith("\r") ? "\r" : "");
+  const replaced = lines[at];
+  if (replaced !== undefined) {
+    lines[at] = added + (replaced.endsWith("\r") ? "\r" : "");
     return { text: lines.join("\n"), isReplaced: true };
   }
   const isLastLineOpen = text !== "" && !text.endsWith("\n");
@@ -89,11 +90,11 @@ export function parseUserLine(raw: string): DigestUser | string | null {
   if (line === "" || line.startsWith("#")) return null;
   const fields = line.split(":");
   if (fields.length < 3) return "Cannot read a user: expected user:realm:ha1-md5[:ha1-sha256]";
-  const [user] = fields;
-  const last = fields[fields.length - 1];
+  const [user = ""] = fields;
+  const last = fields.at(-1) ?? "";
   const isMd5 = (field: string) => /^[0-9a-f]{32}$/i.test(field);
   const hasSha256 = /^[0-9a-f]{64}$/i.test(last);
-  const ha1Md5 = hasSha256 ? fields[fields.length - 2] : last;
+  const ha1Md5 = hasSha256 ? fields.at(-2) ?? "" : last;
   if (!isMd5(ha1Md5) && !(hasSha256 && ha1Md5 === "")) {
     return "Cannot read the hashes of a user: expected 32 hexadecimal digits, then none or 64 (never a password)";
   }

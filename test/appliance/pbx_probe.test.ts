@@ -149,7 +149,8 @@ test("O-02 names are looked up, and each address of them asked", async () => {
 
 test("O-02 of a name with several addresses those no listener leads to are passed over", async () => {
   const { port } = await udpPbx(["200 OK"]);
-  const resolve: typeof resolvePbx = ({ uri: [{ uri, transport }] }) => {
+  const resolve: typeof resolvePbx = ({ uri: [first] }) => {
+    const { uri, transport } = first!;
     const at = (address: string) => ({ uri, transport, address, port });
     return Promise.resolve({ addresses: [at("127.0.0.1"), at("::1")], problems: [] });
   };

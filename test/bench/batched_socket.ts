@@ -99,7 +99,7 @@ export class BatchedSocket {
       const packets: (Buffer | number | string)[] = [];
       let used = 0;
       for (let at = head; at < wires.length && at - head < PACKETS_PER_CALL; at++) {
-        const end = used + writeLatin1(scratch, wires[at], used);
+        const end = used + writeLatin1(scratch, wires[at]!, used);
         packets.push(scratch.subarray(used, end), this.serverPort, "127.0.0.1");
         used = end;
       }

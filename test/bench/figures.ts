@@ -19,14 +19,15 @@ export interface Figure {
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+  const upper = sorted[middle] ?? NaN;
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? NaN) + upper) / 2;
 }
 
 /** Median over the rounds of ours ÷ theirs: both ran within seconds of each other. Null without something to compare. */
 export function ratio(figure: Figure): number | null {
   const { ours, theirs } = figure;
   if (theirs === undefined || theirs.length === 0) return null;
-  return median(ours.map((value, round) => value / theirs[Math.min(round, theirs.length - 1)]));
+  return median(ours.map((value, round) => value / (theirs[round] ?? theirs.at(-1) ?? NaN)));
 }
 
 /** `ok`, `missed`, or empty where there is no target or nothing to hold against it. */
@@ -38,7 +39,8 @@ export function verdict(figure: Figure): string {
 }
 
 export function tableOf(figures: readonly Figure[]): string {
-  const rows = [["", "", "latefork", "beside it", "ratio", "target", ""]];
+  const title = ["", "", "latefork", "beside it", "ratio", "target", ""];
+  const rows = [title];
   for (const figure of figures) {
     const found = ratio(figure);
     const target = figure.max !== undefined
@@ -56,8 +58,8 @@ export function tableOf(figures: readonly Figure[]): string {
       verdict(figure),
     ]);
   }
-  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  return rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column])).join("  ").trimEnd()).join("\n");
+  const widths = title.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd()).join("\n");
 }
 
 function shown(value: number): string {

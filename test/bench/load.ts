@@ -179,7 +179,7 @@ class Load {
     const before = performance.now() - (this.job.window === 1 ? PATIENCE_ALONE_MS : PATIENCE_MS);
     for (; this.oldest < this.started; this.oldest++) {
       if (this.states[this.oldest] === ENDED) continue;
-      if (this.startedMs[this.oldest] > before) return;
+      if (this.startedMs[this.oldest]! > before) return;
       if ((this.job.work === "call" || this.job.work === "late") && !this.isSetUp) {
         this.pbx.send(sip.cancel(this.pbx, this.userOf(this.oldest), this.oldest));
       }
@@ -201,7 +201,7 @@ class Load {
   }
 
   private onRegistered(operation: number, status: number): void {
-    if (this.states[operation] === WAITING) this.latencies.push(performance.now() - this.startedMs[operation]);
+    if (this.states[operation] === WAITING) this.latencies.push(performance.now() - this.startedMs[operation]!);
     this.end(operation, status === 200 ? "ok" : "refused", status);
   }
 
@@ -218,7 +218,7 @@ class Load {
     // The answer to device B of a late branch says nothing here.
     if (method === "INVITE") this.onCallAnswered(operation, status, text);
     else if (method === "BYE") {
-      if (this.job.work === "call") this.latencies.push(performance.now() - this.startedMs[operation]);
+      if (this.job.work === "call") this.latencies.push(performance.now() - this.startedMs[operation]!);
       this.end(operation, status === 200 ? "ok" : "refused", status);
     }
   }
@@ -253,7 +253,8 @@ class Load {
       at.send(sip.response(text, "180 Ringing", at));
       at.send(sip.response(text, "200 OK", at, { hasSdp: true }));
     } else if (at === this.phoneB) {
-      if (this.late[operation] > 0) this.latencies.push(performance.now() - this.late[operation]);
+      const registeredMs = this.late[operation]!;
+      if (registeredMs > 0) this.latencies.push(performance.now() - registeredMs);
       this.late[operation] = 0;
       at.send(sip.response(text, "200 OK", at, { hasSdp: true }));
     } else if (this.states[operation] === WAITING) {

@@ -69,7 +69,7 @@ async function call(): Promise<Figure[]> {
 /** N-03, at load and one by one: the closer the REGISTER follows the INVITE, the more Kamailio loses. */
 async function late(): Promise<Figure[]> {
   const figures: Figure[] = [];
-  for (const [window, operations] of [[200, 2000], [1, 800]]) {
+  for (const [window, operations] of [[200, 2000], [1, 800]] as const) {
     const results = await compare(
       { kamailio, latefork: ours },
       { work: "late", users: operations, operations, window },
@@ -131,19 +131,19 @@ async function start(): Promise<Figure[]> {
 
 /** N-07. */
 async function scale(): Promise<Figure[]> {
-  const costs: number[][] = [];
-  for (const users of [1000, 100_000]) {
+  const costOf = async (users: number) => {
+    const cost: number[] = [];
     await withServer(ours, async (server) => {
       await load(server, { work: "reg", users, operations: Math.max(users, 20_000), window: 200, firstUser: 0 });
-      const cost: number[] = [];
       for (let round = 0; round < rounds; round++) {
         const job = { work: "reg", users, operations: 40_000, window: 200, firstUser: round * 20_000 % users } as const;
         cost.push((await load(server, job)).cpuUs);
       }
-      costs.push(cost);
     });
-  }
-  const [few, many] = costs;
+    return cost;
+  };
+  const few = await costOf(1000);
+  const many = await costOf(100_000);
   return [{
     id: "N-07",
     name: "REGISTER, 100 000 contacts against 1000",

@@ -67,7 +67,7 @@ describe("R-09 the credentials file is read", () => {
       expect([...secrets.keys()]).toEqual(["alice", "carol"]);
       expect(secrets.get("alice")?.password).toBe("wonder");
       expect(problems.map((problem) => problem.line)).toEqual([3]);
-      expect(problems[0].message).toMatch(message);
+      expect(problems[0]!.message).toMatch(message);
       expect(JSON.stringify(problems)).not.toMatch(/swordfish|[0-9a-f]{16}/);
     });
   }

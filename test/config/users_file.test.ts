@@ -46,9 +46,9 @@ describe("R-16 the users file is read", () => {
       const { users, problems } = parseUsersFile(`# users\n${formatUser(alice)}\n\n${line}\n`);
       expect(users).toEqual([alice]);
       expect(problems).toHaveLength(1);
-      expect(problems[0].line).toBe(4);
-      expect(problems[0].message).toMatch(message);
-      expect(problems[0].hint).not.toBe("");
+      expect(problems[0]!.line).toBe(4);
+      expect(problems[0]!.message).toMatch(message);
+      expect(problems[0]!.hint).not.toBe("");
       expect(JSON.stringify(problems)).not.toMatch(/swordfish|[0-9a-f]{16}/);
     });
   }

@@ -53,6 +53,6 @@ describe("imports", () => {
   });
 
   test("tells the line", () => {
-    expect(importsOf('\n\nimport "./x.ts";')[0].line).toBe(3);
+    expect(importsOf('\n\nimport "./x.ts";')[0]!.line).toBe(3);
   });
 });

@@ -101,8 +101,10 @@ export function importsOf(source: string): Import[] {
     found.push({ specifier: source.slice(start, end), isTypeOnly, names, line: lineOf(source, match.index!) });
   };
   for (const match of code.matchAll(statement)) {
-    const [, , type, clause] = match;
-    const braces = clause.match(/\{([^}]*)\}/)?.[1].split(",").map((name) => name.trim()).filter((name) => name !== "");
+    const [, , type, clause = ""] = match;
+    const braces = clause.match(/\{([^}]*)\}/)?.[1]?.split(",").map((name) => name.trim()).filter((name) =>
+      name !== ""
+    );
     const outside = clause.replace(/\{[^}]*\}/, "").split(",").map((name) => name.trim()).filter((name) => name !== "");
     const isTypeOnly = type !== undefined ||
       (outside.length === 0 && braces !== undefined && braces.length > 0 &&

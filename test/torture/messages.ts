@@ -48,7 +48,7 @@ export function tortureFolder(): string | null {
 
 /** Reads `expected.tsv` (its first line names the columns) and the messages it names. */
 export function tortureCases(folder: string): TortureCase[] {
-  const [head, ...lines] = readFileSync(join(folder, "expected.tsv"), "utf8").trimEnd().split("\n");
+  const [head = "", ...lines] = readFileSync(join(folder, "expected.tsv"), "utf8").trimEnd().split("\n");
   const columns = head.split("\t");
   return lines.map((line) => {
     const cells = line.split("\t");

@@ -7,7 +7,7 @@ import { parseNameAddr } from "../../src/core/sip/name_addr.ts";
 import { aorOf, parseUri, urisEqual } from "../../src/core/sip/uri.ts";
 
 const VIA_LINE = "Via: SIP/2.0/UDP 192.0.2.1:5070;branch=z9hG4bK1;rport";
-const HEADERS: Record<string, string> = {
+const HEADERS = {
   "Via": VIA_LINE.slice(5),
   "Max-Forwards": "70",
   "From": "Bob <sip:bob@example.org>;tag=1",

@@ -94,6 +94,7 @@ export function credentialsHeader(method: string): "Authorization" | "Proxy-Auth
 
 export class Authenticator {
   private readonly settings: AuthenticatorSettings;
+  private readonly firstRealm: string;
   private users: UserDirectory;
   private readonly maxNonces: number;
   /** Highest count of every nonce in use, in order of first use. */
@@ -103,8 +104,12 @@ export class Authenticator {
   /** Stands in for a hash we do not have: nothing fits it, and the verdict takes as long. */
   private readonly decoyHa1: string;
 
+  /** @throws without a realm: a challenge cannot be made then */
   constructor(settings: AuthenticatorSettings, users: UserDirectory) {
+    const [firstRealm] = settings.realms;
+    if (firstRealm === undefined) throw new Error("Cannot make an authenticator without a realm: give a domain");
     this.settings = settings;
+    this.firstRealm = firstRealm;
     this.users = users;
     this.maxNonces = Math.max(1, settings.maxNonces ?? DEFAULT_MAX_NONCES);
     this.decoyHa1 = createHmac("sha256", settings.secret).update("decoy").digest("hex");
@@ -201,7 +206,7 @@ export class Authenticator {
 
   private offerFor(user: string, domain: string): { realm: string; offer: HashOffer } {
     const realm = this.settings.realms.find((ours) => ours.toLowerCase() === domain.toLowerCase()) ??
-      this.settings.realms[0];
+      this.firstRealm;
     const found: DigestUser | null = this.users.find(user, realm);
     if (found === null) return { realm, offer: this.users.commonOffer };
     // The realm as the file spells it: the hashes were made with that.
@@ -215,8 +220,8 @@ export class Authenticator {
 
   /** When the nonce was made here; -1 if it was not, or not with this secret or for this realm. */
   private issuedMs(nonce: string, realm: string): number {
-    const parts = nonce.split(".", 4);
-    if (parts.length !== 3 || !equalsInConstantTime(this.mac(parts[0], parts[1], realm), parts[2])) return -1;
+    const [issued = "", salt = "", mac = "", more] = nonce.split(".", 4);
+    if (more !== undefined || !equalsInConstantTime(this.mac(issued, salt, realm), mac)) return -1;
     return issuedMsOf(nonce);
   }
 

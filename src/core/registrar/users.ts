@@ -23,7 +23,9 @@ export class UserDirectory {
 
   /** @param users with Unicode names, as the users file has them; of two of the same name and realm the first counts */
   constructor(users: readonly DigestUser[]) {
-    const counts = [0, 0, 0, 0];
+    let both = 0;
+    let md5Alone = 0;
+    let sha256Alone = 0;
     const realms = new Map<string, string>();
     for (const written of users) {
       const user = { ...written, user: wireText(written.user), realm: wireText(written.realm) };
@@ -31,11 +33,16 @@ export class UserDirectory {
       if (this.users.has(key)) continue;
       this.users.set(key, user);
       if (!realms.has(user.realm.toLowerCase())) realms.set(user.realm.toLowerCase(), user.realm);
-      counts[(user.ha1Md5 === "" ? 0 : 1) + (user.ha1Sha256 === "" ? 0 : 2)]++;
+      if (user.ha1Md5 === "") sha256Alone++;
+      else if (user.ha1Sha256 === "") md5Alone++;
+      else both++;
     }
     this.realms = [...realms.values()];
-    const most = counts[3] >= Math.max(counts[1], counts[2]) ? 3 : counts[1] >= counts[2] ? 1 : 2;
-    this.commonOffer = { hasMd5: (most & 1) !== 0, hasSha256: (most & 2) !== 0 };
+    const isBoth = both >= Math.max(md5Alone, sha256Alone);
+    this.commonOffer = {
+      hasMd5: isBoth || md5Alone >= sha256Alone,
+      hasSha256: isBoth || md5Alone < sha256Alone,
+    };
   }
 
   get size(): number {

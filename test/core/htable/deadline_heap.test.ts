@@ -11,16 +11,16 @@ test("S-03 the heap gives its items in order of expiry after any puts, moves and
       const inside = new Set<number>();
       for (const { index, expiresAtMs, isRemoval } of steps) {
         if (isRemoval) {
-          heap.remove(items[index]);
+          heap.remove(items[index]!);
           inside.delete(index);
         } else {
-          items[index].expiresAtMs = expiresAtMs;
-          heap.update(items[index]);
+          items[index]!.expiresAtMs = expiresAtMs;
+          heap.update(items[index]!);
           inside.add(index);
         }
         expect(heap.size).toBe(inside.size);
       }
-      const expected = [...inside].map((index) => items[index].expiresAtMs).sort((a, b) => a - b);
+      const expected = [...inside].map((index) => items[index]!.expiresAtMs).sort((a, b) => a - b);
       const given: number[] = [];
       for (let top = heap.peek(); top !== undefined; top = heap.peek()) {
         given.push(top.expiresAtMs);

@@ -61,7 +61,7 @@ describe("R-16 challenge", () => {
     expect(answer.header).toBe("WWW-Authenticate");
     const challenges = parseChallenges(answer.values);
     expect(challenges.map(({ algorithm }) => algorithm)).toEqual(["SHA-256", "MD5"]);
-    expect(challenges[0]).toEqual({ ...challenges[1], algorithm: "SHA-256" });
+    expect(challenges[0]).toEqual({ ...challenges[1]!, algorithm: "SHA-256" });
     expect(challenges[0]).toMatchObject({ realm: REALM, qop: "auth", isStale: false });
     expect(answer.values.length).toBe(2);
   });
@@ -87,7 +87,7 @@ describe("R-16 challenge", () => {
     expect(offered([alice, ...old], "alice")).toEqual(["SHA-256", "MD5"]);
     expect(offered([alice, ...old], "bob")).toEqual(["MD5"]);
     expect(offered([alice, ...old], "nobody")).toEqual(["MD5"]);
-    expect(offered([alice, old[0]], "nobody")).toEqual(["SHA-256", "MD5"]);
+    expect(offered([alice, old[0]!], "nobody")).toEqual(["SHA-256", "MD5"]);
     expect(offered([], "nobody")).toEqual(["SHA-256", "MD5"]);
   });
 
@@ -97,7 +97,7 @@ describe("R-16 challenge", () => {
     const realmFor = (user: string, domain: string) =>
       parseChallenges(
         authenticator.challenge({ method: "REGISTER", user, domain, nowMs: NOW, salt: "s", isStale: false }).values,
-      )[0].realm;
+      )[0]!.realm;
     expect(realmFor("bob", "EXAMPLE.com")).toBe("example.com");
     expect(realmFor("nobody", "example.com")).toBe("Example.COM");
     expect(realmFor("bob", "10.0.0.1")).toBe("example.org");
@@ -170,17 +170,17 @@ describe("R-16 verdict", () => {
     { name: "a nonce that is not ours", values: (phone) => [phone.answer(1, {}, { nonce: "abc" })], reason: "stale" },
     {
       name: "a nonce with another time",
-      values: (phone) => [phone.answer(1, {}, { nonce: "z" + phone.challenges[0].nonce.slice(1) })],
+      values: (phone) => [phone.answer(1, {}, { nonce: "z" + phone.challenges[0]!.nonce.slice(1) })],
       reason: "stale",
     },
     {
       name: "a nonce with more behind it",
-      values: (phone) => [phone.answer(1, {}, { nonce: phone.challenges[0].nonce + ".x" })],
+      values: (phone) => [phone.answer(1, {}, { nonce: phone.challenges[0]!.nonce + ".x" })],
       reason: "stale",
     },
     {
       name: "a nonce beyond ASCII",
-      values: (phone) => [phone.answer(1, {}, { nonce: phone.challenges[0].nonce.slice(0, -2) + "\xff" })],
+      values: (phone) => [phone.answer(1, {}, { nonce: phone.challenges[0]!.nonce.slice(0, -2) + "\xff" })],
       reason: "stale",
     },
     {
@@ -211,10 +211,10 @@ describe("R-16 verdict", () => {
 
   test("wrong password and unknown user are told apart for the log, and both name who was claimed", () => {
     const authenticator = authenticatorOf([alice]);
-    for (const [user, reason] of [["alice", "bad_response"], ["mallory", "unknown_user"]]) {
+    for (const [user, reason] of [["alice", "bad_response"], ["mallory", "unknown_user"]] as const) {
       const phone = phoneOf(authenticator, user, "guess");
       expect(authenticator.verify([phone.answer(1)], "REGISTER", URI, NOW)).toEqual(
-        { ok: false, reason: reason as "bad_response", stale: false, user },
+        { ok: false, reason, stale: false, user },
       );
     }
   });
@@ -227,7 +227,7 @@ describe("R-16 verdict", () => {
       password: null,
       ha1s: [{ realm: REALM, hash: "SHA-256" as const, ha1: "" }],
     };
-    const offered = [{ ...challenges[0], algorithm: "SHA-256" as const }];
+    const offered = [{ ...challenges[0]!, algorithm: "SHA-256" as const }];
     const answer = answerChallenge(offered, emptyHash, { method: "REGISTER", uri: URI, cnonce: "c", nc: 1 });
     expect(reasonOf(authenticator.verify([answer ?? ""], "REGISTER", URI, NOW))).toBe("bad_response");
   });
@@ -325,7 +325,7 @@ describe("R-16 nonce", () => {
     const authenticator = authenticatorOf([alice], { maxNonces: 2 });
     const phones = [0, 1, 2].map((index) => phoneOf(authenticator, "alice", "wonder", NOW + index));
     const verify = (index: number, nc: number) =>
-      reasonOf(authenticator.verify([phones[index].answer(nc)], "REGISTER", URI, NOW + 10));
+      reasonOf(authenticator.verify([phones[index]!.answer(nc)], "REGISTER", URI, NOW + 10));
     expect([verify(0, 1), verify(1, 1), verify(2, 1)]).toEqual(["ok", "ok", "ok"]);
     expect(verify(0, 1)).toBe("stale");
     expect(verify(0, 2)).toBe("stale");
@@ -345,7 +345,7 @@ describe("R-16 nonce", () => {
       let nowMs = NOW;
       for (const { phone, nc, waitMs } of steps) {
         nowMs += waitMs;
-        const answer = phones[phone].answer(nc);
+        const answer = phones[phone]!.answer(nc);
         if (!authenticator.verify([answer], "REGISTER", URI, nowMs).ok) continue;
         expect(taken.has(answer)).toBe(false);
         taken.add(answer);

@@ -201,7 +201,7 @@ describe("R-05 while the PBX's answer to less is not known, no more is believed 
     rig.receive(phone, register(phone, { expires: 300, cseq: 2 }));
     expect(headers(rig.one(rig.pbx), "Contact")[0]).toEndWith(";expires=300");
     rig.fromPbx(granted);
-    const contact = rig.core.usrloc.find(AOR)!.contacts[0];
+    const contact = rig.core.usrloc.find(AOR)!.contacts[0]!;
     expect(contact.upstreamEndsMs).toBe(rig.clock.nowMs + 300_000);
   });
 
@@ -227,7 +227,7 @@ describe("R-05 while the PBX's answer to less is not known, no more is believed 
     const aor = rig.core.usrloc.find(AOR)!;
     const asked = new Map([[aor.id, 60]]);
     const [first, second] = [1, 2].map((order) => doubts.begin(AOR, order, asked, true, rig.clock.nowMs - order));
-    expect([doubts.size, aor.contacts[0].isRegistered]).toEqual([1, true]);
+    expect([doubts.size, aor.contacts[0]!.isRegistered]).toEqual([1, true]);
     doubts.end(AOR, 2, second!);
     doubts.end(AOR, 1, first!);
     expect(doubts.size).toBe(0);

@@ -21,7 +21,7 @@ function asleep(expires: number, options: RigOptions = {}, contact = PUSHABLE): 
 }
 
 function device(rig: Rig, n = 0): Contact {
-  return rig.core.usrloc.find(AOR)!.contacts[n];
+  return rig.core.usrloc.find(AOR)!.contacts[n]!;
 }
 
 /** Seconds before the earlier of both ends at which each refresh push left, until nothing comes any more. */

@@ -53,7 +53,7 @@ test("N-07 the log stays about twice as long as there are contacts, however they
   let longest = 0;
   for (let turn = 0; turn < 3000; turn++) {
     // A third never refresh: they lie at the old end and have to be moved.
-    const phone = contacts[(turn * 37) % 67];
+    const phone = contacts[(turn * 37) % 67]!;
     phone.cseq++;
     rows.contactSaved(phone, true);
     transact(db, rows);
@@ -62,11 +62,11 @@ test("N-07 the log stays about twice as long as there are contacts, however they
   expect(longest).toBeLessThanOrEqual(2 * 100 + 10);
   for (const phone of contacts.slice(1)) rows.contactRemoved(phone);
   for (let turn = 0; turn < 300; turn++) {
-    rows.contactSaved(contacts[0], true);
+    rows.contactSaved(contacts[0]!, true);
     transact(db, rows);
   }
   expect(logRows(db)).toBeLessThanOrEqual(MIN_ROWS + 1);
-  expect(loaded(new UsrlocRows(db, MIN_ROWS))).toEqual([stored(contacts[0])]);
+  expect(loaded(new UsrlocRows(db, MIN_ROWS))).toEqual([stored(contacts[0]!)]);
 });
 
 test("S-01 whatever is saved, refreshed, removed, rolled back and reloaded, the newest committed row of each counts", () => {

@@ -6,7 +6,7 @@ import { writeSync } from "node:fs";
 import type { Contact } from "../../../src/core/usrloc/contact.ts";
 import { aor, contact, open } from "./usrloc_sample.ts";
 
-const [path, first] = process.argv.slice(2);
+const [path = "", first] = process.argv.slice(2);
 const store = open(path);
 const contacts = new Map<string, Contact>();
 const save = (id: string, cseq: number) => {
@@ -19,7 +19,7 @@ const save = (id: string, cseq: number) => {
   store.contactSaved(phone, !isNew);
 };
 for (const { id, aorKey, ...fields } of store.load(0).contacts) {
-  contacts.set(id, contact(aor(aorKey.split("@")[0]), id, fields));
+  contacts.set(id, contact(aor(aorKey.slice(0, aorKey.indexOf("@"))), id, fields));
 }
 for (let turn = Number(first);; turn++) {
   save(`fixed${turn % 7}`, turn);

@@ -58,8 +58,8 @@ test("R-18 every field of AoRs and contacts is there again, without a commit at 
   first.aorSaved(bob);
   for (const phone of phones) first.contactSaved(phone, false);
   expect(first.commit()).toEqual({ ok: true, rows: 6, error: "" });
-  phones[0].expiresAtMs += 5000;
-  first.contactSaved(phones[0], true);
+  phones[0]!.expiresAtMs += 5000;
+  first.contactSaved(phones[0]!, true);
   expect(first.close()).toEqual({ ok: true, rows: 1, error: "" });
 
   const second = open(path);
@@ -233,11 +233,11 @@ describe("bytes", () => {
     for (const phone of phones) store.contactSaved(phone, false);
     store.commit();
     let before = sized(path);
-    store.contactSaved(phones[1000], true);
+    store.contactSaved(phones[1000]!, true);
     store.commit();
     expect(sized(path) - before).toBe(PAGE);
     before = sized(path);
-    for (let i = 500; i < 700; i++) store.contactSaved(phones[i], true);
+    for (let i = 500; i < 700; i++) store.contactSaved(phones[i]!, true);
     store.commit();
     // 13 rows of about 75 bytes fill a page.
     expect((sized(path) - before) / 200).toBeLessThan(100);
