@@ -5,7 +5,44 @@
 import type { Transport } from "../core/sip/flow.ts";
 import { parseAddress } from "./cidr.ts";
 import { bad, didYouMean, ok, type Parsed, quoted } from "./parsed.ts";
-import type { ControlEntry, ListenEntry, PbxUri } from "./schema.ts";
+
+export interface ListenEntry {
+  /** As written. */
+  url: string;
+  scheme: Transport;
+  /** IP address without brackets. */
+  host: string;
+  /** 0 = a free one. */
+  port: number;
+  /** Of ws and wss, "/" if not given; "" otherwise. */
+  path: string;
+  /** `host` or `host:port`; "" = the top-level `advertise`. */
+  advertise: string;
+}
+
+export interface PbxUri {
+  /** As written. */
+  uri: string;
+  /** Name or IP address, without brackets, lower-case. */
+  host: string;
+  /** 5060 (tls: 5061) if the URI has none; see `has_port`. */
+  port: number;
+  /** False: DNS SRV may choose the port (RFC 3263 §4.2). */
+  has_port: boolean;
+  transport: Transport;
+}
+
+export interface ControlEntry {
+  /** As written. */
+  url: string;
+  scheme: "http" | "unix";
+  /** IP address or name without brackets; "" for unix. */
+  host: string;
+  /** 0 = a free one; 0 for unix. */
+  port: number;
+  /** Of the unix socket; "" for http. */
+  path: string;
+}
 
 const LISTEN_PORTS: Readonly<Record<Transport, number>> = { udp: 5060, tcp: 5060, tls: 5061, ws: 80, wss: 443 };
 const TRANSPORTS = Object.keys(LISTEN_PORTS) as Transport[];

@@ -2,8 +2,8 @@
  * The two config files we write: `config/latefork.yaml`, every key at its default (the manual), and the short one of
  * `latefork init`. Must not know anything the tables of the schema do not say.
  */
-import { type KeyRow, type Unavailable, unavailableFor } from "./schema.ts";
-import { itemOf, ROOT, type TreeNode } from "./tree.ts";
+import { itemOf, type KeyRow, ROOT, type TreeNode } from "./tree.ts";
+import { type Unavailable, unavailableFor } from "./unavailable.ts";
 
 const HEAD = `## latefork: every key, at its default. Generated from src/config/schema.ts.
 ##
@@ -50,13 +50,13 @@ function addNode(lines: string[], node: TreeNode, indent: string): void {
   if (node.key !== null) return addKey(lines, node.name, node.key, indent);
   const section = node.section!;
   lines.push(...words(section.doc, indent));
-  if (section.kind === "keys") {
+  if (section.shape === "keys" || section.shape === "optional") {
     lines.push(`# ${indent}${node.name}:`);
     for (const child of node.children.values()) addNode(lines, child, `${indent}  `);
     return;
   }
   const names = section.names ?? [];
-  const empty = section.kind === "list" ? " []" : " {}";
+  const empty = section.shape === "list" ? " []" : " {}";
   lines.push(`# ${indent}${node.name}:${names.length === 0 ? empty : ""}`);
   for (const name of names) {
     lines.push(`# ${indent}  ${name}:`);
@@ -93,9 +93,9 @@ function addKey(lines: string[], name: string, key: KeyRow, indent: string): voi
 
 /** Words, choices, what is missing in this version, an extra note, and live or restart. */
 function annotated(key: KeyRow, note: string): string {
-  const choices = key.choices?.filter((choice) => choice !== "").join(" | ");
+  const choices = key.kind.choices.filter((choice) => choice !== "").join(" | ");
   const parts = [key.doc];
-  if (choices !== undefined) parts.push(`${choices}.`);
+  if (choices !== "") parts.push(`${choices}.`);
   const missing = unavailableFor(key.path);
   if (missing !== undefined) parts.push(missingText(missing));
   if (note !== "") parts.push(`${note.slice(0, 1).toUpperCase()}${note.slice(1)}.`);

@@ -43,12 +43,13 @@ export function loadConfigFile(file: string): LoadedFile {
 export function checkFiles(config: Config, placeOf: (path: string) => Place): Problem[] {
   const problems: Problem[] = [];
   for (const { path, key, value } of keyValues(config)) {
-    if (key.type !== "file" || typeof value !== "string" || value === "") continue;
+    const { file: use } = key.kind;
+    if (use === undefined || typeof value !== "string" || value === "") continue;
     const report = (severity: Problem["severity"], message: string, hint: string) => {
       problems.push(problem(placeOf(path), severity, path, message, hint));
     };
-    if (key.file === "database") checkDatabase(value, report);
-    else checkReadable(value, path, key.file === "secret", report);
+    if (use === "database") checkDatabase(value, report);
+    else checkReadable(value, path, use === "secret", report);
   }
   return problems;
 }

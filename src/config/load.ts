@@ -5,13 +5,14 @@
 import { isAbsolute, resolve } from "node:path";
 import { defaultOf, defaultSection } from "./defaults.ts";
 import { type Document, type Entry, readDocument, type Value } from "./document.ts";
+import { listen } from "./kinds.ts";
 import { nearest } from "./nearest.ts";
 import { didYouMean, quoted } from "./parsed.ts";
 import { hasErrors, type Place, type Problem } from "./problem.ts";
 import { checkRules, type FileView } from "./rules.ts";
-import { type Config, type KeyRow, KEYS, type ListenEntry, unavailableFor } from "./schema.ts";
-import { itemOf, join, ROOT, type TreeNode } from "./tree.ts";
-import { parseValue } from "./values.ts";
+import type { Config, ListenEntry } from "./schema.ts";
+import { itemOf, join, type KeyRow, KEYS, ROOT, type TreeNode } from "./tree.ts";
+import { unavailableFor } from "./unavailable.ts";
 
 export interface LoadOptions {
   /** Folder that relative file names are relative to: the config file's. Without it they stay as written. */
@@ -89,7 +90,7 @@ class Walk implements FileView {
   /** @param keyPlace where the section's name stands, for what is missing in it */
   section(node: TreeNode, value: Value, path: string, keyPlace: Place): unknown {
     if (value.kind === "broken") return this.fallback(node, path);
-    if (node.section?.kind === "list") return this.sectionList(node, value, path);
+    if (node.section?.shape === "list") return this.sectionList(node, value, path);
     if (value.kind !== "mapping" && value.kind !== "nothing") {
       const what = path === ""
         ? "the file must be a mapping of keys"
@@ -98,7 +99,7 @@ class Walk implements FileView {
       return this.fallback(node, path);
     }
     const entries = this.withoutDuplicates(value.kind === "mapping" ? value.entries : [], path);
-    return node.section?.kind === "map" ? this.map(node, entries, path) : this.keys(node, entries, path, keyPlace);
+    return node.section?.shape === "map" ? this.map(node, entries, path) : this.keys(node, entries, path, keyPlace);
   }
 
   private keys(node: TreeNode, entries: ReadonlyMap<string, Entry>, path: string, keyPlace: Place): unknown {
@@ -171,7 +172,7 @@ class Walk implements FileView {
     const { value } = entry;
     if (value.kind === "broken") return this.fallback(node, path);
     if (value.kind === "nothing" && row.isRequired !== true) return defaultOf(node);
-    const isOne = row.takesOne === true && value.kind === "text";
+    const isOne = "takesOne" in row && row.takesOne === true && value.kind === "text";
     if (!isOne && value.kind !== "list") {
       const hint = value.kind === "text" ? `write it as a list: [${value.text}]` : "begin each item with a dash";
       const place = value.kind === "nothing" ? entry.keyPlace : value.place;
@@ -189,7 +190,7 @@ class Walk implements FileView {
     items.forEach((item, index) => {
       const itemPath = value.kind === "list" ? `${path}[${index}]` : path;
       this.places.set(itemPath, item.place);
-      const parsed = row.type === "listen" && item.kind === "mapping"
+      const parsed = row.kind === listen && item.kind === "mapping"
         ? this.listenMapping(row, item, itemPath)
         : this.value(row, item, itemPath);
       if (parsed !== undefined) values.push(parsed);
@@ -206,11 +207,11 @@ class Walk implements FileView {
     }
     const url = entries.get("url");
     if (url === undefined) this.error(item.place, `${path}.url`, "is missing", "for instance udp://0.0.0.0:5060");
-    const listen = url === undefined ? undefined : this.value(row, url.value, `${path}.url`) as ListenEntry | undefined;
+    const entry = url === undefined ? undefined : this.value(row, url.value, `${path}.url`) as ListenEntry | undefined;
     const advertise = entries.get("advertise");
     const advertiseRow = KEYS.find((key) => key.path === "advertise")!;
     const text = advertise === undefined ? "" : this.value(advertiseRow, advertise.value, `${path}.advertise`);
-    return listen === undefined || text === undefined ? undefined : { ...listen, advertise: text };
+    return entry === undefined || text === undefined ? undefined : { ...entry, advertise: text };
   }
 
   private scalar(node: TreeNode, row: KeyRow, entry: Entry, path: string): unknown {
@@ -232,12 +233,12 @@ class Walk implements FileView {
       return undefined;
     }
     if (value.kind !== "text") {
-      return this.error(value.place, path, `expected ${EXPECTED[row.type] ?? "text"}, found ${named(value)}`, "");
+      return this.error(value.place, path, `expected ${row.kind.expected}, found ${named(value)}`, "");
     }
-    if (value.isPlain && (value.text === "null" || value.text === "~") && row.type !== "choice") {
+    if (value.isPlain && (value.text === "null" || value.text === "~") && row.kind.choices.length === 0) {
       return this.error(value.place, path, "there is no null here", "remove the key for its default");
     }
-    const parsed = parseValue(row, value.text);
+    const parsed = row.kind.read(value.text, row);
     if (!parsed.ok) {
       const place = parsed.at === undefined
         ? value.place
@@ -254,7 +255,7 @@ class Walk implements FileView {
         return this.error(value.place, path, `${unavailable.what} not available in this version`, unavailable.instead);
       }
     }
-    return row.type === "file" ? this.absolute(parsed.value as string) : parsed.value;
+    return row.kind.file !== undefined ? this.absolute(parsed.value as string) : parsed.value;
   }
 
   private absolute(file: string): string {
@@ -292,18 +293,6 @@ class Walk implements FileView {
 }
 
 const MAP_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
-
-const EXPECTED: Readonly<Record<string, string>> = {
-  boolean: "true or false",
-  choice: "a word",
-  count: "a number",
-  duration: "a duration",
-  file: "a file name",
-  rate: "a rate",
-  size: "a size",
-  url: "a URL",
-  listen: "a URL",
-};
 
 function named(value: Value): string {
   if (value.kind === "list") return "a list";

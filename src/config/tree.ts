@@ -1,48 +1,48 @@
 /**
- * The tables of the schema as a tree: what stands below what. Built once; walked by load, defaults, example, reload
- * and masked. Must not know values.
+ * The table of keys as a tree: what stands below what, each with its path. Built once; walked by load, defaults, example,
+ * reload and masked. Must not know values.
  */
-import { type Config, type KeyRow, KEYS, type SectionRow, SECTIONS } from "./schema.ts";
+import { type Config, TABLE } from "./schema.ts";
+import type { Key, Section, Table } from "./table.ts";
 
-/** A key or a section. `children` is empty for keys; maps and lists have the one child `*` or `[]`. */
+/** A key and where it stands. */
+export type KeyRow = Key & {
+  /** Dotted; `*` stands for a name of a map, `[]` for an item of a list. */
+  readonly path: string;
+};
+
+/** A key or a section. `children` is empty for keys; maps and lists have the one child `*` or `[]`, which is neither. */
 export interface TreeNode {
   readonly name: string;
-  /** As in the tables. */
+  /** As that of a key. */
   readonly path: string;
   readonly key: KeyRow | null;
-  readonly section: SectionRow | null;
+  readonly section: Section | null;
   readonly children: ReadonlyMap<string, TreeNode>;
 }
 
-interface Draft extends TreeNode {
-  key: KeyRow | null;
-  children: Map<string, Draft>;
-}
-
-function build(): TreeNode {
-  const root = draft("", "");
-  for (const row of KEYS) {
-    let node = root;
-    for (const name of row.path.split(".")) {
-      let child = node.children.get(name);
-      if (child === undefined) {
-        child = draft(name, join(node.path, name));
-        node.children.set(name, child);
-      }
-      node = child;
-    }
-    node.key = row;
-  }
-  return root;
-}
-
-function draft(name: string, path: string): Draft {
-  const section = SECTIONS.find((row) => row.path === path) ?? null;
-  return { name, path, key: null, section, children: new Map() };
-}
-
 /** The top of the file. */
-export const ROOT: TreeNode = build();
+export const ROOT: TreeNode = { name: "", path: "", key: null, section: null, children: childrenOf(TABLE, "") };
+
+/** Every key, in the order of the file. */
+export const KEYS: readonly KeyRow[] = keysBelow(ROOT);
+
+function childrenOf(table: Table, path: string): Map<string, TreeNode> {
+  return new Map(Object.entries(table).map(([name, child]) => [name, nodeOf(name, join(path, name), child)]));
+}
+
+function nodeOf(name: string, path: string, child: Key | Section): TreeNode {
+  if (!("keys" in child)) return { name, path, key: { path, ...child }, section: null, children: new Map() };
+  const item = child.shape === "map" ? "*" : child.shape === "list" ? "[]" : null;
+  if (item === null) return { name, path, key: null, section: child, children: childrenOf(child.keys, path) };
+  const itemPath = join(path, item);
+  const node = { name: item, path: itemPath, key: null, section: null, children: childrenOf(child.keys, itemPath) };
+  return { name, path, key: null, section: child, children: new Map([[item, node]]) };
+}
+
+function keysBelow({ key, children }: TreeNode): KeyRow[] {
+  return key === null ? [...children.values()].flatMap(keysBelow) : [key];
+}
 
 /** What a list or a map is made of. */
 export function itemOf(node: TreeNode): TreeNode {
@@ -70,7 +70,7 @@ function collect(node: TreeNode, value: unknown, path: string, found: KeyValue[]
     value.forEach((item, index) => collect(itemOf(node), item, `${path}[${index}]`, found));
   } else if (typeof value === "object" && value !== null) {
     for (const [name, child] of Object.entries(value)) {
-      const below = node.section?.kind === "map" ? itemOf(node) : node.children.get(name);
+      const below = node.section?.shape === "map" ? itemOf(node) : node.children.get(name);
       if (below !== undefined) collect(below, child, join(path, name), found);
     }
   }

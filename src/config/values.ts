@@ -1,57 +1,47 @@
 /**
  * Reads the text of one value: durations, sizes, rates, choices and the other plain ones (URLs and addresses are in
- * endpoint.ts), and writes durations, sizes and rates back. Must not know YAML, files or other keys.
+ * endpoint.ts), and writes durations, sizes and rates back. Must not know YAML, files or keys.
  */
+import { LOG_LEVELS, type LogLevel } from "../core/port.ts";
 import { Cidr } from "./cidr.ts";
-import {
-  isHostName,
-  parseAdvertise,
-  parseControl,
-  parseHost,
-  parseListen,
-  parsePbxUri,
-  parseWebUrl,
-} from "./endpoint.ts";
+import { isHostName } from "./endpoint.ts";
 import { nearest } from "./nearest.ts";
 import { bad, didYouMean, ok, type Parsed, quoted } from "./parsed.ts";
-import type { KeyRow, LogOverride, Rate, TokenSource, ValueType } from "./schema.ts";
+import type { KeyLimits } from "./table.ts";
 
-/** Reads the text of one value of this key (of one item, for lists). */
-export function parseValue(row: KeyRow, text: string): Parsed<unknown> {
-  return READERS[row.type](text, row);
+/** So many in so long. */
+export interface Rate {
+  count: number;
+  per_ms: number;
 }
 
-type Reader = (text: string, row: KeyRow) => Parsed<unknown>;
+/** `aor=alice@example.org -> debug` */
+export interface LogOverride {
+  text: string;
+  field: (typeof LOG_FIELDS)[number];
+  value: string;
+  level: LogLevel;
+}
 
-const READERS: Readonly<Record<ValueType, Reader>> = {
-  advertise: (text) => text === "" ? ok("") : parseAdvertise(text),
-  boolean: parseBoolean,
-  choice: parseChoice,
-  cidr: parseCidr,
-  control: parseControl,
-  count: parseCount,
-  duration: (text, row) => within(row, parseDuration(text), formatDuration),
-  file: parseFile,
-  header_match: parseHeaderMatch,
-  host: parseHost,
-  listen: parseListen,
-  log_override: parseLogOverride,
-  method: parseMethod,
-  pattern: parsePattern,
-  pbx_uri: parsePbxUri,
-  rate: parseRate,
-  size: (text, row) => within(row, parseSize(text), formatSize),
-  text: parseText,
-  token_source: parseTokenSource,
-  url: parseWebUrl,
-};
+/** A header and a regular expression on its value. */
+export interface HeaderMatch {
+  name: string;
+  pattern: string;
+}
+
+/** Where a rule finds the token of a push: a Contact parameter or a header. */
+export interface TokenSource {
+  source: "contact" | "header";
+  /** Parameter or header name, lower-case. */
+  name: string;
+}
 
 const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const SIZE_UNITS: Readonly<Record<string, number>> = { "": 1, b: 1, k: 1024, m: 1024 ** 2, g: 1024 ** 3 };
 
 /** `1500ms`, `1.5s`, `30s`, `2m`, `1h`, `30d` → ms; a bare `0` is 0. */
-export function parseDuration(text: string): Parsed<number> {
-  if (text === "0") return ok(0);
+export function parseDuration(text: string, limits: KeyLimits = {}): Parsed<number> {
+  if (text === "0") return within(limits, 0, formatDuration);
   const [number, unit] = splitUnit(text);
   if (number === null) {
     return bad(`${quoted(text)} is not a duration`, "write a number and ms, s, m, h or d, such as 30s");
@@ -62,7 +52,9 @@ export function parseDuration(text: string): Parsed<number> {
     return bad(`unknown unit ${quoted(unit)}`, "use ms, s, m, h or d", text.length - unit.length, unit.length);
   }
   const value = Math.round(number * factor);
-  return Number.isSafeInteger(value) ? ok(value) : bad(`duration ${quoted(text)} is too long`);
+  return Number.isSafeInteger(value)
+    ? within(limits, value, formatDuration)
+    : bad(`duration ${quoted(text)} is too long`);
 }
 
 /** ms → the shortest text that `parseDuration` reads back. */
@@ -77,7 +69,7 @@ export function formatDuration(ms: number): string {
 }
 
 /** `512`, `64k`, `4m`, `1g` (powers of 1024) → bytes. */
-export function parseSize(text: string): Parsed<number> {
+export function parseSize(text: string, limits: KeyLimits = {}): Parsed<number> {
   const [number, unit] = splitUnit(text);
   if (number === null) {
     return bad(`${quoted(text)} is not a size`, "write bytes, or a number and k, m or g, such as 64k");
@@ -87,7 +79,9 @@ export function parseSize(text: string): Parsed<number> {
     return bad(`unknown unit ${quoted(unit)}`, "use k, m or g", text.length - unit.length, unit.length);
   }
   const value = number * factor;
-  return Number.isSafeInteger(value) ? ok(value) : bad(`${quoted(text)} is not a whole number of bytes`);
+  return Number.isSafeInteger(value)
+    ? within(limits, value, formatSize)
+    : bad(`${quoted(text)} is not a whole number of bytes`);
 }
 
 export function formatSize(bytes: number): string {
@@ -118,7 +112,6 @@ export function formatRate(rate: Rate): string {
   return `${rate.count}/${rate.per_ms / 1000}s`;
 }
 
-const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 const LOG_FIELDS = ["aor", "call", "device", "flow"] as const;
 
 /** `aor=alice@example.org -> debug` */
@@ -153,18 +146,17 @@ function splitUnit(text: string): [number | null, string] {
   return match === null ? [null, ""] : [Number(match[1]), match[2]!];
 }
 
-function within(row: KeyRow, parsed: Parsed<number>, format: (value: number) => string): Parsed<number> {
-  if (!parsed.ok) return parsed;
-  if (row.min !== undefined && parsed.value < row.min) return bad(`must be at least ${format(row.min)}`);
-  if (row.max !== undefined && parsed.value > row.max) return bad(`must be at most ${format(row.max)}`);
-  return parsed;
+function within({ min, max }: KeyLimits, value: number, format: (value: number) => string): Parsed<number> {
+  if (min !== undefined && value < min) return bad(`must be at least ${format(min)}`);
+  if (max !== undefined && value > max) return bad(`must be at most ${format(max)}`);
+  return ok(value);
 }
 
 function oneOf(words: readonly string[]): string {
   return `one of ${words.filter((word) => word !== "").join(", ")}`;
 }
 
-function parseBoolean(text: string): Parsed<boolean> {
+export function parseBoolean(text: string): Parsed<boolean> {
   if (text === "true" || text === "false") return ok(text === "true");
   const meant = new Map([["yes", "true"], ["on", "true"], ["1", "true"], ["no", "false"], ["off", "false"], [
     "0",
@@ -174,18 +166,19 @@ function parseBoolean(text: string): Parsed<boolean> {
   return bad(`${quoted(text)} is neither true nor false`, word === null ? "" : `did you mean "${word}"?`);
 }
 
-function parseChoice(text: string, row: KeyRow): Parsed<string> {
-  const choices = row.choices ?? [];
-  if (choices.includes(text)) return ok(text);
+/** One of these words. */
+export function parseChoice<W extends string>(text: string, choices: readonly W[]): Parsed<W> {
+  const word = choices.find((choice) => choice === text);
+  if (word !== undefined) return ok(word);
   return bad(`unknown value ${quoted(text)}`, didYouMean(text, choices, oneOf(choices)));
 }
 
-function parseCount(text: string, row: KeyRow): Parsed<number> {
+export function parseCount(text: string, limits: KeyLimits): Parsed<number> {
   if (!/^\d{1,15}$/.test(text)) return bad(`${quoted(text)} is not a whole number`);
-  return within(row, ok(Number(text)), (value) => `${value}`);
+  return within(limits, Number(text), String);
 }
 
-function parseCidr(text: string): Parsed<Cidr> {
+export function parseCidr(text: string): Parsed<Cidr> {
   const cidr = Cidr.parse(text);
   if (cidr !== null) {
     return cidr.hasHostBits
@@ -201,21 +194,26 @@ function parseCidr(text: string): Parsed<Cidr> {
 // deno-lint-ignore no-control-regex
 const CONTROL_CHARACTER = /[\u0000-\u001f\u007f]/;
 
-function parseText(text: string, row: KeyRow): Parsed<string> {
+export function parseText(text: string, { isRequired }: KeyLimits): Parsed<string> {
   if (text.length > 1024) return bad("is longer than 1024 characters");
   if (CONTROL_CHARACTER.test(text)) return bad("has a control character");
   if (text.includes("${")) return bad(`${quoted(text)} is not expanded`, "write the value itself, or name a file");
-  if (text === "" && row.isRequired === true) return bad("must not be empty");
+  if (text === "" && isRequired === true) return bad("must not be empty");
   return ok(text);
 }
 
-function parseFile(text: string, row: KeyRow): Parsed<string> {
-  if (text === "" && row.file === "database") return bad("must not be empty", 'write a path, or ":memory:"');
+/** A file name; "" = not set. */
+export function parseFile(text: string, limits: KeyLimits): Parsed<string> {
   if (text.startsWith("~/")) return bad(`${quoted(text)} is not expanded`, "write the path in full");
-  return parseText(text, row);
+  return parseText(text, limits);
 }
 
-function parsePattern(text: string): Parsed<string> {
+/** A file name, or `:memory:`. */
+export function parseDatabaseFile(text: string, limits: KeyLimits): Parsed<string> {
+  return text === "" ? bad("must not be empty", 'write a path, or ":memory:"') : parseFile(text, limits);
+}
+
+export function parsePattern(text: string): Parsed<string> {
   if (text.length > 256) return bad("is longer than 256 characters");
   try {
     new RegExp(text);
@@ -228,7 +226,7 @@ function parsePattern(text: string): Parsed<string> {
 
 const TOKEN = /^[A-Za-z0-9.!%*_+`'~-]{1,64}$/;
 
-function parseHeaderMatch(text: string): Parsed<{ name: string; pattern: string } | null> {
+export function parseHeaderMatch(text: string): Parsed<HeaderMatch | null> {
   if (text === "") return ok(null);
   const colon = text.indexOf(":");
   const name = text.slice(0, Math.max(0, colon)).trim();
@@ -237,7 +235,7 @@ function parseHeaderMatch(text: string): Parsed<{ name: string; pattern: string 
   return pattern.ok ? ok({ name, pattern: pattern.value }) : pattern;
 }
 
-function parseTokenSource(text: string): Parsed<TokenSource> {
+export function parseTokenSource(text: string): Parsed<TokenSource> {
   const colon = text.indexOf(":");
   const source = text.slice(0, Math.max(0, colon));
   const name = text.slice(colon + 1);
@@ -246,7 +244,7 @@ function parseTokenSource(text: string): Parsed<TokenSource> {
   return bad(`${quoted(text)} does not say where the token is`, "write contact:PARAMETER or header:NAME");
 }
 
-function parseMethod(text: string): Parsed<string> {
+export function parseMethod(text: string): Parsed<string> {
   const method = text.toUpperCase();
   if (!TOKEN.test(text)) return bad(`${quoted(text)} is not a SIP method`);
   if (IN_DIALOG_METHODS.includes(method)) {

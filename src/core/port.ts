@@ -5,8 +5,9 @@
  */
 import type { Flow } from "./sip/flow.ts";
 
-/** Severity of a log line, `debug` is not built unless somebody listens (see {@link Port.isLogged}). */
-export type LogLevel = "debug" | "info" | "warn" | "error";
+/** Severity of a log line, least first. `debug` is not built unless it is asked for (see {@link Port.isLogged}). */
+export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** What a log line can carry besides its message. */
 export interface LogFields {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { defaultConfig } from "../../src/config/defaults.ts";
 import { exampleConfig, initConfig } from "../../src/config/example.ts";
 import { loadConfig } from "../../src/config/load.ts";
-import { KEYS } from "../../src/config/schema.ts";
+import { KEYS } from "../../src/config/tree.ts";
 
 test("O-02 config/latefork.yaml is what the schema says (write it anew with `bun src/config/generate.ts`)", () => {
   expect(readFileSync(join(import.meta.dirname!, "../../config/latefork.yaml"), "utf8")).toBe(exampleConfig());

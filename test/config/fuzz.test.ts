@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { exampleConfig } from "../../src/config/example.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import { renderProblems } from "../../src/config/problem.ts";
-import { KEYS } from "../../src/config/schema.ts";
+import { KEYS } from "../../src/config/tree.ts";
 
 function holds(text: string): void {
   const { config, problems } = loadConfig(text);

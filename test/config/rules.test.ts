@@ -1,7 +1,8 @@
 /** Rules about two keys, and keys that this version does not have. */
 import { expect, test } from "bun:test";
 import { loadConfig } from "../../src/config/load.ts";
-import { KEYS, UNAVAILABLE } from "../../src/config/schema.ts";
+import { KEYS } from "../../src/config/tree.ts";
+import { UNAVAILABLE } from "../../src/config/unavailable.ts";
 
 function told(text: string): string[] {
   return loadConfig(text).problems.map(({ severity, line, column, path, message, hint }) =>

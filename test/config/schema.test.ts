@@ -1,10 +1,11 @@
-/** The tables of the schema: every default, and a wrong value for every key. */
+/** The table of keys: every default, and a wrong value for every key. */
 import { expect, test } from "bun:test";
 import { defaultConfig } from "../../src/config/defaults.ts";
 import { loadConfig } from "../../src/config/load.ts";
-import { type Config, type KeyRow, KEYS, SECTIONS, type ValueType } from "../../src/config/schema.ts";
+import type { Config } from "../../src/config/schema.ts";
+import { type KeyRow, KEYS, ROOT, type TreeNode } from "../../src/config/tree.ts";
 
-/** Written by hand, so that a change of a default, or of the type without the table, is seen. */
+/** Written by hand, so that a change of a default, or of the type of a key, is seen. */
 const DEFAULTS: Config = {
   domain: [],
   listen: [
@@ -97,7 +98,8 @@ test("O-02 each default config is a fresh one", () => {
   expect(defaultConfig().wake.window).toBe(30_000);
 });
 
-const WRONG: Record<ValueType, string> = {
+/** By kind of value. */
+const WRONG: Record<string, string> = {
   advertise: "http://example.org",
   boolean: "maybe",
   choice: "nonsense",
@@ -145,7 +147,7 @@ function shownPath(row: KeyRow, isItem: boolean): string {
 }
 
 test.each(KEYS.map((row) => [row.path, row] as const))("O-02 %s refuses a wrong value, at its place", (_path, row) => {
-  const wrong = WRONG[row.type];
+  const wrong = WRONG[row.kind.name]!;
   const isList = typeof row.default !== "string";
   const text = fileWith(row.path, isList ? [wrong] : wrong);
   const { config, problems } = loadConfig(text);
@@ -177,7 +179,7 @@ test.each(KEYS.filter((row) => row.default !== "").map((row) => [row.path, row] 
 test.each(KEYS.filter((row) => row.min !== undefined || row.max !== undefined).map((row) => [row.path, row] as const))(
   "O-02 %s keeps its bounds",
   (_path, row) => {
-    const unit = row.type === "duration" ? "ms" : "";
+    const unit = row.kind.name === "duration" ? "ms" : "";
     const errorsOf = (value: number) =>
       loadConfig(fileWith(row.path, `${value}${unit}`)).problems.filter(({ message }) =>
         message.startsWith("must be at")
@@ -189,12 +191,18 @@ test.each(KEYS.filter((row) => row.min !== undefined || row.max !== undefined).m
   },
 );
 
+/** Paths of the sections that have words. */
+function sectionsBelow({ path, section, children }: TreeNode): string[] {
+  const below = [...children.values()].flatMap(sectionsBelow);
+  return section === null || section.doc === "" ? below : [path, ...below];
+}
+
 test("O-02 every section of a key is described, every description is of a section, and no key is there twice", () => {
   const sections = new Set(KEYS.flatMap(({ path }) => {
     const names = path.split(".");
     return names.slice(1).map((_name, index) => names.slice(0, index + 1).join("."));
   }));
-  const described = SECTIONS.map(({ path }) => path);
+  const described = sectionsBelow(ROOT);
   const items = described.filter((path) => sections.has(`${path}.*`) || sections.has(`${path}.[]`));
   expect([...sections].filter((path) => !path.endsWith("*") && !path.endsWith("[]")).sort()).toEqual(
     [...described].sort(),

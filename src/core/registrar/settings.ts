@@ -9,10 +9,12 @@ import type { DeviceKind } from "../usrloc/model.ts";
 export const MAX_EXPIRES = 4294967295;
 
 /** R-04. `aor`: one upstream Contact per AoR. `contact`: one per device. `mirror`: one per device, with the phone's own expiry. */
-export type RegistrarMode = "aor" | "contact" | "mirror";
+export const REGISTRAR_MODES = ["aor", "contact", "mirror"] as const;
+export type RegistrarMode = (typeof REGISTRAR_MODES)[number];
 
 /** R-07: where the id of the upstream Contact stands. */
-export type ContactPlacement = "param" | "user" | "aor";
+export const CONTACT_PLACEMENTS = ["param", "user", "aor"] as const;
+export type ContactPlacement = (typeof CONTACT_PLACEMENTS)[number];
 
 export interface RegistrarSettings {
   readonly mode: RegistrarMode;

@@ -1,0 +1,52 @@
+/** Section `limits:`. */
+import { count, rate, size } from "../kinds.ts";
+import { key, section } from "../table.ts";
+
+export const LIMITS = section("Bounds against floods.", {
+  message: key(size, {
+    default: "64k",
+    min: 1024,
+    max: 16 * 1024 * 1024,
+    applies: "restart",
+    doc: "Largest SIP message.",
+  }),
+  calls: key(count, { default: "2000", min: 1, max: 1_000_000, applies: "live", doc: "Open calls; more get 503." }),
+  calls_per_aor: key(count, {
+    default: "20",
+    min: 1,
+    max: 10_000,
+    applies: "live",
+    doc: "Open calls to one AoR; more get 486.",
+  }),
+  connections: key(count, {
+    default: "4096",
+    min: 1,
+    max: 1_000_000,
+    applies: "live",
+    doc: "TCP connections. One too many closes the one that is no registered phone's and was silent longest.",
+  }),
+  connections_per_source: key(count, {
+    default: "64",
+    min: 1,
+    max: 1_000_000,
+    applies: "live",
+    doc: "TCP connections from one address (IPv6: /64).",
+  }),
+  requests_per_source: key(rate, {
+    default: "50/s",
+    applies: "live",
+    doc: "Messages from one address (IPv6: /64); registered phones may five times as much, the PBX anything.",
+  }),
+  auth_failures: key(rate, {
+    default: "10/m",
+    applies: "live",
+    doc: "Failed logins from one address before it is banned; ten times as many where registered phones are.",
+  }),
+  bindings: key(count, {
+    default: "200000",
+    min: 1,
+    max: 10_000_000,
+    applies: "live",
+    doc: "Registered devices in all.",
+  }),
+});

@@ -1,0 +1,55 @@
+/**
+ * Owns what the config knows but this version does not do. Must not know how a key is read: the loader makes an error of
+ * it, and the example file says so.
+ */
+import type { ListenEntry, PbxUri } from "./endpoint.ts";
+
+/** Something the config knows but this version does not do: an error that says what to do instead. */
+export interface Unavailable {
+  /** As in the tree of keys, or with a trailing `.*` for all keys of a section. */
+  readonly path: string;
+  /** Reads before "not available in this version". */
+  readonly what: string;
+  readonly instead: string;
+  /** Which values; for lists it is asked about each item. Not given: every value but the default. */
+  readonly when?: (value: never) => boolean;
+}
+
+/** What this version does not do. A feature that gets built loses its line here, and nothing else changes. */
+export const UNAVAILABLE: readonly Unavailable[] = [
+  {
+    path: "listen",
+    when: (entry: ListenEntry) => entry.scheme !== "udp" && entry.scheme !== "tcp",
+    what: "tls, ws and wss listeners are",
+    instead: "use udp:// or tcp://",
+  },
+  {
+    path: "pbx.uri",
+    when: (uri: PbxUri) => uri.transport !== "udp" && uri.transport !== "tcp",
+    what: "tls, ws and wss towards the PBX are",
+    instead: "use transport=udp or transport=tcp",
+  },
+  { path: "tls.*", what: "TLS is", instead: "remove the key" },
+  {
+    path: "wake.methods",
+    when: (method: string) => method !== "INVITE",
+    what: "holding requests other than INVITE is",
+    instead: "use [INVITE]",
+  },
+  { path: "wake.early_media", what: "early media other than all is", instead: "use all" },
+  { path: "wake.serial", what: "serial forking is", instead: "use false" },
+  { path: "wake.q_step", what: "serial forking is", instead: "remove the key" },
+  { path: "store.cluster", what: "a cluster is", instead: "remove the key" },
+  {
+    path: "trace.hep",
+    what: "HEP export is",
+    instead: "remove the key; `latefork trace` shows the messages",
+  },
+];
+
+/** The line of UNAVAILABLE that speaks about this key, if any. */
+export function unavailableFor(path: string): Unavailable | undefined {
+  return UNAVAILABLE.find((row) =>
+    row.path === path || (row.path.endsWith(".*") && path.startsWith(row.path.slice(0, -1)))
+  );
+}
