@@ -1,5 +1,6 @@
 /** What keeps the appliance running: its status, trace, config, log, draining, copies of its database, and its events. */
 import { dirname, resolve } from "node:path";
+import { hostPort } from "../core/sip/host.ts";
 import type { Appliance } from "./appliance.ts";
 import { checkFiles } from "../config/files.ts";
 import { loadConfig } from "../config/load.ts";
@@ -41,7 +42,7 @@ export class ControlOperation extends ControlResource {
       config: appliance.configFile === null ? null : resolve(appliance.configFile),
       domains: this.domains(),
       listeners: appliance.transports.listeners().map(({ transport, address, port, advertised }) => ({
-        url: `${transport}://${address.includes(":") ? `[${address}]` : address}:${port}`,
+        url: `${transport}://${hostPort(address, port)}`,
         transport,
         address,
         port,

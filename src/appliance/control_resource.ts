@@ -1,4 +1,5 @@
 /** What every resource of the control port has: the live parts, the turn its changes run in, and the AoRs they are about. */
+import { bareHost } from "../core/sip/host.ts";
 import type { Appliance } from "./appliance.ts";
 import { ApiError } from "../control/backend.ts";
 import type { Flow } from "../core/sip/flow.ts";
@@ -39,7 +40,7 @@ export abstract class ControlResource {
         "Use transport=udp or transport=tcp, and sip: instead of sips:",
       );
     }
-    return this.appliance.world.flowTo(transport, uri.host.replace(/[[\]]/g, ""), uri.port || 5060);
+    return this.appliance.world.flowTo(transport, bareHost(uri.host), uri.port || 5060);
   }
 
   /** @throws ApiError 404 `unknown_aor` */

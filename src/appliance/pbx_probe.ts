@@ -5,6 +5,7 @@
 import { isIP } from "node:net";
 import type { Finding } from "../config/finding.ts";
 import type { Config, PbxConfig } from "../config/schema.ts";
+import { hostPort } from "../core/sip/host.ts";
 import { clip, readable } from "../observe/display.ts";
 import type { PbxAddress } from "../core/proxy/pbx.ts";
 import { sendOptions } from "../core/proxy/qualify.ts";
@@ -13,7 +14,6 @@ import { type Message, parseMessage } from "../core/sip/message.ts";
 import type { ClientFailure, ClientOwner } from "../core/transaction/client.ts";
 import { Transactions, type TransactionUser } from "../core/transaction/table.ts";
 import { Schedule, type TransactionPort } from "../core/transaction/timers.ts";
-import { hostPort } from "../io/transport/address.ts";
 import { type Listen, Transports } from "../io/transport/transports.ts";
 import { resolvePbx } from "./pbx_names.ts";
 import { Turn } from "./turn.ts";

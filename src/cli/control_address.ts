@@ -1,4 +1,5 @@
 /** Where the running appliance is and what opens it: from the command line, else from the config. Must not ask it. */
+import { bareHost } from "../core/sip/host.ts";
 import type { GlobalOptions } from "./args.ts";
 import { CONFIG, USAGE, VerbError } from "./exit.ts";
 
@@ -76,7 +77,7 @@ function parseControlUrl(text: string): Omit<ControlAddress, "token"> {
     throw new VerbError(USAGE, `cannot use --control "${text}": expected ${DEFAULT_URL} or unix:/run/latefork.sock`);
   }
   const isSecure = url.protocol === "https:";
-  const host = url.hostname.replace(/^\[|\]$/g, "");
+  const host = bareHost(url.hostname);
   const port = url.port === "" ? (isSecure ? 443 : 80) : Number(url.port);
   return { url: text.replace(/\/$/, ""), isSecure, host, port, socketPath: "" };
 }

@@ -3,6 +3,7 @@ import { Appliance } from "../appliance/appliance.ts";
 import { checkFiles, loadConfigFile } from "../config/files.ts";
 import { loadConfig } from "../config/load.ts";
 import { hasErrors, type Problem, problemLine, renderProblems } from "../config/problem.ts";
+import { hostPort } from "../core/sip/host.ts";
 import { CONFIG, FAILED, OK } from "./exit.ts";
 import type { Io } from "./io.ts";
 
@@ -43,12 +44,10 @@ export function startTree(appliance: Appliance): string {
   ];
   for (const listener of listeners) {
     const bytes = buffers.find((buffer) => buffer.listener === listener)?.bytes ?? null;
-    const host = listener.address.includes(":") ? `[${listener.address}]` : listener.address;
-    const advertised = listener.advertised === `${host}:${listener.port}`
-      ? ""
-      : `, advertised as ${listener.advertised}`;
+    const place = hostPort(listener.address, listener.port);
+    const advertised = listener.advertised === place ? "" : `, advertised as ${listener.advertised}`;
     const buffer = bytes === null ? "" : `, receive buffer ${Math.round(bytes / 1024)} KiB`;
-    lines.push(`├─ listen    ${listener.transport}://${host}:${listener.port}${advertised}${buffer}`);
+    lines.push(`├─ listen    ${listener.transport}://${place}${advertised}${buffer}`);
   }
   lines.push(
     config.pbx === null

@@ -82,11 +82,6 @@ export function containsAddress(networks: readonly Cidr[], address: string): boo
   return false;
 }
 
-/** `127.0.0.0/8` and `::1`. */
-export function isLoopbackAddress(address: string): boolean {
-  return containsAddress(LOOPBACK, address);
-}
-
 function maskOf(prefix: number, index: number): number {
   const bits = Math.min(32, Math.max(0, prefix - index * 32));
   return bits === 0 ? 0 : (0xffffffff << (32 - bits)) >>> 0;
@@ -149,5 +144,3 @@ function groupsOf(text: string, mayEndInIpv4: boolean): number[] | null {
 function isMapped(words: AddressWords): boolean {
   return words[0] === 0 && words[1] === 0 && words[2] === 0xffff;
 }
-
-const LOOPBACK: readonly Cidr[] = [Cidr.parse("127.0.0.0/8")!, Cidr.parse("::1")!];

@@ -3,6 +3,7 @@
  * names up or open anything.
  */
 import type { Transport } from "../core/sip/flow.ts";
+import { defaultPort } from "../core/sip/host.ts";
 import { parseAddress } from "./cidr.ts";
 import { bad, didYouMean, ok, type Parsed, quoted } from "./parsed.ts";
 
@@ -119,7 +120,7 @@ export function parsePbxUri(text: string): Parsed<PbxUri> {
   return ok({
     uri: text,
     host,
-    port: port ?? (transport === "tls" || transport === "wss" ? 5061 : 5060),
+    port: port ?? (defaultPort(transport)),
     has_port: port !== null,
     transport,
   });

@@ -1,5 +1,5 @@
 /** Rules about two keys, or about a key and the mode we run in. Must not know YAML, and checks nothing one key can tell. */
-import { isLoopbackAddress } from "./cidr.ts";
+import { isLoopback } from "../core/sip/host.ts";
 import type { Place, Problem } from "./problem.ts";
 import type { Config } from "./schema.ts";
 
@@ -44,7 +44,7 @@ const RULES: readonly Rule[] = [
     check({ control }, report) {
       if (control.token_file !== "") return;
       control.listen.forEach((entry, index) => {
-        if (entry.scheme === "unix" || entry.host === "localhost" || isLoopbackAddress(entry.host)) return;
+        if (entry.scheme === "unix" || entry.host === "localhost" || isLoopback(entry.host)) return;
         const message = `${entry.host} can be reached from outside and there is no control.token_file`;
         report("error", `control.listen[${index}]`, message, "set token_file, or listen on 127.0.0.1");
       });

@@ -3,6 +3,7 @@
  * sites, and the bearer token. Must not know the routes.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
+import { isLoopback } from "../core/sip/host.ts";
 import { ApiError } from "./backend.ts";
 
 /** Where a request came in. */
@@ -55,15 +56,14 @@ export function checkToken(headers: Headers, token: string): void {
   );
 }
 
-/** True for addresses only this machine can reach. */
-export function isLoopback(host: string): boolean {
-  const name = host.toLowerCase();
-  return name === "localhost" || name === "::1" || /^127(\.\d{1,3}){3}$/.test(name);
+/** True for what only this machine can be reached by. @param host without brackets */
+export function isThisMachine(host: string): boolean {
+  return host.toLowerCase() === "localhost" || isLoopback(host);
 }
 
 function isKnownHost(host: string, address: string, hostNames: readonly string[]): boolean {
   if (host === "") return false;
-  if (isLoopback(host) || host === address.toLowerCase()) return true;
+  if (isThisMachine(host) || host === address.toLowerCase()) return true;
   // Rebinding needs a name: where we listen everywhere, any address literal must be one of ours to arrive.
   const isLiteral = host.includes(":") || /^\d{1,3}(\.\d{1,3}){3}$/.test(host);
   if (isLiteral && (address === "0.0.0.0" || address === "::")) return true;

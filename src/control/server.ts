@@ -3,8 +3,9 @@
  */
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import { connect } from "node:net";
+import { hostPort } from "../core/sip/host.ts";
 import type { ControlApp } from "./app.ts";
-import { isLoopback } from "./guard.ts";
+import { isThisMachine } from "./guard.ts";
 
 /** Where to listen; the config's `ControlEntry` is one. */
 export interface ControlListen {
@@ -54,8 +55,7 @@ export async function listenControl(
       } else {
         const server = listenHttp(app, listen, hasToken);
         servers.push(server);
-        const host = listen.host.includes(":") ? `[${listen.host}]` : listen.host;
-        urls.push(`http://${host}:${server.port}`);
+        urls.push(`http://${hostPort(listen.host, server.port!)}`);
       }
     }
   } catch (error) {
@@ -67,7 +67,7 @@ export async function listenControl(
 }
 
 function listenHttp(app: ControlApp, { url, host, port }: ControlListen, hasToken: boolean): Bun.Server<undefined> {
-  if (!hasToken && !isLoopback(host)) {
+  if (!hasToken && !isThisMachine(host)) {
     throw new ControlListenError(`Cannot listen on ${url}: it is not loopback, so control.token_file must be set`);
   }
   try {

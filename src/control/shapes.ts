@@ -1,4 +1,5 @@
 /** From the objects of usrloc and silo to the shapes of the API. Reads only. */
+import { hostPort } from "../core/sip/host.ts";
 import { maskSecrets, shortToken } from "../observe/privacy.ts";
 import { readable } from "../observe/display.ts";
 import type { CallRecord } from "../core/silo/record.ts";
@@ -120,8 +121,4 @@ function microseconds(ms: number): number {
 
 function secondsLeft(atMs: number, nowMs: number): number {
   return Math.max(0, Math.round((atMs - nowMs) / 1000));
-}
-
-function hostPort(address: string, port: number): string {
-  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 }

@@ -2,8 +2,8 @@
 import type { Flow, Transport } from "../sip/flow.ts";
 import { type Uri, uriParam } from "../sip/uri.ts";
 import type { TransactionPort } from "../transaction/timers.ts";
-import { bareHost } from "../sip/host.ts";
-import { hostKey, portOf } from "./address.ts";
+import { bareHost, hostKey } from "../sip/host.ts";
+import { portOf } from "./address.ts";
 
 /** One resolved address of the PBX. */
 export interface PbxAddress {

@@ -1,5 +1,6 @@
 /** OPTIONS to the PBX every `pbx.qualify`: whether it answers, how fast, and since when not (F-07's first half). */
 import type { Flow } from "../sip/flow.ts";
+import { hostPort } from "../sip/host.ts";
 import type { Message } from "../sip/message.ts";
 import { viaValue } from "../sip/via.ts";
 import type { ClientFailure, ClientOwner } from "../transaction/client.ts";
@@ -87,11 +88,11 @@ export class Qualify implements ClientOwner, Due {
 export function sendOptions(table: Transactions, flow: Flow, owner: ClientOwner): void {
   const { port } = table;
   const branch = table.newBranch();
-  const host = flow.remoteAddress.includes(":") ? `[${flow.remoteAddress}]` : flow.remoteAddress;
-  const wire = `OPTIONS sip:${host}:${flow.remotePort} SIP/2.0\r\n` +
+  const target = hostPort(flow.remoteAddress, flow.remotePort);
+  const wire = `OPTIONS sip:${target} SIP/2.0\r\n` +
     `Via: ${viaValue(flow, branch)}\r\nMax-Forwards: 70\r\n` +
     `From: <sip:latefork@${flow.listener.advertised}>;tag=${port.token(8)}\r\n` +
-    `To: <sip:${host}:${flow.remotePort}>\r\nCall-ID: ${port.token(20)}\r\nCSeq: 1 OPTIONS\r\n` +
+    `To: <sip:${target}>\r\nCall-ID: ${port.token(20)}\r\nCSeq: 1 OPTIONS\r\n` +
     `Contact: <sip:latefork@${flow.listener.advertised}>\r\nAccept: application/sdp\r\nContent-Length: 0\r\n\r\n`;
   table.send(wire, "OPTIONS", branch, flow, owner);
 }

@@ -1,8 +1,19 @@
-/** Hosts and ports as they stand in URIs, sent-by and config. */
+/** Hosts and ports as they stand in URIs, sent-by and config: brackets around IPv6, a port behind, the port where none stands. */
+import type { Transport } from "./flow.ts";
 
-/** `host` without brackets and in lower case, for comparison with addresses. */
+/** A host without the brackets that a URI puts around IPv6; the case stays. */
 export function bareHost(host: string): string {
   return host.charCodeAt(0) === 91 ? host.slice(1, -1) : host;
+}
+
+/** An address or name as a URI has it: IPv6 in brackets (RFC 3261 §25.1). @param address without brackets */
+export function uriHost(address: string): string {
+  return address.includes(":") ? `[${address}]` : address;
+}
+
+/** `192.0.2.1:5060`, `[2001:db8::1]:5060`. @param address without brackets */
+export function hostPort(address: string, port: number): string {
+  return `${uriHost(address)}:${port}`;
 }
 
 /** `host:port` → `[host, port]`, port 0 if absent, brackets off. */
@@ -11,4 +22,49 @@ export function splitHostPort(text: string): [string, number] {
   const colon = text.indexOf(":", close < 0 ? 0 : close);
   if (colon < 0) return [bareHost(text.toLowerCase()), 0];
   return [bareHost(text.slice(0, colon).toLowerCase()), Number(text.slice(colon + 1))];
+}
+
+/** RFC 3261 §19.1.2: the port of a URI or a Via that has none. */
+export function defaultPort(transport: Transport): number {
+  return transport === "tls" || transport === "wss" ? 5061 : 5060;
+}
+
+/** An IP address that only this machine can reach: one of 127.0.0.0/8, or ::1, however it is spelled. No name is. */
+export function isLoopback(address: string): boolean {
+  const key = hostKey(address);
+  return key === "0:0:0:0:0:0:0:1" || /^127(\.\d{1,3}){3}$/.test(key);
+}
+
+/**
+ * A host as a key for comparison: lower case, without brackets, an IPv6 address in the one form all its spellings
+ * share, an IPv4 address in IPv6 clothes as IPv4 (RFC 5118 §4.8, RFC 5952).
+ */
+export function hostKey(host: string): string {
+  if (!host.includes(":")) return host.charCodeAt(host.length - 1) === 46 ? host.slice(0, -1) : host;
+  const address = bareHost(host).toLowerCase();
+  const gap = address.indexOf("::");
+  const head = gap < 0 ? address : address.slice(0, gap);
+  const groups = wordsOf(head);
+  if (gap >= 0) {
+    const tail = wordsOf(address.slice(gap + 2));
+    while (groups.length + tail.length < 8) groups.push("0");
+    groups.push(...tail);
+  }
+  const isMapped = groups.length === 8 && groups[5] === "ffff" && groups.slice(0, 5).every((group) => group === "0");
+  if (!isMapped) return groups.join(":");
+  const [high, low] = [parseInt(groups[6]!, 16), parseInt(groups[7]!, 16)];
+  return (high >> 8) + "." + (high & 255) + "." + (low >> 8) + "." + (low & 255);
+}
+
+/** The 16-bit groups of a part of an IPv6 address, in hex without leading zeros; a dotted quad makes two. */
+function wordsOf(text: string): string[] {
+  const words: string[] = [];
+  for (const group of text.split(":")) {
+    if (group === "") continue;
+    if (group.includes(".")) {
+      const [a = 0, b = 0, c = 0, d = 0] = group.split(".").map(Number);
+      words.push(((a << 8) | b).toString(16), ((c << 8) | d).toString(16));
+    } else words.push(group.replace(/^0+(?=.)/, ""));
+  }
+  return words;
 }

@@ -2,6 +2,7 @@
 import { Edit } from "./edit.ts";
 import type { Flow } from "./flow.ts";
 import { CALL_ID, CSEQ, FROM, RECORD_ROUTE, TIMESTAMP, TO, VIA } from "./header.ts";
+import { bareHost } from "./host.ts";
 import type { Message } from "./message.ts";
 import type { Via } from "./via.ts";
 import { equalsIgnoreCase, nextElement, nextParam } from "./scan.ts";
@@ -28,7 +29,7 @@ export function receivedVia(message: Message, flow: Flow): string {
 }
 
 function isAt({ host }: Via, address: string): boolean {
-  return host === address || host === "[" + address + "]";
+  return bareHost(host) === address;
 }
 
 /** The value with `rport` filled in where it stands, and without `received`. */

@@ -3,6 +3,7 @@
  * new ones. What a request means is its user's business.
  */
 import type { Flow } from "../sip/flow.ts";
+import { defaultPort } from "../sip/host.ts";
 import type { Message } from "../sip/message.ts";
 import { type ClientOwner, type ClientTable, ClientTransaction } from "./client.ts";
 import { type ServerTable, ServerTransaction } from "./server.ts";
@@ -121,7 +122,7 @@ export class Transactions implements ClientTable, ServerTable {
   replyFlow(request: Message | null, flow: Flow | null): Flow | null {
     if (flow === null || request === null) return flow;
     const via = request.via!;
-    const sentByPort = via.port === 0 ? (flow.transport === "tls" ? 5061 : 5060) : via.port;
+    const sentByPort = via.port === 0 ? defaultPort(flow.transport) : via.port;
     if (flow.isReliable) {
       if (flow.state !== "closed") return flow;
       return this.port.flowTo(flow.transport, flow.remoteAddress, sentByPort);

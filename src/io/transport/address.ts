@@ -1,17 +1,18 @@
 /**
- * IP addresses as text: one spelling for each, loopback or not, with brackets where a port follows, and the addresses
- * of this machine. Knows no sockets.
+ * IP addresses as text: one spelling for each, the names of flows made of them, and the addresses of this machine.
+ * Knows no sockets.
  */
 import { isIP } from "node:net";
 import { networkInterfaces } from "node:os";
 import type { Transport } from "../../core/sip/flow.ts";
+import { bareHost, hostPort, isLoopback } from "../../core/sip/host.ts";
 
 /**
  * The one spelling of an address, without brackets: IPv6 as RFC 5952 has it, IPv4 inside IPv6 (`::ffff:192.0.2.1`)
  * as plain IPv4. Null if it is no IP address.
  */
 export function canonicalAddress(text: string): string | null {
-  const bare = text.startsWith("[") && text.endsWith("]") ? text.slice(1, -1) : text;
+  const bare = text.endsWith("]") ? bareHost(text) : text;
   const family = isIP(bare);
   if (family === 4) return bare;
   // A zone (`%eth0`) has no meaning outside this machine.
@@ -19,10 +20,6 @@ export function canonicalAddress(text: string): string | null {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(bare);
   if (mapped !== null) return mapped[1]!;
   return new URL(`http://[${bare}]/`).hostname.slice(1, -1);
-}
-
-export function isLoopback(address: string): boolean {
-  return address.startsWith("127.") || address === "::1";
 }
 
 export function isIpv6(address: string): boolean {
@@ -33,11 +30,6 @@ export function isWildcard(address: string): boolean {
   return address === "0.0.0.0" || address === "::";
 }
 
-/** `192.0.2.1:5060`, `[2001:db8::1]:5060` */
-export function hostPort(address: string, port: number): string {
-  return isIpv6(address) ? `[${address}]:${port}` : `${address}:${port}`;
-}
-
 /** Splits `host`, `host:port`, `[v6]:port` and a bare IPv6 address; port 0 if there is none. Host in lower case, without brackets. */
 export function splitHostPort(text: string): { host: string; port: number } {
   const lower = text.toLowerCase();
@@ -46,11 +38,6 @@ export function splitHostPort(text: string): { host: string; port: number } {
   const hasPort = colon > lower.lastIndexOf("]") && colon >= 0;
   const host = hasPort ? lower.slice(0, colon) : lower;
   return { host: canonicalAddress(host) ?? host, port: hasPort ? Number(lower.slice(colon + 1)) || 0 : 0 };
-}
-
-/** RFC 3261 §19.1.2: what a URI or a Via without a port means. */
-export function defaultPort(transport: Transport): number {
-  return transport === "tls" || transport === "wss" ? 5061 : 5060;
 }
 
 /** The name of a flow across restarts, see `Flow.key`. */

@@ -12,7 +12,8 @@
  */
 import type { Flow, FlowState, Listener } from "../../core/sip/flow.ts";
 import { StreamFramer } from "../../core/sip/framing.ts";
-import { flowKey, hostPort } from "./address.ts";
+import { hostPort } from "../../core/sip/host.ts";
+import { flowKey } from "./address.ts";
 import { readLatin1, writeLatin1 } from "./latin1.ts";
 import { isResponseText, nextFlowId, type TransportContext } from "./sink.ts";
 

@@ -3,7 +3,8 @@
  * reached. Holds no sockets; whoever opens and closes them adds and removes their listeners.
  */
 import type { Listener, Transport } from "../../core/sip/flow.ts";
-import { canonicalAddress, defaultPort, isIpv6, isLoopback, splitHostPort } from "./address.ts";
+import { bareHost, defaultPort, isLoopback, uriHost } from "../../core/sip/host.ts";
+import { canonicalAddress, isIpv6, splitHostPort } from "./address.ts";
 import { openNative } from "./native.ts";
 
 /** A bound on what is remembered of the kernel's choice of a source. */
@@ -56,7 +57,7 @@ export class Listeners {
    * @param port 0 if the text had none
    */
   isLocal(host: string, port: number, transport?: Transport): boolean {
-    const name = splitHostPort(isIpv6(host) && !host.startsWith("[") ? `[${host}]` : host).host;
+    const name = splitHostPort(uriHost(bareHost(host))).host;
     if (transport !== undefined) return this.local.has(`${transport} ${name}:${port}`);
     return this.local.has(`any ${name}:${port}`);
   }

@@ -4,9 +4,9 @@
  */
 import type { ListenEntry } from "../../config/schema.ts";
 import type { Flow, Listener, Transport } from "../../core/sip/flow.ts";
+import { hostPort, uriHost } from "../../core/sip/host.ts";
 import {
   canonicalAddress,
-  hostPort,
   isIpv6,
   isPort,
   isWildcard,
@@ -356,7 +356,7 @@ export class Transports {
     if (text === "") return hostPort(address, port);
     const { host, port: advertisedPort } = splitHostPort(text);
     if (advertisedPort !== 0) return hostPort(host, advertisedPort);
-    return isIpv6(host) ? `[${host}]` : host;
+    return uriHost(host);
   }
 
   /**

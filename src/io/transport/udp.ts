@@ -4,7 +4,8 @@
  */
 import type { udp } from "bun";
 import type { Flow, FlowState, Listener } from "../../core/sip/flow.ts";
-import { flowKey, hostPort, isIpv6 } from "./address.ts";
+import { hostPort } from "../../core/sip/host.ts";
+import { flowKey, isIpv6 } from "./address.ts";
 import { readLatin1, writeLatin1 } from "./latin1.ts";
 import { openNative } from "./native.ts";
 import { isResponseText, nextFlowId, type TransportContext } from "./sink.ts";

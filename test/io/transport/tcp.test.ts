@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { hostPort } from "../../../src/io/transport/address.ts";
+import { hostPort } from "../../../src/core/sip/host.ts";
 import type { TcpFlow } from "../../../src/io/transport/connections.ts";
 import { ALL_BYTES, request, response, Rig, TcpPeer } from "./rig.ts";
 
