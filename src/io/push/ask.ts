@@ -3,11 +3,12 @@
  * nobody, what came of it, and the bare connection where a service must not be sent anything. It must not know any service.
  */
 import { isIP } from "node:net";
-import type { HostLookup } from "./backend.ts";
+import { bareHost } from "../../core/sip/host.ts";
 import { unreachable } from "./http/answer.ts";
 import { pushOfNoCall } from "./request.ts";
 import type { PushRequest } from "./types.ts";
-import { isPublicAddress } from "./webpush/address.ts";
+import { isPublicAddress } from "./http/public_address.ts";
+import type { HostLookup } from "./world.ts";
 
 /** What one address of a service said. */
 export interface ServiceAnswer {
@@ -53,7 +54,7 @@ export interface Way {
  * @returns why there is none, in words; empty if there was one. It never rejects.
  */
 export async function connectOnly(way: Way): Promise<string> {
-  const host = new URL(way.origin).hostname.replace(/^\[|\]$/g, "");
+  const host = bareHost(new URL(way.origin).hostname);
   const found = isIP(host) !== 0 ? { addresses: [host] } : await addressesOf(host, way.lookup, way.signal);
   if ("error" in found) return unreachable(way.origin, found.error);
   const open = way.isPublicOnly ? found.addresses.filter(isPublicAddress) : found.addresses;
@@ -95,7 +96,7 @@ function connectTo(address: string, { origin, ca, signal }: Way): Promise<string
   const url = new URL(origin);
   const isTls = url.protocol === "https:";
   const port = url.port === "" ? (isTls ? 443 : 80) : Number(url.port);
-  const name = url.hostname.replace(/^\[|\]$/g, "");
+  const name = bareHost(url.hostname);
   return new Promise((resolve) => {
     const finish = (problem: string): void => {
       signal.removeEventListener("abort", late);

@@ -6,6 +6,7 @@
 import type { ServiceAnswer } from "./ask.ts";
 import { codeOf } from "./http/answer.ts";
 import type { PushRequest } from "./types.ts";
+import type { PushWorld } from "./world.ts";
 
 /** What an attempt came to. `retry`: not now (429, 5xx, no connection); the delivery decides whether there is time. */
 export interface PushAnswer {
@@ -112,44 +113,4 @@ export interface PushBackend {
   ask(prids: readonly string[], signal: AbortSignal): Promise<ServiceAnswer[]>;
   /** Closes its connections. */
   stop(): void;
-}
-
-/** The world as the relay sees it; tests put virtual time here. */
-export interface PushWorld {
-  /** Ms since the epoch. */
-  now(): number;
-  /** The system clock, ms since the epoch: for what other machines compare with theirs. `now` may be a steady clock that never hears of a correction (a box without a battery, NTP after the start). */
-  systemNow(): number;
-  /** 0 ≤ x < 1, for jitter. */
-  random(): number;
-  fetch: HttpFetch;
-  /** Runs `fn` after `delayMs`; returns what cancels it. */
-  schedule(delayMs: number, fn: () => void): () => void;
-  /** The addresses of a name. */
-  lookup: HostLookup;
-  /** Reads a secret file; throws if it cannot. */
-  readSecret(path: string): string;
-}
-
-/** Asks for the addresses of a name, in the order to try them; answers later, or within the call. */
-export type HostLookup = (
-  host: string,
-  done: (error: Error | null, addresses: { address: string; family: number }[]) => void,
-) => void;
-
-/** The part of `fetch` the backends use. */
-export type HttpFetch = (url: string, init: HttpRequest) => Promise<Response>;
-
-export interface HttpRequest {
-  method: "POST";
-  headers: Record<string, string>;
-  body: string;
-  redirect: "manual";
-  signal: AbortSignal;
-  /** Bun: false opens a connection of its own instead of one from the pool. */
-  keepalive?: boolean;
-  /** Bun: false leaves a compressed answer as it is (a few bytes may hold gigabytes). */
-  decompress?: boolean;
-  /** Bun: said explicitly, as `NODE_TLS_REJECT_UNAUTHORIZED=0` would switch verification off otherwise. */
-  tls?: { rejectUnauthorized: true; ca?: string };
 }

@@ -9,10 +9,11 @@
  * A job holds at most one timer: the end of its window while queued, the attempt's limit while flying, the next
  * attempt while resting.
  */
-import { type PushAnswer, type PushBackend, type PushWorld, retry } from "./backend.ts";
+import { type PushAnswer, type PushBackend, retry } from "./backend.ts";
 import { Health, type HostHealth } from "./health.ts";
 import { canWait } from "./request.ts";
 import type { PushOutcome, PushRequest, PushVerdict } from "./types.ts";
+import type { PushWorld } from "./world.ts";
 
 /** Bun's fetch runs 256 requests at a time in one process: one receiver that hangs must not take them all. */
 export const MAX_IN_FLIGHT = 64;

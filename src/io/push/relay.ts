@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import type { Config } from "../../config/schema.ts";
 import { Apns } from "./apns/apns.ts";
 import type { ServiceAnswer } from "./ask.ts";
-import type { PushBackend, PushWorld } from "./backend.ts";
+import type { PushBackend } from "./backend.ts";
 import { type BackendHealth, Delivery } from "./delivery.ts";
 import { Fcm } from "./fcm/fcm.ts";
 import { MAX_PARAM_LENGTH, MAX_PRID_LENGTH, MAX_PROVIDER_LENGTH } from "../../core/rfc8599/parameters.ts";
@@ -17,6 +17,7 @@ import type { PushKeys } from "../../core/usrloc/model.ts";
 import type { PushEvent, PushOutcome, PushRequest, PushVerdict } from "./types.ts";
 import { Webhook } from "./webhook.ts";
 import { WebPush } from "./webpush/webpush.ts";
+import type { PushWorld } from "./world.ts";
 
 /** Results kept for `GET /v1/push/recent`. */
 export const MAX_RECENT = 200;

@@ -4,19 +4,12 @@
  */
 import type { WebhookConfig } from "../../config/schema.ts";
 import { adviceOn, connectOnly, type ServiceAnswer } from "./ask.ts";
-import {
-  type HttpRequest,
-  type PushAnswer,
-  type PushAttempt,
-  type PushBackend,
-  type PushWorld,
-  refused,
-  retry,
-} from "./backend.ts";
+import { type PushAnswer, type PushAttempt, type PushBackend, refused, retry } from "./backend.ts";
 import { codeOf, retryAfterMsOf, unreachable } from "./http/answer.ts";
 import { BodyStart, shownWords } from "./http/body.ts";
 import { MAX_BODY_BYTES, webhookBody } from "./payload.ts";
 import type { PushRequest } from "./types.ts";
+import type { HttpRequest, PushWorld } from "./world.ts";
 
 /** So much of an answer's body is read for the reason. */
 const MAX_ANSWER_BYTES = 4096;

@@ -1,11 +1,11 @@
 /** The relay in virtual time: windows, retries, limits. What real sockets do is in webhook.test.ts. */
 import { expect, test } from "bun:test";
-import type { HttpFetch, HttpRequest } from "../../../src/io/push/backend.ts";
 import { MAX_IN_FLIGHT, MAX_PENDING, MAX_WINDOW_MS } from "../../../src/io/push/delivery.ts";
 import { CALL_PUSHES_PER_MINUTE, OTHER_PUSHES_PER_MINUTE } from "../../../src/io/push/rate.ts";
 import { MAX_RECENT, PushRelay } from "../../../src/io/push/relay.ts";
 import type { PushRequest, PushVerdict } from "../../../src/io/push/types.ts";
 import { pushConfig, pushRequest, settle, VirtualWorld } from "./virtual_world.ts";
+import type { HttpFetch, HttpRequest } from "../../../src/io/push/world.ts";
 
 type Reply = number | Error | "hang" | [status: number, headers: Record<string, string>, body?: string];
 

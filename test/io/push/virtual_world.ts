@@ -1,10 +1,10 @@
 /** The relay's world in virtual time: timers run when the test says so. `fetch` is real unless the test replaces it. */
 import { Htable } from "../../../src/core/htable/htable.ts";
 import { MAX_RATED_DEVICES } from "../../../src/io/push/rate.ts";
-import type { HostLookup, HttpFetch, PushWorld } from "../../../src/io/push/backend.ts";
 import { isIP } from "node:net";
 import type { PushConfig } from "../../../src/io/push/relay.ts";
 import type { PushRequest } from "../../../src/io/push/types.ts";
+import type { HostLookup, HttpFetch, PushWorld } from "../../../src/io/push/world.ts";
 
 interface Timer {
   atMs: number;

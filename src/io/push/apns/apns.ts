@@ -9,19 +9,12 @@ import { type ApnsNotification, apnsNotificationOf } from "./notification.ts";
 import { type ApnsTarget, apnsTargetOf } from "./target.ts";
 import { apnsKeyOf, ApnsToken } from "./token.ts";
 import type { ServiceAnswer } from "../ask.ts";
-import {
-  type PushAnswer,
-  type PushAttempt,
-  type PushBackend,
-  type PushWorld,
-  readKeyFile,
-  refused,
-  retry,
-} from "../backend.ts";
+import { type PushAnswer, type PushAttempt, type PushBackend, readKeyFile, refused, retry } from "../backend.ts";
 import { retryAfterMsOf } from "../http/answer.ts";
 import type { Http2Answer } from "../http/http2.ts";
 import { Http2Client } from "../http/http2_client.ts";
 import type { PushRequest } from "../types.ts";
+import type { PushWorld } from "../world.ts";
 
 export type ApnsConfig = Config["push"]["apns"];
 

@@ -6,9 +6,9 @@ import type { ApnsError } from "./errors.ts";
 import { type ApnsNotification, apnsNotificationOf } from "./notification.ts";
 import { type ApnsTarget, apnsTargetOf } from "./target.ts";
 import { pushForNobody, type ServiceAnswer } from "../ask.ts";
-import type { PushWorld } from "../backend.ts";
 import type { Http2Answer } from "../http/http2.ts";
 import type { Http2Client } from "../http/http2_client.ts";
+import type { PushWorld } from "../world.ts";
 
 /** Of the form of a token, and an app's name that Apple gives to nobody else: what is refused is one of them. */
 const NOBODYS_TOKEN = "0".repeat(64);

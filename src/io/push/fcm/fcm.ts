@@ -4,15 +4,7 @@
  */
 import type { Config } from "../../../config/schema.ts";
 import { pushForNobody, type ServiceAnswer } from "../ask.ts";
-import {
-  type PushAnswer,
-  type PushAttempt,
-  type PushBackend,
-  type PushWorld,
-  readKeyFile,
-  refused,
-  retry,
-} from "../backend.ts";
+import { type PushAnswer, type PushAttempt, type PushBackend, readKeyFile, refused, retry } from "../backend.ts";
 import { type FcmAccount, fcmAccountOf } from "./account.ts";
 import { type FcmError, fcmErrorOf, fcmSaid } from "./errors.ts";
 import { fcmMessageOf, MAX_DATA_BYTES } from "./message.ts";
@@ -22,6 +14,7 @@ import { shownWords } from "../http/body.ts";
 import type { Http2Answer } from "../http/http2.ts";
 import { Http2Client } from "../http/http2_client.ts";
 import type { PushRequest } from "../types.ts";
+import type { PushWorld } from "../world.ts";
 
 export type FcmConfig = Config["push"]["fcm"];
 

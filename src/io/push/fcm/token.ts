@@ -2,11 +2,12 @@
  * Owns the access token FCM wants: the assertion it is asked for with (RFC 7523), the exchange, how long it is good
  * for, and one exchange for all pushes that wait. It must not know messages or what FCM answers to them.
  */
-import { type HttpRequest, type PushAnswer, type PushWorld, retry } from "../backend.ts";
+import { type PushAnswer, retry } from "../backend.ts";
 import type { FcmAccount } from "./account.ts";
 import { retryAfterMsOf, unreachable } from "../http/answer.ts";
 import { BodyStart, shownWords } from "../http/body.ts";
 import { signedJwt } from "../jwt.ts";
+import type { HttpRequest, PushWorld } from "../world.ts";
 
 /** A token is replaced this long before its end (at most half its life), beside the pushes that still use it. */
 export const EARLY_MS = 5 * 60_000;

@@ -2,6 +2,7 @@
  * Owns one POST by HTTP/1.1, for services without HTTP/2. It must not know what is sent, nor whether it is sent again.
  */
 import type { ClientRequest, IncomingMessage } from "node:http";
+import { bareHost } from "../../../core/sip/host.ts";
 import { unreachable } from "./answer.ts";
 import type { Http2Answer, Http2Peer, Http2Post } from "./http2.ts";
 
@@ -31,7 +32,7 @@ export function postHttp1(peer: Http2Peer, post: Http2Post, isFresh: boolean): v
   const sent: ClientRequest = request({
     method: "POST",
     protocol: url.protocol,
-    hostname: url.hostname.replace(/^\[|\]$/g, ""),
+    hostname: bareHost(url.hostname),
     port: url.port === "" ? (isTls ? 443 : 80) : Number(url.port),
     path: post.path,
     headers: post.headers,

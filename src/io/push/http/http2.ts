@@ -7,8 +7,8 @@
  */
 import type { ClientHttp2Session, ClientHttp2Stream } from "node:http2";
 import type { LookupFunction } from "node:net";
-import type { PushWorld } from "../backend.ts";
 import { unreachable } from "./answer.ts";
+import type { PushWorld } from "../world.ts";
 
 /** A connection that is idle is asked this often whether it lives; NATs forget TCP after minutes. */
 export const PING_EVERY_MS = 60_000;

@@ -2,13 +2,13 @@
  * Owns the ways to the push services that phones named: for each a warm HTTP/2 connection, or HTTP/1.1 where a service
  * has nothing else, and never one to an address that is not public. It must not know messages or what answers mean.
  */
-import type { PushWorld } from "../backend.ts";
 import { postHttp1 } from "../http/http1.ts";
 import type { Http2Post } from "../http/http2.ts";
 import { Http2Client } from "../http/http2_client.ts";
-import { publicLookup } from "./address.ts";
+import { publicLookup } from "../http/public_address.ts";
 import { notPublic, type WebPushTarget } from "./target.ts";
 import { VapidHeader, type VapidKeys } from "./vapid.ts";
+import type { PushWorld } from "../world.ts";
 
 /** Services known at a time; the one used longest ago is forgotten first. */
 export const MAX_HOSTS = 64;

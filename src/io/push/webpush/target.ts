@@ -3,7 +3,8 @@
  * not know events, keys or connections.
  */
 import { isIP } from "node:net";
-import { isPublicAddress } from "./address.ts";
+import { bareHost } from "../../../core/sip/host.ts";
+import { isPublicAddress } from "../http/public_address.ts";
 
 export interface WebPushTarget {
   /** Scheme, host and port. */
@@ -25,7 +26,7 @@ export function webPushTargetOf(prid: string, allowHosts: readonly string[]): We
   if (url.protocol !== "https:" && url.protocol !== "http:") return "pn-prid is not an https URI";
   if (url.username !== "" || url.password !== "") return "the subscription URI holds a password";
   // The parser has brought 0x7f.1 and its like to 127.0.0.1 by now.
-  const host = url.hostname.replace(/^\[|\]$|\.$/g, "");
+  const host = bareHost(url.hostname.replace(/\.$/, ""));
   const isAllowed = allowHosts.includes(host);
   if (url.protocol === "http:" && !isAllowed) {
     return "pn-prid is not an https URI; http is for hosts named in push.webpush.allow_hosts";

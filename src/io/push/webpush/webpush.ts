@@ -4,15 +4,7 @@
  */
 import type { Config } from "../../../config/schema.ts";
 import { adviceOn, connectOnly, MAX_ASKED_HOSTS, type ServiceAnswer } from "../ask.ts";
-import {
-  type PushAnswer,
-  type PushAttempt,
-  type PushBackend,
-  type PushWorld,
-  readKeyFile,
-  refused,
-  retry,
-} from "../backend.ts";
+import { type PushAnswer, type PushAttempt, type PushBackend, readKeyFile, refused, retry } from "../backend.ts";
 import { retryAfterMsOf } from "../http/answer.ts";
 import { shownWords } from "../http/body.ts";
 import type { Http2Answer } from "../http/http2.ts";
@@ -24,6 +16,7 @@ import { MAX_WARM_HOSTS, type WebPushHost, WebPushHosts } from "./hosts.ts";
 import { type WebPushMessage, webPushMessageOf } from "./message.ts";
 import { type WebPushTarget, webPushTargetOf } from "./target.ts";
 import { type VapidKeys, vapidKeysOf } from "./vapid.ts";
+import type { PushWorld } from "../world.ts";
 
 export type WebPushConfig = Config["push"]["webpush"];
 

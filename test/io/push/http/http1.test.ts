@@ -5,7 +5,7 @@ import { createServer as createHttpsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { postHttp1 } from "../../../../src/io/push/http/http1.ts";
 import type { Http2Answer, Http2Peer } from "../../../../src/io/push/http/http2.ts";
-import { NOT_PUBLIC, publicLookup } from "../../../../src/io/push/webpush/address.ts";
+import { NOT_PUBLIC, publicLookup } from "../../../../src/io/push/http/public_address.ts";
 import { issuedCertificate } from "../certificate.ts";
 
 const certificates = issuedCertificate();

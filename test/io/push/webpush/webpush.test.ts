@@ -3,11 +3,10 @@ import { afterEach, expect, test } from "bun:test";
 import { createECDH, randomBytes } from "node:crypto";
 import { isIP } from "node:net";
 import { makeVapidKeys } from "../../../../src/config/vapid_keys.ts";
-import type { HostLookup } from "../../../../src/io/push/backend.ts";
 import { PING_ANSWER_MS, SILENCE_MS } from "../../../../src/io/push/http/http2.ts";
 import { type PushConfig, PushRelay } from "../../../../src/io/push/relay.ts";
 import type { PushEvent, PushRequest, PushVerdict } from "../../../../src/io/push/types.ts";
-import { NOT_PUBLIC, publicLookup } from "../../../../src/io/push/webpush/address.ts";
+import { NOT_PUBLIC, publicLookup } from "../../../../src/io/push/http/public_address.ts";
 import { WEBPUSH_ERRORS, webPushErrorOf } from "../../../../src/io/push/webpush/errors.ts";
 import { MAX_HOSTS } from "../../../../src/io/push/webpush/hosts.ts";
 import { webPushTargetOf } from "../../../../src/io/push/webpush/target.ts";
@@ -20,6 +19,7 @@ import {
   type SubscriptionJson,
   WebPushService,
 } from "./webpush_service.ts";
+import type { HostLookup } from "../../../../src/io/push/world.ts";
 
 const UUID = "6b1a2c3d-0000-4000-8000-00000000000a";
 const vapid = makeVapidKeys();

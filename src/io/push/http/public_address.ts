@@ -3,7 +3,7 @@
  * not make this machine talk to its own neighbours. It must not know URIs or pushes.
  */
 import { BlockList, isIP, type LookupFunction } from "node:net";
-import type { HostLookup } from "../backend.ts";
+import type { HostLookup } from "../world.ts";
 
 /** IANA's special-purpose registries (RFC 6890), and multicast. */
 const NOT_PUBLIC_4 = [
