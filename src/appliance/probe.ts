@@ -2,15 +2,14 @@
  * What `latefork check` tries beyond reading (O-02): opening the ports and looking into the database, the keys and the
  * secret files, and letting go again. Changes nothing; what the appliance that runs already holds is no fault.
  */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { Hono } from "hono";
-import { checkFiles, readVapidFile } from "../config/files.ts";
+import { readServiceAccountFile, readVapidFile } from "../config/files.ts";
 import type { RunningAppliance } from "../config/finding.ts";
 import type { Place, Problem } from "../config/problem.ts";
 import type { Config, ListenEntry } from "../config/schema.ts";
 import { listenControl } from "../control/server.ts";
 import { hostPort } from "../core/sip/host.ts";
-import { fcmAccountOf } from "../io/push/fcm/account.ts";
 import { inspectStore } from "../io/store/inspect.ts";
 import { isWildcard } from "../io/transport/address.ts";
 import { Transports } from "../io/transport/transports.ts";
@@ -27,11 +26,13 @@ export interface Probed {
 /**
  * Tries it all; every failure is a problem at the key it comes from.
  * @param running the appliance at the control port of this config, if one answers
+ * @param known what the check of files has found already: it is not told again
  */
 export async function probe(
   config: Config,
   placeOf: (path: string) => Place,
   running: RunningAppliance | null,
+  known: readonly Problem[],
 ): Promise<Probed> {
   const problems: Problem[] = [];
   const parts: Probed["parts"] = [];
@@ -41,7 +42,6 @@ export async function probe(
   parts.push({ part: "listen", words: await probeListeners(config, running, tell) });
   parts.push({ part: "control", words: await probeControl(config, running, tell) });
   parts.push({ part: "store", words: probeStore(config, running, tell) });
-  const known = checkFiles(config, placeOf);
   parts.push(...probeSecrets(config, known, tell));
   parts.push(...probeKeys(config, known, tell));
   return { problems, parts };
@@ -185,13 +185,9 @@ function keyWords(push: Config["push"], backend: string): string {
 }
 
 function accountWords(file: string): string {
-  try {
-    const account = fcmAccountOf(readFileSync(file, "utf8"));
-    return account === null ? "" : `${file}: project ${account.projectId}, account ${account.email}`;
-  } catch {
-    // What is wrong with it is a problem, told by the check of files.
-    return "";
-  }
+  const account = readServiceAccountFile(file);
+  // What is wrong with it is a problem, told by the check of files.
+  return "reason" in account ? "" : `${file}: project ${account.projectId}, account ${account.email}`;
 }
 
 function nameOf({ version, pid }: RunningAppliance): string {

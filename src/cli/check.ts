@@ -15,11 +15,13 @@ import type { Io } from "./io.ts";
  * Tries what `serve` would do with this config, and lets go of it again.
  * @param placeOf where a key stands in the file, for the problems.
  * @param running what holds ports and database already, null if nothing does.
+ * @param known what is wrong with the files it names: not told again.
  */
 export type Probe = (
   config: Config,
   placeOf: (path: string) => Place,
   running: RunningAppliance | null,
+  known: readonly Problem[],
 ) => Promise<{ problems: Problem[]; parts: { part: string; words: string; isIdle?: boolean }[] }>;
 
 /** Asks the PBX and the push services of this config. */
@@ -49,9 +51,10 @@ export async function runCheck(options: CheckOptions, io: Io, programs: CheckPro
   const live: Finding[] = [];
   if (config !== null) {
     const running = await programs.running(file);
-    problems.push(...checkFiles(config, placeOf));
+    const known = checkFiles(config, placeOf);
+    problems.push(...known);
     const [tried, asked] = await Promise.all([
-      programs.probe(config, placeOf, running),
+      programs.probe(config, placeOf, running, known),
       options.isLive ? programs.live(config, running) : [],
     ]);
     problems.push(...tried.problems);

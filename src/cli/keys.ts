@@ -4,7 +4,7 @@
  */
 import { existsSync, type Stats, statSync, writeFileSync } from "node:fs";
 import { basename, resolve } from "node:path";
-import { readApnsKey, readVapidFile } from "../config/files.ts";
+import { readApnsKeyFile, readVapidFile } from "../config/files.ts";
 import { makeVapidKeys } from "../config/vapid_keys.ts";
 import { readVerbArgs } from "./args.ts";
 import { FAILED, OK, USAGE, VerbError } from "./exit.ts";
@@ -72,7 +72,7 @@ pn-provider=webpush and the subscription's URI, escaped, as pn-prid. Then:
 }
 
 function keysApns(file: string, isJson: boolean, io: Io): number {
-  const read = readApnsKey(file);
+  const read = readApnsKeyFile(file);
   const path = resolve(file);
   if ("reason" in read) {
     if (isJson) io.stdout(JSON.stringify({ file: path, ok: false, problem: read.reason }) + "\n");

@@ -3,9 +3,10 @@
  * stands in keys, and must not know what stands in certificates or users files.
  */
 import { accessSync, closeSync, constants, fstatSync, openSync, readFileSync, type Stats, statSync } from "node:fs";
+import type { KeyObject } from "node:crypto";
 import { dirname, resolve } from "node:path";
-import { apnsKeyProblem, MAX_KEY_FILE } from "./apns_key.ts";
-import { serviceAccountProblem } from "./service_account.ts";
+import { MAX_KEY_FILE, readApnsKey } from "./apns_key.ts";
+import { readServiceAccount, type ServiceAccount } from "./service_account.ts";
 import { readVapidKeys, type VapidKeyPair } from "./vapid_keys.ts";
 import { MAX_CONFIG_SIZE } from "./document.ts";
 import { loadConfig, type Loaded } from "./load.ts";
@@ -65,24 +66,22 @@ export function readToken(file: string): { token: string } | { reason: string } 
   return { token };
 }
 
-/** A `.p8` file: its text, or what is wrong with it. The reason never holds a part of the key. */
-export function readApnsKey(file: string): { text: string } | { reason: string } {
+/** The key of a `.p8` file, or what is wrong with it. The reason never holds a part of the key. */
+export function readApnsKeyFile(file: string): { key: KeyObject } | { reason: string } {
   const read = readBounded(file, MAX_KEY_FILE);
-  if ("reason" in read) return read;
-  const reason = apnsKeyProblem(read.text);
-  return reason === "" ? read : { reason };
+  return "reason" in read ? read : readApnsKey(read.text);
 }
 
-/** A VAPID key file: its keys, or what is wrong with it. The reason never holds a part of the private key. */
+/** The keys of a VAPID file, or what is wrong with it. The reason never holds a part of the private key. */
 export function readVapidFile(file: string): VapidKeyPair | { reason: string } {
   const read = readBounded(file, MAX_KEY_FILE);
   return "reason" in read ? read : readVapidKeys(read.text);
 }
 
-/** What is wrong with a service account file; empty if nothing. */
-function serviceAccountFileProblem(file: string): string {
+/** The account of a service account file, or what is wrong with it. The reason never holds a part of the key. */
+export function readServiceAccountFile(file: string): ServiceAccount | { reason: string } {
   const read = readBounded(file, MAX_KEY_FILE);
-  return "reason" in read ? read.reason : serviceAccountProblem(read.text);
+  return "reason" in read ? read : readServiceAccount(read.text);
 }
 
 type ReportFile = (severity: Problem["severity"], message: string, hint: string) => void;
@@ -102,22 +101,17 @@ function checkReadable(file: string, path: string, isSecret: boolean, report: Re
   }
 }
 
+/** How the files with the key of a push service are read. */
+const KEY_FILES: Readonly<Record<string, (file: string) => object | { reason: string }>> = {
+  "push.apns.key_file": readApnsKeyFile,
+  "push.fcm.service_account_file": readServiceAccountFile,
+  "push.webpush.vapid_file": readVapidFile,
+};
+
 /** What is wrong with the key of a push service; empty if nothing, or if it is no such key. */
 function keyProblemOf(path: string, file: string): string {
-  switch (path) {
-    case "push.apns.key_file": {
-      const read = readApnsKey(file);
-      return "reason" in read ? read.reason : "";
-    }
-    case "push.fcm.service_account_file":
-      return serviceAccountFileProblem(file);
-    case "push.webpush.vapid_file": {
-      const read = readVapidFile(file);
-      return "reason" in read ? read.reason : "";
-    }
-    default:
-      return "";
-  }
+  const read = KEY_FILES[path]?.(file) ?? {};
+  return "reason" in read ? String(read.reason) : "";
 }
 
 /** The database is made by us, with its folders: what must be there is the right to write. */

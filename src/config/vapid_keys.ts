@@ -1,8 +1,8 @@
 /**
- * Owns the text of a VAPID key file (RFC 8292): making one, and what is wrong with one. Must not know how it is used; the
- * push relay reads it itself.
+ * Owns the text of a VAPID key file (RFC 8292): making one, and the keys in one or why there are none. Must not know how
+ * they are used.
  */
-import { createECDH } from "node:crypto";
+import { createECDH, type ECDH } from "node:crypto";
 
 /** The form of `web-push generate-vapid-keys --json`: base64url of the uncompressed point and of the private number. */
 export interface VapidKeyPair {
@@ -14,7 +14,11 @@ export interface VapidKeyPair {
 export function makeVapidKeys(): VapidKeyPair {
   const ecdh = createECDH("prime256v1");
   ecdh.generateKeys();
-  // OpenSSL drops leading zeros.
+  return pairOf(ecdh);
+}
+
+function pairOf(ecdh: ECDH): VapidKeyPair {
+  // RFC 7518 §6.2.2.1: of full length; OpenSSL drops leading zeros.
   const bytes = ecdh.getPrivateKey();
   const number = Buffer.concat([Buffer.alloc(32 - bytes.length), bytes]);
   return { publicKey: ecdh.getPublicKey().toString("base64url"), privateKey: number.toString("base64url") };
@@ -36,8 +40,9 @@ export function readVapidKeys(text: string): VapidKeyPair | { reason: string } {
   try {
     const ecdh = createECDH("prime256v1");
     ecdh.setPrivateKey(Buffer.from(privateKey, "base64url"));
-    const isPair = ecdh.getPublicKey().equals(Buffer.from(publicKey, "base64url"));
-    return isPair ? { publicKey, privateKey } : { reason: "its two keys are no pair" };
+    const point = ecdh.getPublicKey();
+    if (!point.equals(Buffer.from(publicKey, "base64url"))) return { reason: "its two keys are no pair" };
+    return pairOf(ecdh);
   } catch {
     return { reason: 'its "privateKey" is damaged' };
   }

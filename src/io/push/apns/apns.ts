@@ -2,12 +2,13 @@
  * Owns the APNs backend: which token, environment and provider token a push takes, and what the answer leads to (the
  * table of `apns_errors.ts`). It must not know HTTP/2, windows or retries within them.
  */
+import { readApnsKey } from "../../../config/apns_key.ts";
 import type { Config } from "../../../config/schema.ts";
 import { askApns } from "./ask.ts";
 import { type ApnsError, apnsErrorOf } from "./errors.ts";
 import { type ApnsNotification, apnsNotificationOf } from "./notification.ts";
 import { type ApnsTarget, apnsTargetOf } from "./target.ts";
-import { apnsKeyOf, ApnsToken } from "./token.ts";
+import { ApnsToken } from "./token.ts";
 import type { ServiceAnswer } from "../ask.ts";
 import { type PushAnswer, type PushAttempt, type PushBackend, readKeyFile, refused, retry } from "../backend.ts";
 import { retryAfterMsOf } from "../http/answer.ts";
@@ -87,13 +88,13 @@ export class Apns implements PushBackend {
     const read = readKeyFile(this.world, "push.apns", "key_file", this.config);
     if ("problem" in read) return read.problem;
     const { text: keyText, ca } = read;
-    const key = apnsKeyOf(keyText);
-    if (key === null) {
+    const found = readApnsKey(keyText);
+    if ("reason" in found) {
       const file = this.config.key_file;
       return `push.apns.key_file ${file} is no APNs key; latefork keys apns ${file} says why`;
     }
     // A provider token that works is not thrown away: Apple counts the changes.
-    if (keyText !== this.keyText) this.token = new ApnsToken(key, this.config.key_id, this.config.team_id);
+    if (keyText !== this.keyText) this.token = new ApnsToken(found.key, this.config.key_id, this.config.team_id);
     this.keyText = keyText;
     this.clients ??= {
       production: new Http2Client(this.host, this.world),

@@ -1,23 +1,13 @@
 /**
- * Owns APNs' provider token: the `.p8` key, the ES256 JWT made with it, and how long one is used. It must not know
+ * Owns APNs' provider token: the ES256 JWT made with the `.p8` key, and how long one is used. It must not know
  * connections or pushes.
  */
-import { createPrivateKey, type KeyObject } from "node:crypto";
+import type { KeyObject } from "node:crypto";
 import { signedJwt } from "../jwt.ts";
 
 /** Apple refuses tokens older than an hour, and new ones more often than every 20 minutes. */
 export const TOKEN_LIFE_MS = 45 * 60_000;
 export const MIN_RENEWAL_MS = 20 * 60_000;
-
-/** The key of a `.p8` file; null if it is none (`latefork keys apns FILE` says why). */
-export function apnsKeyOf(text: string): KeyObject | null {
-  try {
-    const key = createPrivateKey(text.replace(/^\ufeff/, ""));
-    return key.asymmetricKeyType === "ec" && key.asymmetricKeyDetails?.namedCurve === "prime256v1" ? key : null;
-  } catch {
-    return null;
-  }
-}
 
 export class ApnsToken {
   private readonly key: KeyObject;

@@ -3,9 +3,9 @@
  * `fcm_errors.ts`). It must not know HTTP/2, how a token is had, windows or retries within them.
  */
 import type { Config } from "../../../config/schema.ts";
+import { readServiceAccount, type ServiceAccount } from "../../../config/service_account.ts";
 import { pushForNobody, type ServiceAnswer } from "../ask.ts";
 import { type PushAnswer, type PushAttempt, type PushBackend, readKeyFile, refused, retry } from "../backend.ts";
-import { type FcmAccount, fcmAccountOf } from "./account.ts";
 import { type FcmError, fcmErrorOf, fcmSaid } from "./errors.ts";
 import { fcmMessageOf, MAX_DATA_BYTES } from "./message.ts";
 import { FcmToken, type TokenResult } from "./token.ts";
@@ -37,7 +37,7 @@ export class Fcm implements PushBackend {
   private readonly config: FcmConfig;
   private readonly world: PushWorld;
   private client: Http2Client | null = null;
-  private account: FcmAccount | null = null;
+  private account: ServiceAccount | null = null;
   private token: FcmToken | null = null;
   /** What the token was made from. */
   private source = "";
@@ -68,8 +68,8 @@ export class Fcm implements PushBackend {
     const read = readKeyFile(this.world, "push.fcm", "service_account_file", this.config);
     if ("problem" in read) return read.problem;
     const { text, ca } = read;
-    const account = fcmAccountOf(text);
-    if (account === null) {
+    const account = readServiceAccount(text);
+    if ("reason" in account) {
       const file = this.config.service_account_file;
       return `push.fcm.service_account_file ${file} is no service account; latefork check says why`;
     }

@@ -2,8 +2,8 @@
  * Owns the access token FCM wants: the assertion it is asked for with (RFC 7523), the exchange, how long it is good
  * for, and one exchange for all pushes that wait. It must not know messages or what FCM answers to them.
  */
+import type { ServiceAccount } from "../../../config/service_account.ts";
 import { type PushAnswer, retry } from "../backend.ts";
-import type { FcmAccount } from "./account.ts";
 import { retryAfterMsOf, unreachable } from "../http/answer.ts";
 import { BodyStart, shownWords } from "../http/body.ts";
 import { signedJwt } from "../jwt.ts";
@@ -33,7 +33,7 @@ const ACCOUNT = "push.fcm.service_account_file";
 export type TokenResult = { readonly text: string } | { readonly failure: PushAnswer };
 
 export class FcmToken {
-  private readonly account: FcmAccount;
+  private readonly account: ServiceAccount;
   private readonly ca: string | undefined;
   private readonly world: PushWorld;
   private readonly host: string;
@@ -51,7 +51,7 @@ export class FcmToken {
   private readonly abort = new AbortController();
 
   /** @param ca certificates (PEM) to trust instead of the system's. */
-  constructor(account: FcmAccount, ca: string | undefined, world: PushWorld) {
+  constructor(account: ServiceAccount, ca: string | undefined, world: PushWorld) {
     this.account = account;
     this.ca = ca;
     this.world = world;

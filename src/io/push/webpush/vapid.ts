@@ -2,7 +2,8 @@
  * Owns VAPID (RFC 8292): the key pair that tells push services who we are, and the JWT made with it for each of them.
  * It must not know subscriptions or messages.
  */
-import { createECDH, createPrivateKey, type KeyObject } from "node:crypto";
+import { createPrivateKey, type KeyObject } from "node:crypto";
+import { readVapidKeys } from "../../../config/vapid_keys.ts";
 import { signedJwt } from "../jwt.ts";
 
 /** RFC 8292 §2: at most 24 h. */
@@ -18,22 +19,12 @@ export interface VapidKeys {
 
 /** The keys in a file's text; null if there are none (`latefork check` says why). */
 export function vapidKeysOf(text: string): VapidKeys | null {
-  try {
-    const { publicKey, privateKey } = JSON.parse(text);
-    if (typeof publicKey !== "string" || typeof privateKey !== "string") return null;
-    const ecdh = createECDH("prime256v1");
-    ecdh.setPrivateKey(Buffer.from(privateKey, "base64url"));
-    const point = ecdh.getPublicKey();
-    if (!point.equals(Buffer.from(publicKey, "base64url"))) return null;
-    const [x, y] = [point.subarray(1, 33), point.subarray(33)].map((half) => half.toString("base64url"));
-    // RFC 7518 §6.2.2.1: of full length; OpenSSL drops leading zeros.
-    const bytes = ecdh.getPrivateKey();
-    const d = Buffer.concat([Buffer.alloc(32 - bytes.length), bytes]).toString("base64url");
-    const key = createPrivateKey({ format: "jwk", key: { kty: "EC", crv: "P-256", x, y, d } });
-    return { publicKey: point.toString("base64url"), key };
-  } catch {
-    return null;
-  }
+  const pair = readVapidKeys(text);
+  if ("reason" in pair) return null;
+  const point = Buffer.from(pair.publicKey, "base64url");
+  const [x, y] = [point.subarray(1, 33), point.subarray(33)].map((half) => half.toString("base64url"));
+  const key = createPrivateKey({ format: "jwk", key: { kty: "EC", crv: "P-256", x, y, d: pair.privateKey } });
+  return { publicKey: pair.publicKey, key };
 }
 
 /** The Authorization header for one push service, made anew when it is old or the clock was set back. */
