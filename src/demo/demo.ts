@@ -1,8 +1,8 @@
 /** `latefork demo` (O-01): sets the stage, has the story played, says what to try next, cleans up. Knows no SIP. */
 import { assemble, type Cast, dismiss } from "./cast.ts";
 import { Missed, Stage } from "./stage.ts";
-import { Story } from "./story.ts";
-import { afterwards, opening, staying } from "./words.ts";
+import { Chapters } from "./chapters.ts";
+import { afterwards, opening, staying } from "./before_and_after.ts";
 
 /** Where the demo's text goes. */
 export interface DemoIo {
@@ -22,12 +22,12 @@ export async function runDemo(options: { stay: boolean }, io: DemoIo): Promise<n
   const interrupt = () => stage.end(new Interrupted("interrupted"));
   process.on("SIGINT", interrupt).on("SIGTERM", interrupt);
   let cast: Cast | null = null;
-  let story: Story | null = null;
+  let chapters: Chapters | null = null;
   let isOver = false;
   try {
     cast = await assemble(stage, (user) => {
       if (!isOver) return "the story is still being told";
-      (story as Story).encore(user).then(
+      (chapters as Chapters).encore(user).then(
         (call) => io.stdout(`call ${call} is over\n`),
         (error) => io.stdout(`call to ${user}: ${error.message}\n`),
       );
@@ -36,16 +36,16 @@ export async function runDemo(options: { stay: boolean }, io: DemoIo): Promise<n
     const startedMs = performance.now();
     await cast.box.start();
     io.stdout(opening(cast));
-    story = new Story(cast, (text) => io.stdout(text));
-    await story.oneAwakeOneAsleep();
+    chapters = new Chapters(cast, (text) => io.stdout(text));
+    await chapters.oneAwakeOneAsleep();
     cast.wakeAfterMs = 300;
-    await story.everybodyAsleep();
-    await story.callerGivesUp();
-    await story.nobodyWakes();
-    await story.twoCallers();
-    await story.killed();
+    await chapters.everybodyAsleep();
+    await chapters.callerGivesUp();
+    await chapters.nobodyWakes();
+    await chapters.twoCallers();
+    await chapters.killed();
     const took = ((performance.now() - startedMs) / 1000).toFixed(1);
-    io.stdout(`\n${story.claims} checks held, ${took} s.\n`);
+    io.stdout(`\n${chapters.claims} checks held, ${took} s.\n`);
     if (!options.stay) {
       io.stdout(afterwards());
       return 0;
@@ -62,7 +62,7 @@ export async function runDemo(options: { stay: boolean }, io: DemoIo): Promise<n
       return 1;
     }
     io.stderr(`\n  ✗ ${error instanceof Missed ? error.message : (error as Error).stack}\n`);
-    io.stderr(`\n${await story?.evidence() ?? ""}`);
+    io.stderr(`\n${await chapters?.evidence() ?? ""}`);
     for (const line of cast?.box.logged ?? []) io.stderr(`    latefork: ${line}\n`);
     return 1;
   } finally {

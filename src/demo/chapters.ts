@@ -14,7 +14,7 @@ interface LocationView {
 /** No step of the story takes longer than this, whatever the machine. */
 const PATIENCE_MS = 8000;
 
-export class Story {
+export class Chapters {
   /** Claims that held. */
   claims = 0;
 
