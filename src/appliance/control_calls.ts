@@ -3,7 +3,8 @@ import { ApiError } from "../control/backend.ts";
 import type { Call, CallBranch, Page, PageQuery, SiloEntry } from "../control/backend.ts";
 import { callShape } from "../control/shapes.ts";
 import { renderLadder } from "../observe/ladder.ts";
-import type { Call as OpenCall } from "../core/silo/call.ts";
+import { appendAddress, appendDevice, removeBranch } from "../core/silo/by_hand.ts";
+import type { SiloCall } from "../core/silo/call.ts";
 import type { CallRecord, CallState } from "../core/silo/record.ts";
 import { parseUri } from "../core/sip/uri.ts";
 import { ControlResource, unknownDevice } from "./control_resource.ts";
@@ -37,7 +38,7 @@ export class ControlCalls extends ControlResource {
       if ("device" in target) {
         const contact = call.aor.contacts.find((one) => one.id === target.device);
         if (contact === undefined) throw unknownDevice(call.aor.key, target.device);
-        if (!call.appendDevice(contact)) {
+        if (!appendDevice(call, contact)) {
           throw notAdded(`Device ${target.device}`, "It has one already, declined, or has no connection");
         }
       } else this.addAddress(call, target.contact);
@@ -48,7 +49,7 @@ export class ControlCalls extends ControlResource {
 
   removeBranch(id: string, branch: string): void {
     const call = this.openCall(id);
-    if (!this.input(() => call.removeBranch(Number(branch)))) {
+    if (!this.input(() => removeBranch(call, Number(branch)))) {
       throw new ApiError(
         404,
         "unknown_branch",
@@ -94,7 +95,7 @@ export class ControlCalls extends ControlResource {
     for (let i = 0; i < branches; i++) this.appliance.metrics.count("late_branches_total");
   }
 
-  private addAddress(call: OpenCall, contact: string): void {
+  private addAddress(call: SiloCall, contact: string): void {
     const uri = parseUri(contact);
     if (uri === null || (uri.scheme !== "sip" && uri.scheme !== "sips")) {
       throw new ApiError(
@@ -114,7 +115,7 @@ export class ControlCalls extends ControlResource {
         "Give an IP address, and a transport that latefork listens on",
       );
     }
-    if (!call.appendAddress(contact, flow, core.dialogs.addressToken(flow, call.record.callId))) {
+    if (!appendAddress(call, contact, flow, core.dialogs.addressToken(flow, call.record.callId))) {
       throw notAdded(contact, "It has one already, or the call is full");
     }
   }
@@ -133,7 +134,7 @@ export class ControlCalls extends ControlResource {
     return record;
   }
 
-  private openCall(id: string): OpenCall {
+  private openCall(id: string): SiloCall {
     const record = this.record(id);
     const call = this.appliance.core.silo.call(record.id);
     if (call === undefined || !call.isOpen) {

@@ -7,7 +7,8 @@
 import type { Problem } from "../config/problem.ts";
 import type { LogOverride } from "../observe/log.ts";
 import type { ApplianceEvent, LogLevel } from "../core/port.ts";
-import type { BranchState, CallResult, CallState, TimelineEvent, WakeState } from "../core/silo/record.ts";
+import type { BranchState } from "../core/proxy/branch.ts";
+import type { CallResult, CallState, TimelineEvent, WakeState } from "../core/silo/record.ts";
 import type { DeviceKind, PushKeys, TokenState } from "../core/usrloc/model.ts";
 import type { Reachability } from "../core/usrloc/usrloc.ts";
 

@@ -23,7 +23,7 @@ import { requestUri } from "./registrar/request_uri.ts";
 import type { DeviceHints, RegistrarUser } from "./registrar/settings.ts";
 import type { CoreSettings } from "./settings.ts";
 import { Silo } from "./silo/silo.ts";
-import type { PushResult, SiloPort } from "./silo/settings.ts";
+import type { SiloPort } from "./silo/settings.ts";
 import type { Flow, Listener } from "./sip/flow.ts";
 import { statelessTag } from "./sip/hash.ts";
 import { USER_AGENT } from "./sip/header.ts";
@@ -34,6 +34,7 @@ import type { ServerTransaction } from "./transaction/server.ts";
 import { Transactions } from "./transaction/table.ts";
 import { Schedule } from "./transaction/timers.ts";
 import type { Aor, Contact } from "./usrloc/contact.ts";
+import type { PushAnswer } from "./usrloc/push_order.ts";
 import type { StoredAor, StoredContact, StoredRemnant } from "./usrloc/stored.ts";
 import { type RemovalCause, Usrloc, type UsrlocListener, type UsrlocPort } from "./usrloc/usrloc.ts";
 
@@ -232,12 +233,12 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
    * The verdict about a push.
    * @param prid the token it was sent to, `sentAtMs` when
    */
-  pushResult(result: PushResult, device: string, prid: string, sentAtMs: number): void {
+  pushResult(result: PushAnswer, device: string, prid: string, sentAtMs: number): void {
     const contact = this.usrloc.contact(device);
     const push = contact?.push ?? null;
     // P-04: a verdict about an older token, or one that was registered after the push left, says nothing about this one.
     const isCurrent = push !== null && push.prid === prid && push.registeredAtMs <= sentAtMs;
-    this.silo.pushResult(result);
+    this.silo.pushAnswered(result);
     this.dialogWake.pushResult(result);
     if (contact === undefined || push === null || !isCurrent || !contact.isRegistered) return;
     if (result.outcome === "accepted" && push.tokenState !== "valid") {

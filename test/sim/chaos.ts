@@ -1,5 +1,6 @@
 /** A random schedule out of one seed: a world, phones and callers, and what they do when. Judges nothing. */
 import type { Config } from "../../src/config/schema.ts";
+import { removeBranch } from "../../src/core/silo/by_hand.ts";
 import type { SimCall } from "./call.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Phone, PhoneOptions } from "./phone.ts";
@@ -226,7 +227,7 @@ export class Chaos {
       : roll < 0.98
       ? ["remove a branch", () => {
         const [call] = this.w.openCalls(actor.phone.user);
-        if (call !== undefined && call.removeBranch(1 + index % 3)) this.handled.add(call.record.callId);
+        if (call !== undefined && removeBranch(call, 1 + index % 3)) this.handled.add(call.record.callId);
       }] as const
       : ["end by hand", () => this.w.openCalls(actor.phone.user)[0]?.end("by hand")] as const;
     this.do(name, this.moment(), deed);

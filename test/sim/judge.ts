@@ -1,5 +1,5 @@
 /** What must hold in every world, whatever happened in it. */
-import type { Call } from "../../src/core/silo/call.ts";
+import type { SiloCall } from "../../src/core/silo/call.ts";
 import type { PushOrder } from "../../src/core/usrloc/push_order.ts";
 import { parseMessage } from "../../src/core/sip/message.ts";
 import type { Contact } from "../../src/core/usrloc/contact.ts";
@@ -102,7 +102,7 @@ class Judgement {
   }
 
   /** W-05: at most one live branch per device and call. */
-  private atMostOne(call: Call): void {
+  private atMostOne(call: SiloCall): void {
     const live = new Set<string>();
     for (const branch of call.fork.branches) {
       if (!branch.isLive) continue;
@@ -113,7 +113,7 @@ class Judgement {
   }
 
   /** W-04: a device that registers while the call is open, and has not declined, has the INVITE. */
-  private hasJoined(call: Call, device: string): void {
+  private hasJoined(call: SiloCall, device: string): void {
     const contact = this.chaos.w.core.usrloc.contact(device);
     if (!call.isOpen || contact === undefined || contact.flow === null || contact.flow.state === "closed") return;
     if (call.onlyDevice !== null && call.onlyDevice !== device) return;

@@ -13,7 +13,7 @@ import { Cidr } from "../../src/config/cidr.ts";
 import { defaultConfig } from "../../src/config/defaults.ts";
 import type { Config } from "../../src/config/schema.ts";
 import { Core } from "../../src/core/core.ts";
-import type { Call } from "../../src/core/silo/call.ts";
+import type { SiloCall } from "../../src/core/silo/call.ts";
 import { Agenda, type Appointment } from "./agenda.ts";
 import { LISTENERS, Net, type Path } from "./net.ts";
 import { Caller, DOMAIN, PBX_ADDRESS, type PbxOptions, SimPbx } from "./pbx.ts";
@@ -217,7 +217,7 @@ export class World {
   }
 
   /** Open calls of a user. */
-  openCalls(user: string): readonly Call[] {
+  openCalls(user: string): readonly SiloCall[] {
     return this.core.silo.callsOf(`${user}@${DOMAIN}`);
   }
 

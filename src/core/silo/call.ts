@@ -1,61 +1,50 @@
 /**
- * One open call: who is asked and when, and whether it goes on (W-01 to W-07). A branch that fails never ends the call
- * while a wake is pending, and a wake never stands in the way of a response (W-06). Over which flow a
- * device is asked, how it is woken, what people change by hand and what is owed after the end are its parts' own:
- * `asking.ts`, `wakes.ts`, `by_hand.ts`, `after_end.ts`.
+ * One call: which devices are asked and when, and whether it goes on (W-01 to W-07). A branch that fails never ends the call
+ * while a wake is pending, and a wake never stands in the way of a response (W-06). Its devices are legs (`leg.ts`, woken
+ * by `waking.ts`). What people change by hand, and what it owes its devices after the end, is done to it from outside
+ * (`by_hand.ts`, `after_end.ts`).
  */
 import type { Branch } from "../proxy/branch.ts";
-import { firstFlows, isFlowFailure } from "../proxy/device_flows.ts";
+import { firstFlows, hasPushToken, isFlowFailure, nextFlow } from "../proxy/device_flows.ts";
 import { Fork, type ForkOwner } from "../proxy/fork.ts";
 import type { Flow } from "../sip/flow.ts";
 import type { Message } from "../sip/message.ts";
 import { detached } from "../sip/scan.ts";
 import type { Due } from "../transaction/deadline.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
+import { T1_MS } from "../transaction/timers.ts";
 import type { Aor, Contact } from "../usrloc/contact.ts";
-import { AfterEnd } from "./after_end.ts";
-import { Asking } from "./asking.ts";
-import { ByHand } from "./by_hand.ts";
-import type { CallHome } from "./call_home.ts";
+import type { CallOfLeg, Leg, Wake } from "./leg.ts";
 import { Legs } from "./legs.ts";
-import { isAnsweredElsewhere } from "./reason.ts";
+import { type Ending, isAnsweredElsewhere, tellEnd, whyCancelled, writeDevices } from "./outcome.ts";
 import type { CallRecord } from "./record.ts";
-import { MAX_DEVICES, type PushResult } from "./settings.ts";
-import { Story } from "./story.ts";
-import type { Wake } from "./wake.ts";
-import { type HeldCall, Wakes } from "./wakes.ts";
-import { type Ending, seconds } from "./words.ts";
+import { type CallHome, MAX_DEVICES } from "./settings.ts";
+import { seconds, Story, whyNotAsked, whyWoken, whyWokenAfter } from "./story.ts";
+import { awaitReturn, dropHedge, endWake, hedge, spoke, wake, wakeDue, woke } from "./waking.ts";
 
-/** The silo, as its calls see it. */
-export interface CallOwner extends CallHome {
-  onCallEnded(call: Call): void;
-  onWakeStarted(wake: Wake, call: Call): void;
-}
-
-export class Call implements ForkOwner, HeldCall, Due {
+export class SiloCall implements ForkOwner, CallOfLeg, Due {
   dueMs = 0;
   heapSlot = -1;
   readonly fork: Fork;
-  private readonly story: Story;
-  private readonly legs: Legs;
-  private readonly wakes: Wakes;
-  private readonly asking: Asking;
-  private readonly byHand: ByHand;
-  private readonly afterEnd: AfterEnd;
+  readonly story: Story;
+  readonly legs: Legs;
+  /** Ids of the contacts that registered between the caller's CANCEL (or a 6xx) and the final response; null: none. */
+  latecomers: Set<string> | null = null;
+  /** While devices are being asked, no failure of one of them may end the call. */
+  private isAsking = false;
   private readonly ending: Ending = { isCancelled: false, isElsewhere: false, isTimedOut: false, reason: "" };
 
   constructor(
-    private readonly owner: CallOwner,
+    readonly home: CallHome,
     id: string,
-    readonly server: ServerTransaction,
+    server: ServerTransaction,
     readonly aor: Aor,
-    /** Set where the PBX calls one device (modes `contact` and `mirror`): nobody else joins (W-21). */
+    /** Set where the PBX calls one device (modes `contact` and `mirror`): no other joins, nor another flow of it (W-21). */
     readonly onlyDevice: string | null,
     callerToken: string,
     routesToDrop: number,
   ) {
-    const request = server.request;
-    const { settings, table } = owner;
+    const { settings, table } = home;
     this.fork = new Fork(table, server, {
       isSingleAnswer: settings.isSingleAnswer,
       endsOn6xx: true,
@@ -64,12 +53,8 @@ export class Call implements ForkOwner, HeldCall, Due {
     }).prepare(callerToken, routesToDrop, true);
     this.fork.owner = this;
     this.fork.isHeld = true;
-    this.story = new Story(id, request, aor.key, settings.callerParty, table.schedule.clock);
-    this.legs = new Legs(this.fork, owner.dialogs, this.story, aor.user, table.schedule.clock);
-    this.wakes = new Wakes(owner, this.fork, this.legs, this.story, this);
-    this.asking = new Asking(owner, this.fork, this.legs, this.wakes, this.story, aor.key, onlyDevice !== null);
-    this.byHand = new ByHand(this.fork, this.legs, this.wakes, this.story, this);
-    this.afterEnd = new AfterEnd(owner, this.legs, this.wakes, this.story.record);
+    this.story = new Story(id, server.request, aor.key, settings.callerParty, table.schedule.clock);
+    this.legs = new Legs(this, aor.user);
   }
 
   /** The record, with branches and wakes as they were when it was last written; see {@link snapshot}. */
@@ -86,16 +71,17 @@ export class Call implements ForkOwner, HeldCall, Due {
     return this.fork.isHeld;
   }
 
-  /** 100 is sent and the call is in the silo: now everybody is asked at once (W-02). */
+  /** 100 is sent and the call is in the silo: now every device is asked at once (W-02). */
   begin(contacts: readonly Contact[]): void {
-    this.owner.table.schedule.deadlines.set(this, this.nowMs + this.owner.settings.ringTimeoutMs);
+    const { home } = this;
+    home.table.schedule.deadlines.set(this, this.nowMs + home.settings.ringTimeoutMs);
     this.story.toCaller(100);
-    this.asking.isBusy = true;
-    for (const contact of firstFlows(contacts, this.owner.reach)) {
-      if (this.legs.hasPlaceFor(contact)) this.asking.ask(contact);
+    this.isAsking = true;
+    for (const contact of firstFlows(contacts, home.reach)) {
+      if (this.legs.hasPlaceFor(contact)) this.ask(contact);
       else this.noteNoPlace(contact.id);
     }
-    this.asking.isBusy = false;
+    this.isAsking = false;
     this.settle();
   }
 
@@ -108,61 +94,22 @@ export class Call implements ForkOwner, HeldCall, Due {
     const { flow } = contact;
     // Its connection closed while the PBX was asked: it will come again.
     if (flow === null || flow.state === "closed") return;
-    if (!this.isOpen) return this.afterEnd.registeredWhileEnding(contact);
+    // In the 100 ms between CANCEL and 487 it is as late as after the end, and is dealt with then.
+    if (!this.isOpen) return void (this.latecomers ??= new Set()).add(contact.id);
     if (!this.legs.hasPlaceFor(contact)) return this.noteNoPlace(contact.id);
     const leg = this.legs.ensure(contact);
-    const decision = leg.onRegistered(contact, this.asking.isSilent(leg));
+    const decision = leg.onRegistered(contact, this.isSilent(leg));
     const isOverBranch = decision.action !== "none" || leg.branch?.target.flow === flow;
     // R-15: what is heard over one flow is no word about the other, over which the INVITE went.
-    const woke = isOverBranch || leg.wake?.isPending ? this.wakes.deviceRegistered(leg) : "";
+    const note = isOverBranch || leg.isBeingWoken ? woke(leg) : "";
     const why = decision.action === "none" ? decision.why : "";
-    this.story.register(leg, [woke, why].filter((text) => text !== "").join(", "));
-    if (decision.action !== "none") this.asking.join(leg, contact, flow, registeredAtMs);
+    this.story.register(leg, [note, why].filter((text) => text !== "").join(", "));
+    if (decision.action !== "none") this.join(leg, contact, flow, registeredAtMs);
     else if (isOverBranch) leg.branch?.nudge();
     this.settle();
   }
 
-  /** A device woken for this call registers after its end (W-13). */
-  deviceRegisteredLate(contact: Contact): void {
-    this.afterEnd.deviceRegistered(contact);
-  }
-
-  /** A contact left usrloc. A ringing branch goes on. */
-  deviceRemoved(contact: Contact): void {
-    this.wakes.deviceRemoved(contact);
-  }
-
-  /** The relay's verdict about a push of this call. */
-  pushResult(wake: Wake, result: PushResult): void {
-    this.wakes.pushResult(wake, result);
-  }
-
-  /** P-07: see {@link Wakes.share}. */
-  shareWake(contact: Contact): boolean {
-    return this.wakes.share(contact);
-  }
-
-  /** P-07: see {@link Wakes.sharedRefused}. */
-  sharedWakeRefused(contact: Contact, reason: string): void {
-    this.wakes.sharedRefused(contact, reason);
-  }
-
-  /** By hand (W-18): see {@link ByHand.appendDevice}. */
-  appendDevice(contact: Contact): boolean {
-    return this.byHand.appendDevice(contact);
-  }
-
-  /** By hand (W-18): see {@link ByHand.appendAddress}. */
-  appendAddress(uri: string, flow: Flow, token: string): boolean {
-    return this.byHand.appendAddress(uri, flow, token);
-  }
-
-  /** By hand (W-18): see {@link ByHand.removeBranch}. */
-  removeBranch(number: number): boolean {
-    return this.byHand.removeBranch(number);
-  }
-
-  /** By hand, or at shutdown: ends the call. */
+  /** Ends the call: by hand, or at shutdown. */
   end(reason: string): void {
     if (!this.isOpen) return;
     this.ending.reason = reason;
@@ -171,11 +118,11 @@ export class Call implements ForkOwner, HeldCall, Due {
 
   /** The record with branches and wakes as they are now. */
   snapshot(): CallRecord {
-    this.story.write(this.fork.branches, this.legs);
+    writeDevices(this.record, this.fork.branches, this.legs);
     return this.record;
   }
 
-  /** ACK, BYE and the like, for the ladder, if one of this call's phones has that dialog: each 2xx made its own. */
+  /** A request of a dialog (ACK, BYE), for the ladder, if a phone of this call has that dialog: each 2xx made its own. */
   dialogRequest(request: Message): void {
     for (const { dialogTag, party } of this.legs.all) {
       if (dialogTag === "") continue;
@@ -184,15 +131,14 @@ export class Call implements ForkOwner, HeldCall, Due {
     }
   }
 
-  /** Lets go of a push whose verdict never came. */
-  forgetWake(device: string, forget: (uuid: string) => void): void {
-    const wake = this.legs.find(device)?.wake;
-    if (wake !== undefined && wake !== null) forget(wake.uuid);
+  onPushed({ uuid }: Wake): void {
+    this.home.onPushed(uuid, this.record.id);
+    this.hold();
+    this.sendProgress();
   }
 
-  onWakeStarted(wake: Wake): void {
-    this.owner.onWakeStarted(wake, this);
-    this.hold();
+  onWakeDue(leg: Leg, wake: Wake): void {
+    wakeDue(leg, wake);
   }
 
   /** Branches or wakes changed: the fork ends here if nothing is left to wait for. */
@@ -209,8 +155,8 @@ export class Call implements ForkOwner, HeldCall, Due {
     if (response !== null) {
       leg.hasTakenPart = true;
       if (status >= 200 && status < 300 && leg.dialogTag === "") leg.dialogTag = detached(response.to.tag);
-      this.wakes.dropHedge(leg);
-      if (status > 100 && status < 300) this.wakes.spoke(leg, status);
+      dropHedge(leg);
+      if (status > 100 && status < 300) spoke(leg, status);
       this.story.response(leg, status, branch.isHungUp ? "answered too late: ended by latefork" : undefined);
       if (this.isPassedOn(branch, status)) this.story.toCaller(status);
     } else if (status !== 0 && branch.state === "failed") this.story.noResponse(leg, status);
@@ -219,8 +165,8 @@ export class Call implements ForkOwner, HeldCall, Due {
     if (branch.state === "declined") {
       leg.hasDeclined = true;
       // It answered without waking: there is nothing to wait for any more (W-07).
-      if (leg.wake !== null && leg.wake.isPending) this.wakes.end(leg.wake, "cancelled", "its user declined");
-    } else if (isCurrent && isFlowFailure(branch)) this.asking.elsewhere(leg, branch);
+      if (leg.wake !== null && leg.wake.isPending) endWake(leg, leg.wake, "cancelled", "its user declined");
+    } else if (isCurrent && isFlowFailure(branch)) this.askElsewhere(leg, branch);
     this.hold();
   }
 
@@ -232,14 +178,14 @@ export class Call implements ForkOwner, HeldCall, Due {
   onCancelled(reasonLines: string): void {
     this.ending.isCancelled = true;
     this.ending.isElsewhere = isAnsweredElsewhere(reasonLines);
-    this.story.callerCancelled(this.ending);
+    this.story.callerCancelled(whyCancelled(this.ending));
   }
 
   /** `wake.ring_timeout`. */
   onDue(): void {
     this.judgeSilence();
     this.ending.isTimedOut = true;
-    this.ending.reason = `nobody answered within ${seconds(this.owner.settings.ringTimeoutMs)}`;
+    this.ending.reason = `nobody answered within ${seconds(this.home.settings.ringTimeoutMs)}`;
     this.fork.close(0);
   }
 
@@ -251,12 +197,76 @@ export class Call implements ForkOwner, HeldCall, Due {
   }
 
   onEnded(status: number, answeredBy: Branch | null): void {
-    this.owner.table.schedule.deadlines.cancel(this);
-    this.story.end(status, answeredBy, this.legs, this.ending);
-    this.afterEnd.run();
-    this.snapshot();
-    if (!this.afterEnd.isOwed) this.fork.letGo();
-    this.owner.onCallEnded(this);
+    this.home.table.schedule.deadlines.cancel(this);
+    tellEnd(this.story, this.legs, this.ending, status, answeredBy);
+    this.home.onCallEnded(this.record.id);
+  }
+
+  /** The start of the call for one device, or its next flow: INVITE, push, or both (W-02). */
+  private ask(contact: Contact): void {
+    const leg = this.legs.ensure(contact);
+    const reach = this.home.reach(contact);
+    if (reach !== "lost") leg.invite(contact, contact.flow!, false);
+    const pushed = this.pushedBy(leg, contact);
+    if (!hasPushToken(pushed)) {
+      if (reach === "lost") this.story.note({ event: "skip", device: leg.id, note: whyNotAsked(leg.party, pushed) });
+      return;
+    }
+    if (reach !== "live") wake(leg, pushed, whyWoken(contact, reach, this.nowMs));
+    else if (pushed.kind === "mobile" && leg.wake === null) hedge(leg, pushed);
+  }
+
+  /** The flow was dead: the device is asked over its next one (R-15). Without another, it is woken now. */
+  private askElsewhere(leg: Leg, failed: Branch): void {
+    const { reach, usrloc } = this.home;
+    const others = leg.instance === "" ? undefined : usrloc.find(this.aor.key)?.contacts;
+    // The contact it was asked by may have been removed meanwhile; the phone may have another.
+    const contact = usrloc.contact(failed.target.contactId) ?? usrloc.contact(leg.id) ??
+      others?.find(({ instance }) => instance === leg.instance);
+    if (contact === undefined) return;
+    const next = this.onlyDevice !== null ? null : nextFlow(contact, this.fork.branches, reach);
+    if (next !== null) this.ask(next);
+    else if (leg.wake?.hasWoken) awaitReturn(leg, leg.wake);
+    else wake(leg, this.pushedBy(leg, contact), whyWokenAfter(failed));
+  }
+
+  /** A late branch over the flow of the REGISTER, in place of one that is still silent. */
+  private join(leg: Leg, contact: Contact, flow: Flow, registeredAtMs: number): void {
+    const old = leg.branch;
+    const lateMs = this.nowMs - registeredAtMs;
+    this.isAsking = true;
+    leg.invite(contact, flow, true, `${Math.max(0, Math.round(lateMs))} ms after its REGISTER`);
+    this.home.port.count("late_branches_total", "");
+    this.home.port.measure("late_branch_seconds", lateMs / 1000);
+    // The old way to this device leads nowhere it could still ring from.
+    if (old !== null && old.isLive) {
+      this.story.note({ event: "cancel", device: leg.id, note: `${leg.party}: gave up the branch over its old flow` });
+      old.cancel("");
+    }
+    this.isAsking = false;
+  }
+
+  /** R-15: a phone that is there has answered something over its flow within the time of the hedge, or is being woken. */
+  private isSilent(leg: Leg): boolean {
+    if (leg.branch === null || leg.branch.isHeardOf) return false;
+    if (leg.isBeingWoken) return true;
+    return this.nowMs - leg.invitedAtMs >= Math.max(T1_MS, this.home.settings.hedgeMs);
+  }
+
+  /** The contact whose token wakes the device: maybe that of another flow (R-15), which is its leg's from then on. */
+  private pushedBy(leg: Leg, contact: Contact): Contact {
+    const pushed = leg.pushContact ?? contact;
+    this.legs.of(pushed);
+    return pushed;
+  }
+
+  /** Early answer while waking (W-09): once, and only if no phone speaks for itself. */
+  private sendProgress(): void {
+    const { progress } = this.home.settings;
+    const { server, isOpen } = this.fork;
+    if (progress === "none" || !isOpen || server.status > 100) return;
+    server.respond(Number(progress));
+    this.story.toCaller(Number(progress), "while waking");
   }
 
   /** True if the response of a branch went to the caller before we heard of it. */
@@ -271,16 +281,16 @@ export class Call implements ForkOwner, HeldCall, Due {
   }
 
   private hold(): void {
-    this.fork.isHeld = this.asking.isBusy || this.legs.hasPendingWake;
+    this.fork.isHeld = this.isAsking || this.legs.hasPendingWake;
   }
 
   /** W-20 */
   private noteNoPlace(device: string): void {
-    this.owner.port.count("rejected_total", "devices_per_call_limit");
+    this.home.port.count("rejected_total", "devices_per_call_limit");
     this.story.note({ event: "skip", device, note: `device ${device} is not asked: ${MAX_DEVICES} are already` });
   }
 
   private get nowMs(): number {
-    return this.owner.table.schedule.clock.nowMs;
+    return this.home.table.schedule.clock.nowMs;
   }
 }

@@ -1,4 +1,5 @@
 /** What is kept of a call for people: the API's call object and the lines of the ladder are made from it (W-22). */
+import type { BranchState } from "../proxy/branch.ts";
 
 /** Machine words of the timeline; `from`, `to` and `label` say the same for people. */
 export type TimelineEvent =
@@ -33,7 +34,6 @@ export interface TimelineEntry {
 }
 
 export type CallState = "open" | "ended";
-export type BranchState = "trying" | "ringing" | "answered" | "failed" | "declined" | "cancelled";
 /** `waiting`: push under way or accepted. The others say how the wake ended. */
 export type WakeState = "waiting" | "registered" | "refused" | "expired" | "cancelled";
 

@@ -1,6 +1,11 @@
-/** What the silo is told from the config, and what it asks of the world. */
+/** What the silo is told from the config, what it asks of the world, and what its calls ask of it. */
+import type { Reach } from "../proxy/device_flows.ts";
+import type { Dialogs } from "../proxy/dialog.ts";
+import type { Transactions } from "../transaction/table.ts";
 import type { TransactionPort } from "../transaction/timers.ts";
+import type { Contact } from "../usrloc/contact.ts";
 import type { PushPort } from "../usrloc/push_order.ts";
+import type { Usrloc } from "../usrloc/usrloc.ts";
 
 export interface SiloSettings {
   /** How long a wake may take (`wake.window`). */
@@ -28,16 +33,21 @@ export interface SiloSettings {
 /** Devices a call forks to at most (W-20). */
 export const MAX_DEVICES = 32;
 
-/** What came of it. */
-export interface PushResult {
-  readonly uuid: string;
-  readonly outcome: "accepted" | "dead" | "refused" | "failed";
-  readonly status: number;
-  readonly reason: string;
-  readonly ms: number;
-  /** Of `refused`: by our own limit for the device (P-07), the service was not asked. */
-  readonly isRateLimited?: boolean;
-}
-
-/** Verdicts of pushes come back through `Silo.pushResult`. */
+/** What the push services answer comes back through `Silo.pushAnswered`. */
 export interface SiloPort extends TransactionPort, PushPort {}
+
+/** The silo, as its calls and their devices see it. */
+export interface CallHome {
+  readonly port: SiloPort;
+  readonly table: Transactions;
+  readonly usrloc: Usrloc;
+  readonly dialogs: Dialogs;
+  readonly settings: SiloSettings;
+  readonly reach: Reach;
+  /** P-07: finds a push of another call that may still wake the device, and sees to it that it is not taken back. */
+  shareWake(contact: Contact): boolean;
+  /** A call pushed a device: the service's answer is for that call. */
+  onPushed(uuid: string, callId: string): void;
+  /** The final response of a call went to the caller. */
+  onCallEnded(callId: string): void;
+}

@@ -1,5 +1,5 @@
 /**
- * The silo: open calls by AoR, the ended ones that may still matter (tombstones), and the records kept for people.
+ * The silo: open calls by AoR, and the ended ones that may still matter (tombstones).
  * A call is in here before anything is sent to anyone (W-01), so a REGISTER can never miss it, however close it comes.
  */
 import { firstFlows, type Reach } from "../proxy/device_flows.ts";
@@ -9,26 +9,28 @@ import type { ServerTransaction } from "../transaction/server.ts";
 import type { Lingering } from "../transaction/deadline.ts";
 import type { Transactions } from "../transaction/table.ts";
 import type { Aor, Contact } from "../usrloc/contact.ts";
+import type { PushAnswer } from "../usrloc/push_order.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
-import { Call, type CallOwner } from "./call.ts";
-import { CallIndex } from "./call_index.ts";
+import { registeredTooLate, tellDevices } from "./after_end.ts";
+import { appendDevice } from "./by_hand.ts";
+import { SiloCall } from "./call.ts";
 import type { CallRecord } from "./record.ts";
-import { type Refusal, Refusals } from "./refusals.ts";
-import type { PushResult, SiloPort, SiloSettings } from "./settings.ts";
-import type { Wake } from "./wake.ts";
+import { Records, type RefusedCall } from "./records.ts";
+import type { CallHome, SiloPort, SiloSettings } from "./settings.ts";
+import { contactRemoved, pushAnswered, sharedWakeRefused, shareWake } from "./waking.ts";
 
 /** A limit that was reached is warned of this often at most. */
 const WARN_EVERY_MS = 60_000;
 
-export class Silo implements CallOwner {
+export class Silo implements CallHome {
   private readonly open = new CallIndex();
   private readonly ended = new CallIndex();
-  private readonly byId = new Map<string, Call>();
+  private readonly byId = new Map<string, SiloCall>();
   /** A PBX may call every Contact of a user with one Call-ID (W-21). */
   private readonly byCallId = new CallIndex();
-  private readonly wakes = new Map<string, { wake: Wake; call: Call }>();
-  private readonly records = new Map<string, CallRecord>();
-  private readonly refusals: Refusals;
+  /** The call of each push that is not answered yet, by the push's uuid: the call's id. */
+  private readonly pushes = new Map<string, string>();
+  private readonly records: Records;
   private warnedAtMs = -Infinity;
   private openCount = 0;
   private tombstones = 0;
@@ -40,7 +42,7 @@ export class Silo implements CallOwner {
     readonly dialogs: Dialogs,
     public settings: SiloSettings,
   ) {
-    this.refusals = new Refusals(table.schedule.clock);
+    this.records = new Records(table.schedule.clock);
   }
 
   readonly reach: Reach = (contact) => this.usrloc.reachability(contact, this.settings.idleMs);
@@ -61,31 +63,24 @@ export class Silo implements CallOwner {
 
   /** Entries of every index of calls; 0 when no call is open and no ended one may still matter. */
   get indexedCount(): number {
-    return this.open.size + this.ended.size + this.byId.size + this.byCallId.size + this.wakes.size;
+    return this.open.size + this.ended.size + this.byId.size + this.byCallId.size + this.pushes.size;
   }
 
-  /** An INVITE for an AoR (W-01): 100, stored, then everybody is asked. */
+  /** An INVITE for an AoR (W-01): 100, stored, then its devices are asked. */
   start(server: ServerTransaction, aor: Aor, device: Contact | null, callerToken: string, routesToDrop: number): void {
     const { settings } = this;
     if (this.openCount >= settings.maxCalls) {
-      this.port.count("rejected_total", "calls_limit");
-      this.overLimit(
-        server.request,
-        aor.key,
-        503,
-        `refused: as many calls are open as limits.calls allows (${settings.maxCalls})`,
-      );
+      const why = `as many calls are open as limits.calls allows (${settings.maxCalls})`;
+      this.overLimit(server.request, aor.key, "calls_limit", 503, why);
       return server.respond(503, "Too many calls", "Retry-After: 5\r\n");
     }
     if (this.open.count(aor.key) >= settings.maxCallsPerAor) {
-      this.port.count("rejected_total", "calls_per_aor_limit");
-      const why =
-        `refused: as many calls for this user are open as limits.calls_per_aor allows (${settings.maxCallsPerAor})`;
-      this.overLimit(server.request, aor.key, 486, why);
+      const why = `as many calls for this user are open as limits.calls_per_aor allows (${settings.maxCallsPerAor})`;
+      this.overLimit(server.request, aor.key, "calls_per_aor_limit", 486, why);
       return server.respond(486, "Too many calls for this user");
     }
     server.respond(100);
-    const call = new Call(this, this.port.token(6), server, aor, device?.id ?? null, callerToken, routesToDrop);
+    const call = new SiloCall(this, this.port.token(6), server, aor, device?.id ?? null, callerToken, routesToDrop);
     this.open.add(aor.key, call);
     this.byId.set(call.record.id, call);
     this.byCallId.add(call.record.callId, call);
@@ -95,19 +90,20 @@ export class Silo implements CallOwner {
   }
 
   /** An INVITE was, or is about to be, answered without a call: what is kept of it for people. */
-  refused(request: Message, refusal: Refusal): void {
+  refused(request: Message, refusal: RefusedCall): void {
     const { keptCalls, callerParty } = this.settings;
     const { aor, status, why } = refusal;
-    const record = this.refusals.add(request, refusal, callerParty, () => this.port.token(6), keptCalls >> 2);
+    const record = this.records.addRefused(request, refusal, callerParty, () => this.port.token(6), keptCalls);
     if (record === null) return;
-    this.trimRecords();
     this.port.event({ type: "call", state: "ended", call: record.id, aor, result: "refused", status });
     if (this.port.isLogged("info", aor)) this.port.log("info", `Call ended: ${why}`, { call: record.id, aor });
   }
 
-  /** W-20: told on the status page too, and there not once for each call of a flood. */
-  private overLimit(request: Message, aor: string, status: number, why: string): void {
+  /** W-20: the status page tells it, too. Of a flood it tells one call in a minute. */
+  private overLimit(request: Message, aor: string, limit: string, status: number, reason: string): void {
+    this.port.count("rejected_total", limit);
     const { nowMs } = this.table.schedule.clock;
+    const why = `refused: ${reason}`;
     if (nowMs - this.warnedAtMs >= WARN_EVERY_MS) {
       this.warnedAtMs = nowMs;
       this.port.log("warn", `Call ${why}`, { aor });
@@ -118,30 +114,43 @@ export class Silo implements CallOwner {
   /** A REGISTER of a device was accepted: it joins every open call of its AoR, not only the first (W-04, W-21). */
   deviceRegistered(contact: Contact, registeredAtMs: number): void {
     for (const call of this.open.of(contact.aor.key)) call.deviceRegistered(contact, registeredAtMs);
-    for (const call of this.ended.of(contact.aor.key)) call.deviceRegisteredLate(contact);
+    for (const call of this.ended.of(contact.aor.key)) registeredTooLate(call, contact);
   }
 
-  /** A contact left usrloc. */
+  /** A contact left usrloc. A branch of it that rings goes on. */
   deviceRemoved(contact: Contact): void {
-    for (const call of this.open.of(contact.aor.key)) call.deviceRemoved(contact);
+    for (const call of this.open.of(contact.aor.key)) {
+      const leg = call.legs.of(contact);
+      if (leg !== undefined) contactRemoved(leg);
+    }
   }
 
-  /** The relay's verdict; unknown uuids (the call is long over) are ignored. */
-  pushResult(result: PushResult): void {
-    const found = this.wakes.get(result.uuid);
-    if (found === undefined) return;
-    this.wakes.delete(result.uuid);
-    found.call.pushResult(found.wake, result);
-    if (!found.wake.hasSharers || (result.outcome !== "refused" && result.outcome !== "dead")) return;
-    const contact = this.usrloc.contact(found.wake.contactId);
-    if (contact === undefined) return;
-    for (const call of this.callsOf(contact.aor.key)) call.sharedWakeRefused(contact, result.reason);
+  /** What a push service answered. Unknown uuids (the call is long over) are ignored. */
+  pushAnswered(answer: PushAnswer): void {
+    const call = this.byId.get(this.pushes.get(answer.uuid) ?? "");
+    this.pushes.delete(answer.uuid);
+    const leg = call?.legs.all.find(({ wake }) => wake?.uuid === answer.uuid);
+    if (leg === undefined) return;
+    const wake = leg.wake!;
+    const contact = leg.pushContact;
+    pushAnswered(leg, wake, answer);
+    if (!wake.hasSharers || !wake.isTurnedAway || contact === undefined) return;
+    for (const other of this.callsOf(contact.aor.key)) {
+      const sharer = other.legs.of(contact);
+      if (sharer !== undefined) sharedWakeRefused(sharer, contact, answer.reason);
+    }
   }
 
-  /** P-07: too many pushes to a device are refused, but one that went for another call, open or over, may yet wake it. */
+  /** P-07: a push beyond the device's limit is refused. One that went for another call, open or over, may still wake it. */
   shareWake(contact: Contact): boolean {
     const { key } = contact.aor;
-    return [...this.open.of(key), ...this.ended.of(key)].some((call) => call.shareWake(contact));
+    for (const calls of [this.open.of(key), this.ended.of(key)]) {
+      for (const call of calls) {
+        const leg = call.legs.of(contact);
+        if (leg !== undefined && shareWake(leg, contact)) return true;
+      }
+    }
+    return false;
   }
 
   /** ACK or BYE of a dialog, for the ladder. */
@@ -150,24 +159,24 @@ export class Silo implements CallOwner {
   }
 
   /** An open call by its id. */
-  call(id: string): Call | undefined {
+  call(id: string): SiloCall | undefined {
     const call = this.byId.get(id);
     return call !== undefined && call.record.state === "open" ? call : undefined;
   }
 
   /** Open calls of an AoR. */
-  callsOf(aorKey: string): readonly Call[] {
+  callsOf(aorKey: string): readonly SiloCall[] {
     return this.open.of(aorKey);
   }
 
   /** Open calls by AoR. */
-  openByAor(): Map<string, readonly Call[]> {
+  openByAor(): Map<string, readonly SiloCall[]> {
     return new Map([...this.open.keys()].map((key) => [key, this.open.of(key)]));
   }
 
   /** What is known of a call, open or ended. */
   record(id: string): CallRecord | undefined {
-    return this.byId.get(id)?.snapshot() ?? this.records.get(id) ?? this.refusals.find(id);
+    return this.byId.get(id)?.snapshot() ?? this.records.find(id);
   }
 
   /** Newest first. */
@@ -175,9 +184,7 @@ export class Silo implements CallOwner {
     const open: CallRecord[] = [];
     for (const key of this.open.keys()) for (const call of this.open.of(key)) open.push(call.snapshot());
     open.sort((a, b) => b.startedAtMs - a.startedAtMs);
-    const ended = [...this.records.values()].map((record) => this.byId.get(record.id)?.snapshot() ?? record);
-    ended.push(...this.refusals.records);
-    ended.reverse().sort((a, b) => b.endedAtMs - a.endedAtMs);
+    const ended = this.records.all.map((record) => this.byId.get(record.id)?.snapshot() ?? record);
     return [...open, ...ended];
   }
 
@@ -187,74 +194,102 @@ export class Silo implements CallOwner {
     const calls = this.callsOf(aor.key);
     for (const call of calls) {
       for (const contact of firstFlows(aor.contacts, this.reach)) {
-        if (this.reach(contact) !== "lost" && call.appendDevice(contact)) branches++;
+        if (this.reach(contact) !== "lost" && appendDevice(call, contact)) branches++;
       }
     }
     return { calls: calls.length, branches };
   }
 
-  onWakeStarted(wake: Wake, call: Call): void {
-    this.wakes.set(wake.uuid, { wake, call });
+  onPushed(uuid: string, callId: string): void {
+    this.pushes.set(uuid, callId);
   }
 
-  onCallEnded(call: Call): void {
+  onCallEnded(callId: string): void {
+    const call = this.byId.get(callId)!;
+    tellDevices(call);
     const { record } = call;
     if (!this.open.remove(record.aor, call)) return;
     this.openCount--;
-    this.keep(record);
+    this.records.add(record, this.settings.keptCalls);
     this.port.count("calls_total", record.result);
-    this.port.event({
-      type: "call",
-      state: "ended",
-      call: record.id,
-      aor: record.aor,
-      result: record.result,
-      status: record.status,
-    });
+    const { id, aor, result, status } = record;
+    this.port.event({ type: "call", state: "ended", call: id, aor, result, status });
     if (this.port.isLogged("info", record.aor)) {
       this.port.log("info", `Call ended: ${record.outcome}`, { call: record.id, aor: record.aor });
     }
     this.bury(call);
   }
 
-  private keep(record: CallRecord): void {
-    this.records.set(record.id, record);
-    this.trimRecords();
-  }
-
-  /** `trace.calls` in all; a reload may have made it smaller. */
-  private trimRecords(): void {
-    const room = Math.max(0, this.settings.keptCalls - this.refusals.size);
-    for (const id of this.records.keys()) {
-      if (this.records.size <= room) return;
-      this.records.delete(id);
-    }
-  }
-
   /** 64·T1 longer: late REGISTERs, late answers, ACK and BYE still find the call (W-11, W-13). */
-  private bury(call: Call): void {
+  private bury(call: SiloCall): void {
     this.ended.add(call.record.aor, call);
     this.tombstones++;
     this.table.schedule.longLinger.add(new Tombstone(this, call), this.table.schedule.clock.nowMs);
   }
 
   /** For the tombstones alone. */
-  forget(call: Call): void {
+  forget(call: SiloCall): void {
     // What the branches said after the end belongs to the record too.
     const record = call.snapshot();
     this.ended.remove(record.aor, call);
     this.tombstones--;
     this.byId.delete(record.id);
     this.byCallId.remove(record.callId, call);
-    for (const wake of record.wakes) call.forgetWake(wake.device, (uuid) => this.wakes.delete(uuid));
-    if (this.settings.keptCalls === 0) this.records.delete(record.id);
+    for (const { wake } of call.legs.all) if (wake !== null) this.pushes.delete(wake.uuid);
+    if (this.settings.keptCalls === 0) this.records.forget(record.id);
   }
 }
 
 class Tombstone implements Lingering {
-  constructor(private readonly silo: Silo, private readonly call: Call) {}
+  constructor(private readonly silo: Silo, private readonly call: SiloCall) {}
 
   onLingerEnd(): void {
     this.silo.forget(this.call);
+  }
+}
+
+const NO_CALLS: readonly SiloCall[] = [];
+
+/**
+ * Calls by a text they share: AoR or Call-ID. Most keys have one call, and a Set for each would be a quarter of what an
+ * ended call weighs.
+ */
+export class CallIndex {
+  private readonly byKey = new Map<string, SiloCall | Set<SiloCall>>();
+
+  /** Keys that have a call. */
+  get size(): number {
+    return this.byKey.size;
+  }
+
+  keys(): IterableIterator<string> {
+    return this.byKey.keys();
+  }
+
+  /** The calls of a key in the order they were added, as they are now: what happens to them meanwhile changes no list. */
+  of(key: string): readonly SiloCall[] {
+    const calls = this.byKey.get(key);
+    return calls === undefined ? NO_CALLS : calls instanceof Set ? [...calls] : [calls];
+  }
+
+  count(key: string): number {
+    const calls = this.byKey.get(key);
+    return calls === undefined ? 0 : calls instanceof Set ? calls.size : 1;
+  }
+
+  add(key: string, call: SiloCall): void {
+    const calls = this.byKey.get(key);
+    if (calls === undefined) this.byKey.set(key, call);
+    else if (calls instanceof Set) calls.add(call);
+    else if (calls !== call) this.byKey.set(key, new Set([calls, call]));
+  }
+
+  /** @returns false if it was not there */
+  remove(key: string, call: SiloCall): boolean {
+    const calls = this.byKey.get(key);
+    if (calls === call) return this.byKey.delete(key);
+    if (!(calls instanceof Set) || !calls.delete(call)) return false;
+    if (calls.size === 0) this.byKey.delete(key);
+    return true;
   }
 }

@@ -1,25 +1,27 @@
 /**
- * What a call leaves behind for people (W-22): the record, its timeline, and the columns of the ladder. Says what
- * happened, in the words of the ladder; decides nothing about the call.
+ * What a call leaves behind for people (W-22): the record, its timeline, the columns of the ladder, and their words. Is told
+ * what happened, and decides nothing.
  */
 import type { Branch } from "../proxy/branch.ts";
 import type { Clock } from "../clock.ts";
 import type { Message } from "../sip/message.ts";
+import { withoutTag } from "../sip/name_addr.ts";
 import { detached } from "../sip/scan.ts";
-import type { DeviceLeg } from "./device_leg.ts";
-import type { CallRecord, TimelineEntry } from "./record.ts";
-import type { PushResult } from "./settings.ts";
-import { callerText, type Ending, outcomeWords, resultOf, seconds, whyCancelled, whyFailed } from "./words.ts";
+import type { Contact } from "../usrloc/contact.ts";
+import type { PushAnswer } from "../usrloc/push_order.ts";
+import type { Reachability } from "../usrloc/usrloc.ts";
+import type { CallRecord, CallResult, TimelineEntry } from "./record.ts";
 
 /** Our own column. */
 const HUB = "latefork";
 const MAX_TIMELINE = 400;
 
-/** The devices of the call, as the record needs them; `Legs` is one. */
-interface LegsOfCall {
-  readonly all: readonly DeviceLeg[];
-  /** By the id of any of its contacts. */
-  find(id: string): DeviceLeg | undefined;
+/** A device, as the timeline names it. */
+interface Device {
+  /** Contact id, or the URI of a branch added by hand. */
+  readonly id: string;
+  /** Its column. */
+  readonly party: string;
 }
 
 export class Story {
@@ -38,7 +40,7 @@ export class Story {
       id,
       callId: detached(request.callId),
       aor: aorKey,
-      from: callerText(request),
+      from: detached(withoutTag(request.from)),
       to: detached(request.to.uriText),
       state: "open",
       result: "",
@@ -68,11 +70,15 @@ export class Story {
     this.append(entry);
   }
 
+  /** Since the INVITE, ms. */
+  get elapsedMs(): number {
+    return this.clock.nowMs - this.record.startedAtMs;
+  }
+
   private append(entry: Omit<TimelineEntry, "tMs">): void {
-    const { timeline, startedAtMs } = this.record;
     const line = entry as TimelineEntry;
-    line.tMs = this.clock.nowMs - startedAtMs;
-    timeline.push(line);
+    line.tMs = this.elapsedMs;
+    this.record.timeline.push(line);
   }
 
   /** A response that goes to the calling side. */
@@ -81,43 +87,51 @@ export class Story {
   }
 
   /** The caller's CANCEL. */
-  callerCancelled(ending: Ending): void {
-    this.note({ event: "cancel", from: this.callerParty, to: HUB, label: "CANCEL", note: whyCancelled(ending) });
+  callerCancelled(note: string): void {
+    this.note({ event: "cancel", from: this.callerParty, to: HUB, label: "CANCEL", note });
   }
 
   /** The CANCEL of a branch leaves. */
-  cancelled(leg: DeviceLeg, note?: string): void {
-    this.note({ event: "cancel", device: leg.id, from: HUB, to: leg.party, label: "CANCEL", note });
+  cancelled(device: Device, note?: string): void {
+    this.note({ event: "cancel", device: device.id, from: HUB, to: device.party, label: "CANCEL", note });
   }
 
-  branch(leg: DeviceLeg, label: "INVITE" | "INVITE (late)", note?: string): void {
-    this.note({ event: "branch", device: leg.id, from: HUB, to: leg.party, label, note });
+  branch(device: Device, label: "INVITE" | "INVITE (late)", note?: string): void {
+    this.note({ event: "branch", device: device.id, from: HUB, to: device.party, label, note });
   }
 
   /** A response of a phone. */
-  response(leg: DeviceLeg, status: number, note?: string): void {
-    this.note({ event: "response", device: leg.id, from: leg.party, to: HUB, label: String(status), note, status });
+  response(device: Device, status: number, note?: string): void {
+    this.note({
+      event: "response",
+      device: device.id,
+      from: device.party,
+      to: HUB,
+      label: String(status),
+      note,
+      status,
+    });
   }
 
   /** A branch that failed without a word of its phone. */
-  noResponse(leg: DeviceLeg, status: number): void {
-    const note = `${leg.party}: ${whyFailed(status)}`;
-    this.note({ event: "response", device: leg.id, label: String(status), note, status });
+  noResponse(device: Device, status: number): void {
+    const note = `${device.party}: ${whyFailed(status)}`;
+    this.note({ event: "response", device: device.id, label: String(status), note, status });
   }
 
-  register(leg: DeviceLeg, note: string): void {
-    this.note({ event: "register", device: leg.id, from: leg.party, to: HUB, label: "REGISTER", note });
+  register(device: Device, note: string): void {
+    this.note({ event: "register", device: device.id, from: device.party, to: HUB, label: "REGISTER", note });
   }
 
-  push(leg: DeviceLeg, provider: string, label: "push call" | "push cancel" | "push missed", note: string): void {
-    this.note({ event: "push", device: leg.id, from: HUB, to: this.pushParty(provider), label, note });
+  push(device: Device, provider: string, label: "push call" | "push cancel" | "push missed", note: string): void {
+    this.note({ event: "push", device: device.id, from: HUB, to: this.pushParty(provider), label, note });
   }
 
-  pushResult(leg: DeviceLeg, provider: string, { outcome, status, ms, reason }: PushResult): void {
+  pushAnswer(device: Device, provider: string, { outcome, status, ms, reason }: PushAnswer): void {
     const isAccepted = outcome === "accepted";
     this.note({
       event: "push_result",
-      device: leg.id,
+      device: device.id,
       from: this.pushParty(provider),
       to: HUB,
       label: isAccepted || status === 0 ? outcome : `${outcome} ${status}`,
@@ -126,38 +140,16 @@ export class Story {
     });
   }
 
-  /** The call is over: how, in the record, and what that meant for every device. */
-  end(status: number, answeredBy: Branch | null, legs: LegsOfCall, ending: Ending): void {
+  /** The call is over. */
+  end(status: number, result: CallResult, outcome: string): void {
     const { record } = this;
-    const elapsedMs = this.clock.nowMs - record.startedAtMs;
     record.state = "ended";
     record.status = status;
     record.endedAtMs = this.clock.nowMs;
-    if (answeredBy !== null) {
-      record.result = "answered";
-      record.outcome = `answered by ${this.partyOf(answeredBy, legs)} after ${seconds(elapsedMs)}`;
-    } else {
-      const devices = legs.all;
-      record.result = resultOf(status, ending, devices);
-      record.outcome = outcomeWords(devices, record, elapsedMs, ending);
-    }
-    for (const { id, party, branch } of legs.all) {
-      if (branch === null || branch.state !== "cancelled" || branch.isCancelSent || branch.isEnded) continue;
-      this.note({ event: "cancel", device: id, note: `${party} has said nothing yet: its CANCEL goes when it does` });
-    }
-    if (answeredBy === null) this.toCaller(status);
-    this.note({ event: "end", note: record.outcome, status });
-  }
-
-  /** The call was over before it began. */
-  refused(status: number, outcome: string): void {
-    const { record } = this;
-    record.state = "ended";
-    record.status = status;
-    record.endedAtMs = record.startedAtMs;
-    record.result = "refused";
+    record.result = result;
     record.outcome = outcome;
-    this.toCaller(status);
+    // An answer is a phone's, and is in the timeline already.
+    if (result !== "answered") this.toCaller(status);
     this.note({ event: "end", note: outcome, status });
   }
 
@@ -178,40 +170,58 @@ export class Story {
     else parties.splice(pushAt, 0, party);
   }
 
-  /** Brings branches and wakes of the record up to date. */
-  write(branches: readonly Branch[], legs: LegsOfCall): void {
-    this.record.branches = branches.map((branch) => ({
-      id: String(branch.number),
-      device: branch.target.contactId,
-      party: this.partyOf(branch, legs),
-      state: branch.state,
-      status: branch.status,
-      late: branch.isLate,
-    }));
-    this.record.wakes = [];
-    for (const leg of legs.all) {
-      const wake = leg.wake;
-      if (wake === null || wake.state === "hedged") continue;
-      this.record.wakes.push({
-        device: leg.id,
-        party: leg.party,
-        state: wake.state,
-        pushMs: wake.pushMs,
-        wakeMs: wake.wakeMs,
-        reason: wake.reason,
-      });
-    }
-  }
-
   /** The column of a push service, made on first use. */
   private pushParty(provider: string): string {
     const party = "push " + provider;
     if (!this.record.parties.includes(party)) this.record.parties.push(party);
     return party;
   }
+}
 
-  /** The column of a branch's device, over whichever of its flows the branch went (R-15). */
-  private partyOf(branch: Branch, legs: LegsOfCall): string {
-    return legs.find(branch.target.contactId)?.party ?? branch.target.contactId;
+/** `3.912 s` */
+export function seconds(ms: number): string {
+  return (ms / 1000).toFixed(3) + " s";
+}
+
+/** `12 s`, `5 min`, `2 h`, `3 d`: how long something has been so. */
+export function ago(ms: number): string {
+  const s = Math.max(1, Math.round(ms / 1000));
+  if (s < 120) return `${s} s`;
+  if (s < 7200) return `${Math.round(s / 60)} min`;
+  if (s < 172_800) return `${Math.round(s / 3600)} h`;
+  return `${Math.round(s / 86_400)} d`;
+}
+
+/** Why a device is pushed at the start of a call. */
+export function whyWoken(contact: Contact, reach: Reachability, nowMs: number): string {
+  const flow = contact.flow;
+  if (reach === "lost" || flow === null) {
+    return `no connection, last registered ${ago(nowMs - contact.registeredAtMs)} ago`;
+  }
+  return flow.lastHeardMs === 0 ? "not heard of since the restart" : `silent for ${ago(nowMs - flow.lastHeardMs)}`;
+}
+
+/** Why a device is pushed whose branch came to nothing. */
+export function whyWokenAfter({ status }: Branch): string {
+  if (status === 408) return "no answer to the INVITE";
+  return status === 430 ? "its proxy has no connection to it" : "its connection failed";
+}
+
+/** Why a device is neither asked nor woken. */
+export function whyNotAsked(party: string, { push }: Contact): string {
+  return `${party}: no connection and ${push === null ? "no push token" : "its push token is dead"}`;
+}
+
+/** What a branch came to that failed without a word of its phone. */
+export function whyFailed(status: number): string {
+  switch (status) {
+    case 408:
+      return "no answer from the phone";
+    case 440:
+      return "the call may have no more branches (Max-Breadth)";
+    case 502:
+      return "its answer lacked the Via of the caller, and was hung up";
+    default:
+      return "its connection is gone";
   }
 }

@@ -27,6 +27,20 @@ export interface PushOrder {
   readonly reason?: "answered_elsewhere" | "caller_gave_up" | "declined" | "timeout";
 }
 
+/** What came of an order. */
+export interface PushAnswer {
+  readonly uuid: string;
+  readonly outcome: "accepted" | "dead" | "refused" | "failed";
+  /** HTTP status of the service, 0 if none came. */
+  readonly status: number;
+  /** In words. */
+  readonly reason: string;
+  /** First attempt to answer. */
+  readonly ms: number;
+  /** Of `refused`: by our own limit for the device (P-07), the service was not asked. */
+  readonly isRateLimited?: boolean;
+}
+
 /** Who takes orders. */
 export interface PushPort {
   /** Starts a push; the verdict comes back as an input. */

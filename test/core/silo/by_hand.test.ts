@@ -1,5 +1,6 @@
 /** W-18, W-20: calls changed through the control port, and their limits. */
 import { expect, test } from "bun:test";
+import { appendAddress, appendDevice, removeBranch } from "../../../src/core/silo/by_hand.ts";
 import { MAX_DEVICES } from "../../../src/core/silo/settings.ts";
 import { DOMAIN } from "../../sim/pbx.ts";
 import { World } from "../../sim/world.ts";
@@ -16,8 +17,8 @@ test("W-18 a call is listed, and one more device is added to it by hand", () => 
   const [open] = w.openCalls("alice");
   expect(w.core.silo.openByAor().get(ALICE)!.map((held) => held.record.callId)).toEqual([call.callId]);
   const contact = w.core.usrloc.find(ALICE)!.contacts[1]!;
-  expect(w.turn(() => open!.appendDevice(contact))).toBe(true);
-  expect(w.turn(() => open!.appendDevice(contact))).toBe(false);
+  expect(w.turn(() => appendDevice(open!, contact))).toBe(true);
+  expect(w.turn(() => appendDevice(open!, contact))).toBe(false);
   w.advance(100);
   expect([a.call.state, other.call.state]).toEqual(["ringing", "ringing"]);
 });
@@ -31,7 +32,7 @@ test("W-18 a branch to an address of one's own choice joins, and its dialog find
   w.advance(100);
   const [open] = w.openCalls("alice");
   const token = w.core.dialogs.addressToken(link, call.callId);
-  w.turn(() => open!.appendAddress("sip:door@192.0.2.99", link, token));
+  w.turn(() => appendAddress(open!, "sip:door@192.0.2.99", link, token));
   w.advance(1000);
   expect(door.call.state).toBe("confirmed");
   call.hangUp();
@@ -58,13 +59,13 @@ test("W-18 a branch is taken out of a call, and the call goes on without it", ()
   const call = w.pbx.call("alice");
   w.advance(100);
   const [open] = w.openCalls("alice");
-  expect(w.turn(() => open!.removeBranch(1))).toBe(true);
-  expect(w.turn(() => open!.removeBranch(1))).toBe(false);
-  expect(w.turn(() => open!.removeBranch(9))).toBe(false);
+  expect(w.turn(() => removeBranch(open!, 1))).toBe(true);
+  expect(w.turn(() => removeBranch(open!, 1))).toBe(false);
+  expect(w.turn(() => removeBranch(open!, 9))).toBe(false);
   w.advance(100);
   expect(phones.map((phone) => phone.call.state)).toEqual(["cancelled", "ringing"]);
   expect(call.status).toBe(0);
-  w.turn(() => open!.removeBranch(2));
+  w.turn(() => removeBranch(open!, 2));
   w.advance(200);
   expect(call.finals.map((final) => final.status)).toEqual([480]);
 });
@@ -75,7 +76,7 @@ test("W-18 W-03 a device that was taken out is not pushed when its hedge would b
   w.awake("alice");
   w.pbx.call("alice");
   w.advance(100);
-  w.turn(() => w.openCalls("alice")[0]!.removeBranch(1));
+  w.turn(() => removeBranch(w.openCalls("alice")[0]!, 1));
   w.advance(5000);
   expect(w.push.orders).toEqual([]);
 });
@@ -87,7 +88,7 @@ test("W-18 P-06 a device that is taken out while it is woken is waited for no lo
   w.advance(100_000);
   const call = w.pbx.call("alice");
   w.advance(1000);
-  w.turn(() => w.openCalls("alice")[0]!.removeBranch(1));
+  w.turn(() => removeBranch(w.openCalls("alice")[0]!, 1));
   w.advance(100);
   expect(call.status).toBe(480);
   expect(w.push.of("cancel").map(({ prid }) => prid)).toEqual([a.prid]);
@@ -103,7 +104,7 @@ test("W-18 P-06 one with a VoIP token is not told: iOS would show the call once 
   w.advance(100_000);
   w.pbx.call("alice");
   w.advance(1000);
-  w.turn(() => w.openCalls("alice")[0]!.removeBranch(1));
+  w.turn(() => removeBranch(w.openCalls("alice")[0]!, 1));
   w.advance(1000);
   expect(w.push.orders.map(({ order }) => order.event)).toEqual(["call"]);
 });
@@ -115,7 +116,7 @@ test("W-18 W-05 a device that declined gets no branch by hand", () => {
   w.pbx.call("alice");
   w.advance(100);
   const aor = w.core.usrloc.find(ALICE)!;
-  expect(w.turn(() => w.openCalls("alice")[0]!.appendDevice(aor.contacts[0]!))).toBe(false);
+  expect(w.turn(() => appendDevice(w.openCalls("alice")[0]!, aor.contacts[0]!))).toBe(false);
   expect(w.turn(() => w.core.silo.appendAll(aor))).toEqual({ calls: 1, branches: 0 });
 });
 
@@ -145,7 +146,7 @@ test("W-18 nothing is added to a call that is ending", () => {
   expect(call.status).toBe(0);
   const door = w.phone("door", { transport: "udp", push: null });
   const link = door.connect();
-  w.turn(() => open!.appendAddress("sip:door@192.0.2.99", link, w.core.dialogs.addressToken(link, call.callId)));
+  w.turn(() => appendAddress(open!, "sip:door@192.0.2.99", link, w.core.dialogs.addressToken(link, call.callId)));
   w.turn(() => open!.end("too late"));
   w.advance(1000);
   expect(door.calls.length).toBe(0);

@@ -1,5 +1,6 @@
 /** a phone with several flows (RFC 5626) is one device in a call, asked over one of them at a time. */
 import { describe, expect, test } from "bun:test";
+import { appendDevice } from "../../../src/core/silo/by_hand.ts";
 import { parseMessage } from "../../../src/core/sip/message.ts";
 import type { Link } from "../../sim/net.ts";
 import type { Phone, PhoneOptions } from "../../sim/phone.ts";
@@ -341,7 +342,7 @@ describe("R-15 W-05 a flow is registered while another one has the INVITE", () =
     const aor = w.core.usrloc.find("alice@pbx.example.org")!;
     expect(w.turn(() => w.core.silo.appendAll(aor))).toEqual({ calls: 1, branches: 0 });
     for (const contact of aor.contacts) {
-      expect(w.turn(() => w.openCalls("alice")[0]!.appendDevice(contact))).toBe(false);
+      expect(w.turn(() => appendDevice(w.openCalls("alice")[0]!, contact))).toBe(false);
     }
     expect(invites(w, both)).toEqual([0, 1]);
   });

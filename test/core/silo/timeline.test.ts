@@ -1,5 +1,6 @@
 /** W-22: what a call leaves behind for people. */
 import { expect, test } from "bun:test";
+import { appendAddress, removeBranch } from "../../../src/core/silo/by_hand.ts";
 import { renderLadder } from "../../../src/observe/ladder.ts";
 import type { CallRecord } from "../../../src/core/silo/record.ts";
 import { World } from "../../sim/world.ts";
@@ -263,7 +264,7 @@ test("W-22 wake.ring_timeout and a branch taken out by hand are told with their 
   w.awake("alice");
   w.pbx.call("alice");
   w.advance(1000);
-  w.turn(() => w.openCalls("alice")[0]!.removeBranch(1));
+  w.turn(() => removeBranch(w.openCalls("alice")[0]!, 1));
   w.advance(120_000);
   const record = w.core.silo.allRecords()[0]!;
   const cancels = record.timeline.filter(({ event }) => event === "cancel");
@@ -322,7 +323,7 @@ test("W-22 W-18 ACK and BYE of a phone that was added by its address come from t
   const link = door.connect();
   w.advance(100);
   const [open] = w.openCalls("alice");
-  w.turn(() => open!.appendAddress("sip:door@192.0.2.99", link, w.core.dialogs.addressToken(link, call.callId)));
+  w.turn(() => appendAddress(open!, "sip:door@192.0.2.99", link, w.core.dialogs.addressToken(link, call.callId)));
   w.advance(1000);
   call.hangUp();
   w.advance(100);

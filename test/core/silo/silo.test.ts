@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
-import type { Call } from "../../../src/core/silo/call.ts";
-import { CallIndex } from "../../../src/core/silo/call_index.ts";
+import type { SiloCall } from "../../../src/core/silo/call.ts";
+import { CallIndex } from "../../../src/core/silo/silo.ts";
 
 test("W-21 calls of one key are all found, in order, and none is left behind", () => {
-  const [a, b, c] = [{}, {}, {}] as [Call, Call, Call];
+  const [a, b, c] = [{}, {}, {}] as [SiloCall, SiloCall, SiloCall];
   const index = new CallIndex();
   expect([index.of("x"), index.count("x"), index.size]).toEqual([[], 0, 0]);
   expect(index.remove("x", a)).toBe(false);
@@ -19,7 +19,7 @@ test("W-21 calls of one key are all found, in order, and none is left behind", (
 });
 
 test("W-21 the only call of a key is added once", () => {
-  const call = {} as Call;
+  const call = {} as SiloCall;
   const index = new CallIndex();
   index.add("x", call);
   index.add("x", call);
