@@ -21,7 +21,7 @@ import type {
   PushBackendInfo,
   PushBody,
   PushRecent,
-  PushResult,
+  PushReply,
   Readiness,
   ReloadResult,
   SiloEntry,
@@ -140,7 +140,7 @@ export class ApplianceControl implements ControlBackend {
     return this.ofPush.pushBackends();
   }
 
-  push(body: PushBody): Promise<PushResult> {
+  push(body: PushBody): Promise<PushReply> {
     return this.ofPush.push(body);
   }
 

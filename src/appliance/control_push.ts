@@ -1,6 +1,6 @@
 /** `/v1/push`: how the push services do, the last pushes, and pushes sent by hand. */
 import { ApiError } from "../control/backend.ts";
-import type { PushBackendInfo, PushBody, PushRecent, PushResult } from "../control/backend.ts";
+import type { PushBackendInfo, PushBody, PushRecent, PushReply } from "../control/backend.ts";
 import { TEST_TTL_MS } from "../io/push/relay.ts";
 import { pushOfNoCall } from "../io/push/request.ts";
 import type { PushEvent, PushVerdict } from "../io/push/types.ts";
@@ -24,7 +24,7 @@ export class ControlPush extends ControlResource {
     }));
   }
 
-  async push(body: PushBody): Promise<PushResult> {
+  async push(body: PushBody): Promise<PushReply> {
     const event = body.event ?? "test";
     if (!PUSH_EVENTS.includes(event)) {
       throw new ApiError(400, "invalid_event", `Unknown event "${event}"`, `One of ${PUSH_EVENTS.join(", ")}`);
@@ -75,7 +75,7 @@ export class ControlPush extends ControlResource {
   }
 }
 
-function verdictShape(verdict: PushVerdict, device: string): PushResult {
+function verdictShape(verdict: PushVerdict, device: string): PushReply {
   const { provider, status, outcome, reason, ms } = verdict;
   return { provider, device, status, accepted: outcome === "accepted", outcome, reason, ms: Math.round(ms * 10) / 10 };
 }

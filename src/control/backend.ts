@@ -287,7 +287,7 @@ export type PushBody =
   | { provider: string; param: string; prid: string; keys?: PushKeys; event: string };
 
 /** Answer of `POST /v1/push`. */
-export interface PushResult {
+export interface PushReply {
   provider: string;
   /** Empty for a bare token. */
   device: string;
@@ -300,7 +300,7 @@ export interface PushResult {
 }
 
 /** `GET /v1/push/recent`, newest first. */
-export interface PushRecent extends PushResult {
+export interface PushRecent extends PushReply {
   at: string;
   aor: string;
   event: string;
@@ -396,7 +396,7 @@ export interface ControlBackend {
   htableIncr(table: string, key: string, by: number): Answer<HtableEntry>;
 
   pushBackends(): Answer<PushBackendInfo[]>;
-  push(body: PushBody): Answer<PushResult>;
+  push(body: PushBody): Answer<PushReply>;
   pushRecent(): Answer<PushRecent[]>;
 
   trace(query: TraceQuery): Answer<TraceItem[]>;

@@ -6,6 +6,7 @@
 import type { Counter, LogFields, LogLevel } from "../port.ts";
 import { detached } from "../sip/scan.ts";
 import { Allowance, AllowanceRule, type Rate } from "./allowance.ts";
+import { LineBudget } from "./line_budget.ts";
 import { sourceOf } from "./network.ts";
 import { Recent } from "./recent.ts";
 import { isScannerAgent } from "./scanners.ts";
@@ -47,8 +48,6 @@ const MAX_FAILURES = 4096;
 const MAX_AGENTS = 256;
 /** New bans in a second: addresses of datagrams can be forged, and each ban is a row on the disk. */
 const BANS_PER_SECOND = 20;
-const LINES_PER_MINUTE = 20;
-const MINUTE_MS = 60_000;
 /** Behind the address of registered phones are many people, and one of them has an old password. */
 const SHARED_FAILURES_FACTOR = 10;
 
@@ -78,12 +77,11 @@ export class SourceGuard {
   private readonly goodAgents = new Set<string>();
   private bansAtMs = 0;
   private bansInSecond = 0;
-  private linesAtMs = 0;
-  private lines = 0;
-  private linesLeftOut = 0;
+  private readonly lines: LineBudget;
 
   constructor(private readonly bans: BanTable, private readonly port: GuardPort, private settings: GuardSettings) {
     this.rule = new AllowanceRule(settings.requestsPerSource);
+    this.lines = new LineBudget((level, message, fields) => port.log(level, message, fields), "floods and bans");
   }
 
   /** The config changed: new rates count from now on, sources are judged anew, bans stay. */
@@ -243,19 +241,7 @@ export class SourceGuard {
   }
 
   private tell(level: LogLevel, message: string, source: string, nowMs: number): void {
-    if (nowMs - this.linesAtMs >= MINUTE_MS) {
-      const leftOut = this.linesLeftOut;
-      this.linesAtMs = nowMs;
-      this.lines = 0;
-      this.linesLeftOut = 0;
-      if (leftOut > 0) this.port.log("info", `Left out ${leftOut} lines about floods and bans`);
-    }
-    if (this.lines >= LINES_PER_MINUTE) {
-      this.linesLeftOut++;
-      return;
-    }
-    this.lines++;
-    this.port.log(level, message, { source });
+    this.lines.tell(level, message, { source }, nowMs);
   }
 
   private drop(reason: string): false {

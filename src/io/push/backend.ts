@@ -41,6 +41,15 @@ export interface PushAttempt {
   draft(answer: PushAnswer): void;
 }
 
+/** The attempt, whose answers say which host they are of. For a backend with several: what one says is no word about another. */
+export function answeredBy(host: string, attempt: PushAttempt): PushAttempt {
+  return {
+    ...attempt,
+    answer: (given) => attempt.answer({ ...given, host }),
+    draft: (given) => attempt.draft({ ...given, host }),
+  };
+}
+
 /** The attempt could not be made or the service cannot take it now. */
 export function retry(reason: string, status = 0, retryAfterMs = -1): PushAnswer {
   return { kind: "retry", status, reason, retryAfterMs, isOurFault: false };

@@ -2,14 +2,14 @@
  * usrloc in SQLite: which AoRs and contacts changed since the last commit, and the statements that write and load them.
  * Knows nothing of transactions and files; `SqliteStore` drives it.
  *
- * What a phone says seldom is in the wide row of `contact`; what changes with every REGISTER is in the log of bindings.
+ * What a phone says seldom is in the wide row of `contact`; what changes with every REGISTER is in the log of refreshes.
  */
 import type { Database } from "bun:sqlite";
 import type { Aor, Contact } from "../../core/usrloc/contact.ts";
 import type { DeviceKind, TokenState, Upstream } from "../../core/usrloc/model.ts";
 import type { ChangeLog, StoredAor, StoredContact, StoredRemnant } from "../../core/usrloc/stored.ts";
 import { SharedTexts } from "../../core/usrloc/shared_texts.ts";
-import { BindingLog, type BindingRow, LogEntry } from "./binding_log.ts";
+import { LogEntry, RefreshLog, type RefreshRow } from "./refresh_log.ts";
 import { RowNumbers } from "./row_numbers.ts";
 
 const PUT_AOR = `INSERT OR REPLACE INTO aor
@@ -63,7 +63,7 @@ interface ContactRow {
  */
 export class UsrlocRows implements ChangeLog {
   private readonly db: Database;
-  private readonly log: BindingLog;
+  private readonly log: RefreshLog;
   private readonly putAor;
   private readonly putContact;
   private readonly deleteAor;
@@ -74,10 +74,10 @@ export class UsrlocRows implements ChangeLog {
   private readonly saved = new Map<string, Contact>();
   private readonly refreshed = new Set<Contact>();
 
-  /** @param minLogRows see `BindingLog` */
+  /** @param minLogRows see `RefreshLog` */
   constructor(db: Database, minLogRows?: number) {
     this.db = db;
-    this.log = new BindingLog(db, minLogRows);
+    this.log = new RefreshLog(db, minLogRows);
     this.putAor = db.prepare(PUT_AOR);
     this.putContact = db.prepare(PUT_CONTACT);
     this.deleteAor = db.prepare("DELETE FROM aor WHERE row = ?");
@@ -186,14 +186,14 @@ export class UsrlocRows implements ChangeLog {
     // Few domains, models and apps, many phones: one string for all of them.
     const shared = new SharedTexts(Infinity);
     const aorKeys = this.loadAors(aors, shared);
-    const bindings = this.log.load();
+    const refreshes = this.log.load();
     const select = this.db.prepare<ContactRow, []>("SELECT * FROM contact ORDER BY row");
     const entries = new Map<number, LogEntry>();
     let expired = 0;
     try {
       for (const row of select.iterate()) {
         const entry = this.contactRows.loaded(row.id, row.row);
-        const contact = bindings.get(row.row);
+        const contact = refreshes.get(row.row);
         const aorKey = aorKeys.get(row.aor_key);
         if (contact !== undefined && contact.expires_at > nowMs && aorKey !== undefined) {
           entries.set(row.row, entry);
@@ -208,7 +208,7 @@ export class UsrlocRows implements ChangeLog {
     } finally {
       select.finalize();
     }
-    for (const { contact_row, seq } of bindings.values()) {
+    for (const { contact_row, seq } of refreshes.values()) {
       const entry = entries.get(contact_row);
       if (entry !== undefined) this.log.adopt(entry, seq);
     }
@@ -290,7 +290,7 @@ function storedAor(row: AorRow, shared: SharedTexts): StoredAor {
 
 function storedContact(
   row: ContactRow,
-  contact: BindingRow,
+  contact: RefreshRow,
   aorKey: string,
   shared: SharedTexts,
 ): StoredContact {

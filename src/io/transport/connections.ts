@@ -10,6 +10,7 @@
  * | open       | peer closed, reset, dead, or not SIP       | closed |
  * | open       | queue full (slow reader), idle, stop       | closed |
  */
+import { LineBudget } from "../../core/guard/line_budget.ts";
 import type { Flow, FlowState, Listener } from "../../core/sip/flow.ts";
 import { StreamFramer } from "../../core/sip/framing.ts";
 import { hostPort } from "../../core/sip/host.ts";
@@ -30,7 +31,6 @@ export interface ByteStream {
 /** With more waiting to be written no ping is answered: of two bytes each the queue would take half a million. */
 const MAX_QUEUED_FOR_PONG = 4096;
 /** About connections that are refused or make room. */
-const LINES_PER_MINUTE = 20;
 
 /** Bytes encoded for one write. */
 const scratch = Buffer.allocUnsafeSlow(64 * 1024);
@@ -87,11 +87,11 @@ export class Connections {
   private readonly perSource = new Map<string, number>();
   private dirty: TcpFlow[] = [];
   private unfinishedBytes = 0;
-  private linesAtMs = -Infinity;
-  private lines = 0;
+  private readonly lines: LineBudget;
 
   constructor(context: TransportContext) {
     this.context = context;
+    this.lines = new LineBudget((level, message, fields) => context.log(level, message, fields), "connections");
   }
 
   get size(): number {
@@ -287,14 +287,9 @@ export class Connections {
     this.close(victim, "Too much of unfinished messages");
   }
 
-  /** Whoever opens connections writes lines of the log with it: so many in a minute, the metrics count them all. */
+  /** Whoever opens connections writes lines of the log with it. */
   private tell(message: string, remote: string, limit: number): void {
-    const nowMs = this.context.now();
-    if (nowMs - this.linesAtMs >= 60_000) {
-      this.linesAtMs = nowMs;
-      this.lines = 0;
-    }
-    if (this.lines++ < LINES_PER_MINUTE) this.context.log("warn", message, { remote, limit });
+    this.lines.tell("warn", message, { remote, limit }, this.context.now());
   }
 
   private enqueue(flow: TcpFlow, wire: string): boolean {

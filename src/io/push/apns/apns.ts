@@ -1,6 +1,6 @@
 /**
  * Owns the APNs backend: which token, environment and provider token a push takes, and what the answer leads to (the
- * table of `apns_errors.ts`). It must not know HTTP/2, windows or retries within them.
+ * table of `errors.ts`). It must not know HTTP/2, windows or retries within them.
  */
 import { readApnsKey } from "../../../config/apns_key.ts";
 import type { Config } from "../../../config/schema.ts";
@@ -10,7 +10,15 @@ import { type ApnsNotification, apnsNotificationOf } from "./notification.ts";
 import { type ApnsTarget, apnsTargetOf } from "./target.ts";
 import { ApnsToken } from "./token.ts";
 import type { ServiceAnswer } from "../ask.ts";
-import { type PushAnswer, type PushAttempt, type PushBackend, readKeyFile, refused, retry } from "../backend.ts";
+import {
+  answeredBy,
+  type PushAnswer,
+  type PushAttempt,
+  type PushBackend,
+  readKeyFile,
+  refused,
+  retry,
+} from "../backend.ts";
 import { retryAfterMsOf } from "../http/answer.ts";
 import type { Http2Answer } from "../http/http2.ts";
 import { Http2Client } from "../http/http2_client.ts";
@@ -126,7 +134,12 @@ export class Apns implements PushBackend {
     const target = this.alive(said);
     const notification = this.notificationOf(request, target, attempt, target !== said);
     if (typeof notification === "string") return refuse(notification);
-    return new Promise((settled) => this.post(this.tryOf({ request, notification, target, attempt, settled })));
+    return new Promise((settled) => {
+      const one = this.tryOf({ request, notification, target, attempt, settled });
+      // If nothing comes, the delivery names the production host.
+      if (one.environment === "sandbox") this.heard(one).draft(this.silence(one));
+      this.post(one);
+    });
   }
 
   /** @returns in words why there can be none. @param isBereft one of the phone's two tokens is dead */
@@ -194,6 +207,15 @@ export class Apns implements PushBackend {
     return wrong === undefined ? "" : `push.apns.${wrong[0]} is not an https URL`;
   }
 
+  /** Where the outcome of a try goes: told of the environment that it is of. */
+  private heard({ environment, attempt }: Try): PushAttempt {
+    return answeredBy(this.hostOf(environment), attempt);
+  }
+
+  private silence({ environment }: Try): PushAnswer {
+    return retry(`${this.hostOf(environment)} did not answer in time`);
+  }
+
   private hostOf(environment: Environment): string {
     return environment === "production" ? this.host : originOf(this.config.sandbox_server);
   }
@@ -207,14 +229,14 @@ export class Apns implements PushBackend {
       headers: { ...one.notification.headers, authorization: `bearer ${token}` },
       body: one.notification.body,
       signal: one.attempt.signal,
-      onStatus: (answer) => one.attempt.draft(this.answerOf(answer, apnsErrorOf(answer.status, ""), one)),
+      onStatus: (answer) => this.heard(one).draft(this.answerOf(answer, apnsErrorOf(answer.status, ""), one)),
       done: (answer, reason) => {
         // Nobody listens any more: time was up, and the delivery has given its verdict.
         if (one.attempt.signal.aborted) return one.settled();
         if (answer !== null && this.goesOn(answer, one, client, token)) return this.postAgain(one);
         const verdict = answer === null ? retry(reason) : this.verdict(answer, one);
         if (verdict.kind === "dead" && this.hasOther(one)) return this.takeOther(one, verdict);
-        one.attempt.answer({ ...this.withFirst(verdict, one), host: this.hostOf(environment) });
+        this.heard(one).answer(this.withFirst(verdict, one));
         one.settled();
       },
     });
@@ -222,8 +244,7 @@ export class Apns implements PushBackend {
 
   /** What the first try was told is not the word about the second. */
   private postAgain(one: Try): void {
-    const host = this.hostOf(one.environment);
-    one.attempt.draft({ ...this.withFirst(retry(`${host} did not answer in time`), one), host });
+    this.heard(one).draft(this.withFirst(this.silence(one), one));
     this.post(one);
   }
 
@@ -242,7 +263,7 @@ export class Apns implements PushBackend {
     if (typeof notification !== "string") {
       return this.postAgain(this.tryOf({ request, notification, target, attempt, settled }));
     }
-    attempt.answer({ ...verdict, kind: "refused", reason: `${verdict.reason}; ${notification}` });
+    this.heard(one).answer({ ...verdict, kind: "refused", reason: `${verdict.reason}; ${notification}` });
     settled();
   }
 

@@ -4,7 +4,15 @@
  */
 import type { Config } from "../../../config/schema.ts";
 import { adviceOn, connectOnly, MAX_ASKED_HOSTS, type ServiceAnswer } from "../ask.ts";
-import { type PushAnswer, type PushAttempt, type PushBackend, readKeyFile, refused, retry } from "../backend.ts";
+import {
+  answeredBy,
+  type PushAnswer,
+  type PushAttempt,
+  type PushBackend,
+  readKeyFile,
+  refused,
+  retry,
+} from "../backend.ts";
 import { retryAfterMsOf } from "../http/answer.ts";
 import { shownWords } from "../http/body.ts";
 import type { Http2Answer } from "../http/http2.ts";
@@ -235,15 +243,6 @@ export class WebPush implements PushBackend {
     const isOurFault = error.action === "config";
     return { kind: kindOf(error), status, reason, retryAfterMs: -1, isOurFault, isPerhapsThePhones: isOurFault };
   }
-}
-
-/** The attempt, whose answers say which service they are of. */
-function answeredBy(host: string, attempt: PushAttempt): PushAttempt {
-  return {
-    ...attempt,
-    answer: (given) => attempt.answer({ ...given, host }),
-    draft: (given) => attempt.draft({ ...given, host }),
-  };
 }
 
 /** `https://host:port` of a URI, as it is written. */

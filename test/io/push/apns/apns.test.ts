@@ -457,6 +457,37 @@ test("P-04 a second try that is not answered is tried again, whatever the first 
   }
 });
 
+test.each<[string, Order]>([
+  ["says nothing", "stall"],
+  ["sends a status and no reason", { status: 503, isCut: true }],
+  ["is out of order", { status: 503, reason: "ServiceUnavailable" }],
+])("P-04 a sandbox that %s says nothing about the production service", async (_name, order) => {
+  const { server, sandbox, send, world, relay } = await setup();
+  sandbox.orders.push(order);
+  const verdict = send({ ...VOIP, provider: "apns.dev", ttlMs: 240 });
+  await sandbox.until(() => sandbox.received.length === 1);
+  if (order === "stall" || typeof order === "object" && order.isCut) {
+    // Behind the status over the same connection: once this is answered, that is here.
+    sandbox.install(TOKEN, "org.example.phone.voip");
+    await send({ ...VOIP, provider: "apns.dev" });
+    await world.pass(240);
+  }
+  expect(await verdict).toMatchObject({ outcome: "failed", attempts: 1 });
+  const [health, ...others] = relay.backends()[0]!.hosts;
+  expect(health).toMatchObject({ host: sandbox.url, state: "failing" });
+  expect(health!.last_reason).toContain(typeof order === "string" ? `${sandbox.url} did not` : `503`);
+  expect(others).toEqual([]);
+  expect(server.received).toEqual([]);
+});
+
+test("P-04 a dead token of a phone with two is told of the service that said so", async () => {
+  const { server, sandbox, send, world, relay } = await setup();
+  sandbox.unregistered.set("a1", world.nowMs);
+  await send({ ...BOTH, provider: "apns.dev", event: "refresh" });
+  expect(relay.backends()[0]!.hosts.map(({ host }) => host)).toEqual([sandbox.url]);
+  expect(server.received).toEqual([]);
+});
+
 test.each(["410", "400"])("P-04 a phone is dead when both its tokens are (%s)", async (status) => {
   const { server, sandbox, send, world } = await setup();
   if (status === "410") { for (const token of ["a1", "b2"]) server.unregistered.set(token, world.nowMs); }

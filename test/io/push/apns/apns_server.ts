@@ -30,7 +30,8 @@ export interface Received {
 
 /** What to do with the next notification instead of judging it. */
 export type Order =
-  | { status: number; reason?: string; timestamp?: number; headers?: Record<string, string> }
+  /** `isCut`: the body never comes. */
+  | { status: number; reason?: string; timestamp?: number; headers?: Record<string, string>; isCut?: boolean }
   /** No answer at all. */
   | "stall"
   /** RST_STREAM before an answer. */
@@ -226,9 +227,10 @@ export class ApnsServer {
   }
 
   private respond(stream: ServerHttp2Stream, asked: Record<string, string>, order: Exclude<Order, string>): void {
-    const { status, reason, timestamp, headers } = order;
+    const { status, reason, timestamp, headers, isCut } = order;
     const date = new Date(this.clockMs()).toUTCString();
     stream.respond({ ":status": status, "apns-id": asked["apns-id"] ?? "", date, ...headers });
+    if (isCut) return;
     // Not end(""): Bun 1.4.5 then sends a frame too many, and a client gives up after a thousand of them.
     if (reason === undefined) stream.end();
     else stream.end(JSON.stringify({ reason, timestamp }));

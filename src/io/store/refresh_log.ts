@@ -1,5 +1,5 @@
 /**
- * What every REGISTER changes (times, CSeq, Call-ID, the PBX's grant) as a log in SQLite: a refresh appends a row, the newest row of a
+ * What every REGISTER changes (times, CSeq, Call-ID, the PBX's grant) as a log in SQLite, the table `binding`: a refresh appends a row, the newest row of a
  * contact counts, the oldest rows are trimmed. However many contacts there are and in whatever order they refresh, a
  * commit touches the two ends of one table: cost and bytes of a refresh stay the same (N-07, S-05). Knows nothing of
  * transactions; `UsrlocRows` drives it.
@@ -11,7 +11,7 @@ const COLUMNS =
   "contact_row, expires_at, registered_at, pn_registered_at, cseq, call_id, upstream_ends_at, upstream_dropped";
 
 /** The newest row of one contact, as `load` gives it. */
-export interface BindingRow {
+export interface RefreshRow {
   seq: number;
   contact_row: number;
   expires_at: number;
@@ -42,7 +42,7 @@ export class LogEntry {
 }
 
 /** The log. Twice as long as there are contacts, so that most rows are outdated by the time they are trimmed. */
-export class BindingLog {
+export class RefreshLog {
   private readonly db: Database;
   private readonly put;
   private readonly copy;
@@ -129,16 +129,16 @@ export class BindingLog {
   }
 
   /** The newest row of every contact by its `contact_row`, longest unchanged first. Before any change; then `adopt` in this order. */
-  load(): Map<number, BindingRow> {
+  load(): Map<number, RefreshRow> {
     // The database sorts out the outdated rows: as objects of ours they would cost half the time of loading.
-    const select = this.db.prepare<BindingRow, []>(
+    const select = this.db.prepare<RefreshRow, []>(
       `SELECT seq, ${COLUMNS} FROM binding
        WHERE seq IN (SELECT max(seq) FROM binding GROUP BY contact_row) ORDER BY seq`,
     );
     const ends = this.db.prepare<{ first: number | null; last: number | null }, []>(
       "SELECT (SELECT min(seq) FROM binding) AS first, (SELECT max(seq) FROM binding) AS last",
     );
-    const rows = new Map<number, BindingRow>();
+    const rows = new Map<number, RefreshRow>();
     try {
       const { first, last } = ends.get()!;
       this.first = this.trimmedTo = first ?? 1;
