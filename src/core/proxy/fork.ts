@@ -211,7 +211,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   }
 
   onBranchProvisional(branch: Branch, response: Message): void {
-    // RFC 4320 §4.1: no 1xx but 100 to what is no INVITE.
+    // RFC 4320 §4.1: no 1xx but 100 to a non-INVITE.
     const isPassed = this.state === "open" && response.status > 100 && this.server.isInvite;
     if (isPassed) this.pass(response, withoutTopVia(response));
     this.owner?.onBranchResponse(branch, response.status, response);

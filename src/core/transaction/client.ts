@@ -5,8 +5,8 @@
  *               calling, proceeding ─3xx..6xx→ completed ─D→ terminated    calling ─B→ terminated
  *   non-INVITE  trying ─1xx→ proceeding ─final→ completed ─K→ terminated   trying, proceeding ─F→ terminated
  *
- * A failed flow terminates any of them that has no final response yet. An INVITE that Timer B ended goes on listening
- * for another 64·T1: its phone may be heard of after all, and must not ring or be connected to nobody (W-11, W-12).
+ * A failed flow terminates each one that has no final response yet. An INVITE that Timer B ended goes on listening for
+ * another 64·T1: if its phone is heard of after all, it has to stop ringing, and its answer is hung up (W-11, W-12).
  */
 import type { Flow } from "../sip/flow.ts";
 import { ackForFailure } from "../sip/forward.ts";
@@ -44,7 +44,7 @@ export class ClientTransaction implements Due, Lingering {
   private timeoutAtMs: number;
   private lastSentMs = 0;
   private isQuiet = false;
-  /** Timer B has fired, its owner knows: only what comes from the phone counts any more. */
+  /** True once Timer B fired and its owner was told. It only listens from then on. */
   private isLapsed = false;
   private ack = "";
 
@@ -136,12 +136,12 @@ export class ClientTransaction implements Due, Lingering {
     else (this.isInvite ? longLinger : shortLinger).add(this, clock.nowMs); // Timers D, K
   }
 
-  /** The flow failed under it. */
+  /** Its connection closed. */
   onFlowClosed(): void {
     if (this.isPending) this.fail("transport");
   }
 
-  /** Ends it without waiting: nobody is interested any more and nothing can come (Timer C's last word). */
+  /** Ends it at once, without telling its owner (Timer C gave it up). */
   abandon(): void {
     this.owner = null;
     if (this.isPending) this.terminate();

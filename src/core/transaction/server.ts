@@ -20,7 +20,7 @@ export type ServerState = "trying" | "proceeding" | "accepted" | "completed" | "
 export interface ServerOwner {
   /** The caller cancelled this INVITE (the CANCEL itself is answered already). */
   onCancel(cancel: Message): void;
-  /** What is no INVITE has waited for 28 s: an answer later than this finds nobody. */
+  /** A non-INVITE has waited for 28 s. Answer it now: its sender stops listening at 32 s. */
   onLate?(): void;
 }
 
@@ -40,7 +40,7 @@ export class ServerTransaction implements Due, Lingering {
   owner: ServerOwner | null = null;
   /** To tag of the responses made here; one per transaction (§8.2.6.2). */
   toTag = "";
-  /** The corrected top Via value, as responses and the forwarded request carry it; empty once nothing is answered any more. */
+  /** The corrected top Via value of responses and of the forwarded request; empty once {@link request} is released. */
   viaText: string;
   /** Status of the last response sent, 0 if none. */
   status = 0;
@@ -88,8 +88,8 @@ export class ServerTransaction implements Due, Lingering {
   }
 
   /**
-   * Answers once and forgets (§8.2.7): for those we know nothing of. The request that comes again gets the same
-   * answer with the same To tag; its ACK is a stray. Nothing is repeated to somebody whose address was borrowed.
+   * Answers a stranger and keeps no state (§8.2.7). If the request comes again, it gets the same answer with the same To
+   * tag. Its ACK is a stray. Nothing is repeated, as the source address may be forged.
    */
   respondOnce(status: number, reason = "", lines = ""): void {
     if (!this.isPending) return;
@@ -139,15 +139,15 @@ export class ServerTransaction implements Due, Lingering {
     else this.table.schedule.longLinger.add(this, now);
   }
 
-  /** What was said in full is kept as the response alone: 32 s are long. */
+  /** Lets go of the request: for the 32 s that follow, the response alone is kept. */
   private release(): void {
     this.request = RELEASED;
     this.viaText = "";
   }
 
   /**
-   * Its owner has taken the request. What is no INVITE and has no answer yet gets 100 when its sender's Timer E has come
-   * to T2 (RFC 4320 §4.1): not before, and not later.
+   * Its owner has taken the request. A non-INVITE without an answer gets 100 when its sender's Timer E has reached T2
+   * (RFC 4320 §4.1 forbids it before).
    */
   onTaken(): void {
     if (this.state !== "trying") return;
@@ -179,7 +179,7 @@ export class ServerTransaction implements Due, Lingering {
     if (!this.isInvite) {
       if (nowMs >= this.timeoutAtMs) return this.owner?.onLate?.();
       this.table.schedule.deadlines.set(this, this.timeoutAtMs);
-      // For this alone nobody is dialled whose connection is gone.
+      // A 100 is not worth a new connection.
       return this.flow.state === "closed" ? undefined : this.respond(100);
     }
     if (nowMs >= this.timeoutAtMs) return this.terminate();

@@ -9,11 +9,11 @@ export const T2_MS = 4000;
 export const T4_MS = 5000;
 /** Timers B, D, F, H, J, L, M. */
 export const TIMEOUT_MS = 64 * T1_MS;
-/** What Timer E takes to come to T2: the time for the 100 of what is no INVITE (RFC 4320 §4.1). */
+/** When Timer E has reached T2: not before then may a non-INVITE be answered 100 (RFC 4320 §4.1). */
 export const TRYING_MS = 7 * T1_MS;
 /**
- * Until when an answer to what is no INVITE is of use: its sender's Timer F is 64·T1, and began a hop or two before us
- * (RFC 4320 §4.2, W-17).
+ * How long an answer to a non-INVITE is of use (RFC 4320 §4.2, W-17). Its sender's Timer F is 64·T1, and began before the
+ * request reached us.
  */
 export const LATEST_MS = 28_000;
 /** Timer C (§16.6 step 11): more than three minutes. */
