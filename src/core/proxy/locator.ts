@@ -69,9 +69,26 @@ export class Locator {
 
   /** True for the configured domains and our own addresses; without any domain, for the PBX's too. */
   isOurDomain(host: string): boolean {
-    if (this.domains.includes(host) || this.own.isOurHost(host)) return true;
+    if (this.domains.includes(host) || this.isOurHost(host)) return true;
     if (this.domains.length > 0) return false;
     return this.pbx !== null && (this.pbx.isPbxAddress(host) || this.usrloc.hasDomain(host));
+  }
+
+  /**
+   * True for a top Route by which a request came here, though we were not told this name (F-03, RFC 3261 §16.4): the
+   * outbound proxy of a phone as a DNS name or as the address before a NAT; our address with the port of a connection,
+   * which a PBX puts into our Record-Route. With a user it is somebody's own URI, and the PBX's names are the PBX's.
+   */
+  isUnderOtherName(uri: Uri, isFromPbx: boolean): boolean {
+    if (uri.user !== "" || !isSipScheme(uri) || uriParam(uri, "lr") === undefined) return false;
+    const isOurHost = this.isOurHost(uri.host);
+    if (isFromPbx && !isOurHost) return false;
+    return this.pbx === null || !this.pbx.isNamedBy(uri, isOurHost);
+  }
+
+  /** True for the addresses we have or advertise, and for those the PBX sees us at. */
+  private isOurHost(host: string): boolean {
+    return this.own.isOurHost(host) || (this.pbx !== null && this.pbx.seesUsAt(host));
   }
 
   /** A phone that has its domain, which leads to us, as outbound proxy. */

@@ -22,9 +22,10 @@ export const NO_ROUTES: Readonly<OwnRoutes> = { count: 0, firstToken: "", token:
 
 /**
  * Reads Route up to the first element that is not ours.
+ * @param isOurs `isTop`: this element stands first, so the request came here because of it
  * @returns null if an element up to there is malformed or empty
  */
-export function ownRoutes(request: Message, isOurs: (uri: Uri) => boolean): OwnRoutes | null {
+export function ownRoutes(request: Message, isOurs: (uri: Uri, isTop: boolean) => boolean): OwnRoutes | null {
   let n = request.find(ROUTE);
   if (n < 0) return NO_ROUTES;
   const { raw } = request;
@@ -35,7 +36,7 @@ export function ownRoutes(request: Message, isOurs: (uri: Uri) => boolean): OwnR
       const stop = elementEnd(raw, at, end);
       const uri = stop < 0 ? null : parseNameAddr(raw.slice(at, stop))?.uri ?? null;
       if (uri === null) return null;
-      if (!isOurs(uri)) {
+      if (!isOurs(uri, routes.count === 0)) {
         routes.next = uri;
         return routes;
       }

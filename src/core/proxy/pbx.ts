@@ -1,6 +1,6 @@
 /** The PBX as the proxy sees it: the addresses it is reached at, and the addresses its requests are believed from (X-03). */
 import type { Flow, Transport } from "../sip/flow.ts";
-import { type Uri, uriParam } from "../sip/uri.ts";
+import { parseUri, type Uri, uriParam } from "../sip/uri.ts";
 import type { TransactionPort } from "../transaction/timers.ts";
 import { bareHost, hostKey } from "../sip/host.ts";
 import { portOf } from "./address.ts";
@@ -14,9 +14,16 @@ export interface PbxAddress {
   readonly uri: string;
 }
 
+/** Addresses of ours that are remembered; providers give new ones every day. */
+const MAX_SEEN_AT = 4;
+
 export class Pbx {
   private addresses: readonly PbxAddress[] = [];
   private current: Flow | null = null;
+  /** Host names of the configured URIs. */
+  private readonly names = new Set<string>();
+  /** Our addresses as the PBX sees them, the newest last: a NAT may be between. */
+  private readonly seenAt = new Set<string>();
 
   constructor(
     private readonly port: TransactionPort,
@@ -28,6 +35,8 @@ export class Pbx {
   setAddresses(addresses: readonly PbxAddress[]): void {
     this.addresses = addresses;
     this.current = null;
+    this.names.clear();
+    for (const { uri } of addresses) this.names.add(hostKey(parseUri(uri)?.host ?? ""));
   }
 
   get preferred(): PbxAddress | null {
@@ -56,6 +65,30 @@ export class Pbx {
       if (own.port === flow.remotePort && own.address === flow.remoteAddress) return true;
     }
     return false;
+  }
+
+  /**
+   * True if the URI names the PBX.
+   * @param isOurHost the host is ours as well: on one machine the port tells us apart
+   */
+  isNamedBy(uri: Uri, isOurHost: boolean): boolean {
+    const host = hostKey(uri.host);
+    if (isOurHost) return this.addresses.some((own) => hostKey(own.address) === host && own.port === portOf(uri));
+    if (this.names.has(host) || this.addresses.some((own) => hostKey(own.address) === host)) return true;
+    return this.isTrusted(bareHost(uri.host));
+  }
+
+  /** The PBX said in `received` of our Via where a request of ours came from (RFC 3261 §18.2.1). */
+  heardOurAddress(received: string): void {
+    const host = hostKey(received.toLowerCase());
+    if (host === "" || this.seenAt.has(host)) return;
+    this.seenAt.add(host);
+    if (this.seenAt.size > MAX_SEEN_AT) this.seenAt.delete(this.seenAt.values().next().value!);
+  }
+
+  /** True for an address at which the PBX sees us. */
+  seesUsAt(host: string): boolean {
+    return this.seenAt.size > 0 && this.seenAt.has(hostKey(host));
   }
 
   /**

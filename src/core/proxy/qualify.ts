@@ -57,6 +57,8 @@ export class Qualify implements ClientOwner, Due {
   onResponse(response: Message): void {
     if (response.status < 200) return;
     this.isWaiting = false;
+    const received = response.via?.received;
+    if (received !== undefined) this.pbx.heardOurAddress(received);
     this.rttMs = this.table.schedule.clock.nowMs - this.sentAtMs;
     if (this.state === "down") this.heard();
     else this.state = "up";

@@ -3,6 +3,7 @@
  * dialog where its flow token says, and nowhere else. Registrations and calls to an AoR are handed to their owners.
  */
 import { addLength, Edit } from "../sip/edit.ts";
+import type { LogLevel } from "../port.ts";
 import type { Flow } from "../sip/flow.ts";
 import { forwardEdit } from "../sip/forward.ts";
 import { PROXY_AUTHORIZATION, ROUTE } from "../sip/header.ts";
@@ -54,6 +55,8 @@ export interface RouterSettings {
   readonly isKnownUser: (user: string, domain: string) => boolean;
 }
 
+/** An ACK that was dropped is warned of this often at most. */
+const ACK_WARN_MS = 10_000;
 const PLAIN: ForkOptions = { isSingleAnswer: false, endsOn6xx: true, endsOn603: true, unreachableStatus: 503 };
 /** Methods that make no dialog: a Record-Route would only cost bytes. */
 const WITHOUT_DIALOG = new Set(["MESSAGE", "OPTIONS", "PUBLISH"]);
@@ -81,6 +84,7 @@ export class Router implements TransactionUser {
   private readonly dialogs: Dialogs;
   private readonly dialogWake: DialogWake;
   private readonly pbx: Pbx | null;
+  private ackWarnedAtMs = -Infinity;
 
   constructor(parts: RouterParts, private readonly user: RouterUser, private readonly settings: RouterSettings) {
     this.table = parts.table;
@@ -111,7 +115,7 @@ export class Router implements TransactionUser {
     if (refusal !== null) {
       return this.refuse(transaction, isFromPbx, refusal.status, refusal.reason, refusal.lines);
     }
-    const routes = this.routesOf(request, isInDialog);
+    const routes = this.routesOf(request, isInDialog, isFromPbx);
     if (routes === null) return this.refuse(transaction, isFromPbx, 400, "Malformed Route");
     if (request.method === "REGISTER") return this.user.onRegister(transaction, routes.count);
     if (isInDialog) this.routeInDialog(transaction, routes, isFromPbx);
@@ -123,13 +127,12 @@ export class Router implements TransactionUser {
   onAck(ack: Message, flow: Flow): void {
     const bare = this.forCallee(ack);
     const loose = this.isStrictRouted(bare) ? fromStrictRouter(bare) : bare;
-    const routes = loose === null ? null : this.routesOf(loose, true);
-    const hop = loose === null || routes === null || hasNoHopsLeft(loose)
-      ? null
-      : this.dialogs.hop(loose, flow, routes, this.locator.isFromPbx(flow), this.table.port);
-    if (loose === null || routes === null || hop === null || !("target" in hop)) {
-      return this.table.port.count("rejected_total", "stray_ack");
-    }
+    const isFromPbx = this.locator.isFromPbx(flow);
+    const routes = loose === null ? null : this.routesOf(loose, true, isFromPbx);
+    if (loose === null || routes === null) return this.dropAck(ack, flow, isFromPbx, "its Route cannot be read");
+    if (hasNoHopsLeft(loose)) return this.dropAck(ack, flow, isFromPbx, "Max-Forwards is 0");
+    const hop = this.dialogs.hop(loose, flow, routes, isFromPbx, this.table.port);
+    if (!("target" in hop)) return this.dropAck(ack, flow, isFromPbx, hop.reason);
     const { target } = hop;
     this.user.onDialogRequest(loose);
     const [request, routesToDrop] = this.towardsNext(loose, routes);
@@ -143,6 +146,27 @@ export class Router implements TransactionUser {
     });
     if (target.flow.isReliable) addLength(edit, request);
     this.table.port.send(target.flow, edit.build());
+  }
+
+  /** Nobody hears of an ACK that is lost but those in the call, so it is told here. Strangers' are noise. */
+  private dropAck(ack: Message, flow: Flow, isFromPbx: boolean, why: string): void {
+    const { port, schedule: { clock } } = this.table;
+    port.count("rejected_total", "stray_ack");
+    let level: LogLevel = "debug";
+    // A 2xx that is not acknowledged is repeated for 32 s, and so is its ACK: one line in ten seconds will do.
+    if ((isFromPbx || this.usrloc.isPhoneFlow(flow)) && clock.nowMs - this.ackWarnedAtMs >= ACK_WARN_MS) {
+      level = "warn";
+      this.ackWarnedAtMs = clock.nowMs;
+    }
+    if (!port.isLogged(level)) return;
+    const who = isFromPbx ? "the PBX" : "a phone";
+    const [route] = ack.values(ROUTE);
+    port.log(level, `Dropped an ACK of ${level === "debug" ? flow.remoteAddress : who}: ${why}`, {
+      flow: flow.key,
+      call_id: detached(ack.callId),
+      uri: detached(ack.uri!.text),
+      route: route === undefined ? "" : detached(route),
+    });
   }
 
   onCancel(cancel: ServerTransaction, invite: ServerTransaction | null): void {
@@ -285,17 +309,17 @@ export class Router implements TransactionUser {
     return fork;
   }
 
-  private routesOf(request: Message, isInDialog: boolean): OwnRoutes | null {
+  private routesOf(request: Message, isInDialog: boolean, isFromPbx: boolean): OwnRoutes | null {
     if (!request.has(ROUTE)) return NO_ROUTES;
-    return ownRoutes(
-      request,
-      (uri) => isInDialog ? this.own.isUs(uri) || this.isOurToken(uri, request) : this.isOurRoute(uri),
-    );
+    return ownRoutes(request, (uri, isTop) => {
+      if (isInDialog ? this.own.isUs(uri) || this.isOurToken(uri, request) : this.isOurRoute(uri)) return true;
+      return isTop && this.locator.isUnderOtherName(uri, isFromPbx);
+    });
   }
 
   /** A dialog with a phone that forgot its To tag (RFC 3261 §12.1.2 has the other side do without). */
   private hasToken(request: Message): boolean {
-    const routes = request.has(ROUTE) ? this.routesOf(request, true) : null;
+    const routes = request.has(ROUTE) ? this.routesOf(request, true, true) : null;
     return routes !== null && this.dialogs.isToken(routes.token, request.callId);
   }
 
