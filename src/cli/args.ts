@@ -50,7 +50,7 @@ export function readCommandLine(argv: readonly string[]): CommandLine {
     const key = WITH_VALUE.get(equals < 0 ? arg : arg.slice(0, equals));
     if (key !== undefined) {
       const value = equals < 0 ? argv[++i] : arg.slice(equals + 1);
-      // A value that looks like an option is the next one: the own was forgotten. `--config=-x` means it.
+      // `-c --json`: the value was forgotten, and what stands there is the next option. `--config=-x` means it.
       const isForgotten = equals < 0 && value?.startsWith("-");
       if (value === undefined || value === "" || isForgotten) throw new VerbError(USAGE, `${arg} needs a value`);
       options[key] = value;
@@ -77,7 +77,7 @@ export function readVerbArgs(
   try {
     parsed = parseArgs({ args: [...rest], allowPositionals: true, options });
   } catch (error) {
-    // The first sentence says what is wrong, the others how parseArgs may be told otherwise.
+    // The first sentence says what is wrong; the others are advice for programmers.
     throw new VerbError(USAGE, (error as Error).message.split(/[.\n]/)[0]!);
   }
   const { positionals } = parsed;

@@ -1,6 +1,6 @@
 /**
- * `latefork check`: everything that is wrong with the config, at once (O-02), a line for each part of it, and with
- * `--live` for everybody it depends on. Reads the config and the files it names; opening and asking is the probes'.
+ * `latefork check`: everything that is wrong with the config, at once (O-02). Prints a line for each part of it, and with
+ * `--live` a line for each server it depends on. Reads the config and the files it names; the probes open and ask.
  */
 import { checkFiles, findConfig, loadConfigFile } from "../config/files.ts";
 import type { Finding, RunningAppliance } from "../config/finding.ts";
@@ -12,10 +12,10 @@ import { CONFIG, FAILED, OK } from "./exit.ts";
 import type { Io } from "./io.ts";
 
 /**
- * Tries what `serve` would do with this config, and lets go of it again.
+ * Opens what `serve` would open with this config, and closes it again.
  * @param placeOf where a key stands in the file, for the problems.
- * @param running what holds ports and database already, null if nothing does.
- * @param known what is wrong with the files it names: not told again.
+ * @param running the appliance that holds ports and database already; null if none does.
+ * @param known problems of the files it names, which are not told again.
  */
 export type Probe = (
   config: Config,
@@ -42,7 +42,7 @@ export interface CheckPrograms {
   running(file: string | null): Promise<RunningAppliance | null>;
 }
 
-/** @returns 0, 78 if the config is wrong, 1 if somebody asked by `--live` failed; warnings change nothing. */
+/** @returns 0; 78 if the config is wrong; 1 if a server asked by `--live` failed. Warnings change nothing. */
 export async function runCheck(options: CheckOptions, io: Io, programs: CheckPrograms): Promise<number> {
   const file = findConfig(options.config, io.env.LATEFORK_CONFIG);
   const { config, problems, placeOf, text } = file === null ? { ...loadConfig(""), text: "" } : loadConfigFile(file);
@@ -77,7 +77,7 @@ export async function runCheck(options: CheckOptions, io: Io, programs: CheckPro
   return isBad ? CONFIG : failed > 0 ? FAILED : OK;
 }
 
-/** A line for the file itself, and one for each part: as it was tried, unless there are problems with it. */
+/** A line for the file itself, and one for each part: its problems, or else what the probe says of it. */
 function findingsOf(
   file: string,
   parts: readonly { part: string; words: string; isIdle?: boolean }[],
@@ -102,7 +102,7 @@ function named({ path, message }: Problem): string {
   return path === "" ? message : `${path} ${message}`;
 }
 
-/** `push.apns.key_file` is of `push.apns`; `pbx.credentials_file` of that and not of `pbx`. */
+/** The longest part wins: a problem of `pbx.credentials_file` belongs to the part of that name, not to `pbx`. */
 function isOf(path: string, part: string, parts: readonly { part: string }[]): boolean {
   const isBelow = (name: string) => path === name || path.startsWith(`${name}.`) || path.startsWith(`${name}[`);
   return isBelow(part) && !parts.some(({ part: other }) => other.length > part.length && isBelow(other));
@@ -119,7 +119,7 @@ const SHOWN: Readonly<Record<Finding["state"], string>> = {
   idle: "-",
 };
 
-/** A line each, those of `--live` apart; what to do about it stands below. */
+/** A line for each finding, those of `--live` after an empty one; below a line stands what to do about it. */
 function linesOf(parts: readonly Finding[], live: readonly Finding[]): string {
   const width = Math.max(0, ...[...parts, ...live].map(({ part }) => part.length));
   const line = ({ part, state, words, hint, ms }: Finding) => {

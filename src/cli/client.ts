@@ -18,7 +18,7 @@ export class ControlClient {
   /**
    * @param path with its query, percent-coded.
    * @returns the body of the answer.
-   * @throws VerbError: nobody answers, or the answer is an error (its message and hint).
+   * @throws VerbError: nothing answers, or the answer is an error (its message and hint).
    */
   async text(method: string, path: string, body?: string): Promise<string> {
     const answer = await this.ask(method, path, body);
@@ -55,14 +55,14 @@ export class ControlClient {
     return { items, next: null };
   }
 
-  /** The answer as it comes, for what may be large. */
+  /** The answer as a stream, for backups, which may be large. */
   async stream(method: string, path: string): Promise<AsyncIterable<Uint8Array>> {
     const answer = await this.ask(method, path);
     if ((answer.statusCode ?? 0) >= 400) throw this.refusal(answer, await bodyOf(answer));
     return answer;
   }
 
-  // node:http and not fetch: fetch would send what is meant for loopback to the proxy of HTTP_PROXY.
+  // node:http and not fetch: fetch sends requests for loopback through HTTP_PROXY.
   private ask(method: string, path: string, body?: string): Promise<IncomingMessage> {
     const { isSecure, host, port, socketPath, token, url } = this.address;
     return new Promise((resolve, reject) => {

@@ -148,7 +148,7 @@ export const CLIENT_VERBS: Readonly<Record<string, ClientVerb>> = {
   },
 };
 
-/** R-08, P-04: what became of the phone. */
+/** What a push or an eviction did to the phone (R-08, P-04). */
 const DEAD = "The token is dead and forgotten, and with it the phone unless it is connected: it must register again.\n";
 
 interface PushAnswer {

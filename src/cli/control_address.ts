@@ -1,4 +1,4 @@
-/** Where the running appliance is and what opens it: from the command line, else from the config. Must not ask it. */
+/** Finds address and token of the running appliance: on the command line, else in the config. Must not connect. */
 import { bareHost } from "../core/sip/host.ts";
 import type { GlobalOptions } from "./args.ts";
 import { CONFIG, USAGE, VerbError } from "./exit.ts";
@@ -61,7 +61,7 @@ export async function controlAddress(options: GlobalOptions, variable: string | 
   return { url: listen.url, isSecure: false, host, port: listen.port, socketPath: "", token };
 }
 
-/** Who listens everywhere is reached on loopback. */
+/** An appliance that listens on all addresses is reached on loopback. */
 const ANY: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
 
 /** `http://host:port`, `https://host` or `unix:/path`. */

@@ -16,7 +16,7 @@ export interface VerbHelp {
   words?: readonly string[];
   /** Talks to a running appliance. */
   isClient?: boolean;
-  /** Has no use for a config file, or says itself what it does with one. */
+  /** `help VERB` does not speak of the config file: the verb reads none, or `more` says which. */
   hasNoConfig?: boolean;
 }
 
@@ -179,14 +179,14 @@ export const VERBS: readonly VerbHelp[] = [
   { name: "help", usage: "[VERB]", what: "print this, or more about a verb", hasNoConfig: true },
 ];
 
-/** Verbs the product will have and this version does not, and what does it meanwhile. */
+/** Verbs that this version does not have yet, and what to use until then. */
 export const NOT_BUILT: Readonly<Record<string, string>> = {
   explain: "`latefork locations AOR` says whether a phone can be woken, `latefork calls ID` what became of a call",
   service: "the README has a unit for systemd, to be copied",
   restore: "stop latefork, copy the backup to the place of store.path, and remove the -wal file beside it",
 };
 
-/** What is said of a verb in {@link NOT_BUILT}. */
+/** What a call of a verb in {@link NOT_BUILT} is answered. */
 export function notBuilt(verb: string): string {
   return `${verb} is not in this version\nInstead: ${NOT_BUILT[verb]}`;
 }

@@ -1,4 +1,4 @@
-/** What the verbs need of the process, and the process's own. Must not know the verbs. */
+/** The streams and variables that verbs use, and those of this process. Must not know the verbs. */
 import { writeSync } from "node:fs";
 import type { UserIo } from "./user.ts";
 
@@ -25,7 +25,7 @@ function writeAll(handle: number, text: string): void {
       bytes = bytes.subarray(writeSync(handle, bytes));
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EAGAIN") return;
-      // A pipe that somebody made non-blocking is full: its reader needs a moment.
+      // A non-blocking pipe is full: its reader needs a moment.
       Bun.sleepSync(1);
     }
   }

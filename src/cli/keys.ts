@@ -1,6 +1,7 @@
 /**
- * `latefork keys`: says what a key file holds and what to put where, and makes those that nobody gives out. Works on the
- * file alone, no appliance needed. Must not print a part of a private key, but for the pair somebody asks for.
+ * `latefork keys`: says what a key file holds and what to put into the config, and makes VAPID keys, which no service gives
+ * out. Works on the file alone, no appliance needed. Never prints a part of a private key, except for `keys vapid`
+ * without a file.
  */
 import { existsSync, type Stats, statSync, writeFileSync } from "node:fs";
 import { basename, resolve } from "node:path";
@@ -20,14 +21,14 @@ export function runKeys(args: string[], io: Io): number {
   if (kind !== "apns" && kind !== "vapid") throw new VerbError(USAGE, "expected: apns FILE, or vapid [FILE]");
   if (file === undefined) {
     if (kind === "apns") throw new VerbError(USAGE, "the file is missing: apns FILE");
-    // As a file for push.webpush.vapid_file, for whoever keeps secrets elsewhere.
+    // Printed for a secret store; its text is that of push.webpush.vapid_file.
     io.stdout(JSON.stringify(makeVapidKeys(), null, 2) + "\n");
     return OK;
   }
   return (kind === "apns" ? keysApns : keysVapid)(file, flags.json ?? false, io);
 }
 
-/** An existing file is only looked at: phones that subscribed with its key could not be pushed with another. */
+/** Never replaces a file: phones that subscribed with its key cannot be pushed with another. */
 function keysVapid(file: string, isJson: boolean, io: Io): number {
   const path = resolve(file);
   const isNew = !existsSync(path);
@@ -79,7 +80,7 @@ function keysApns(file: string, isJson: boolean, io: Io): number {
     else io.stderr(`${file} is no APNs key: ${read.reason}\n`);
     return FAILED;
   }
-  // Apple names the file so, and says the id nowhere in it.
+  // The id stands in the name Apple gives the file, and not in the file.
   const keyId = /^AuthKey_([A-Z0-9]{10})\.p8$/.exec(basename(file))?.[1] ?? "";
   const access = statSync(file);
   if (isJson) {
@@ -116,7 +117,7 @@ Whether Apple takes key and team, check --live asks; whether they may push to yo
   return OK;
 }
 
-/** What a service that runs as a user of its own stumbles over, and what it should not. */
+/** Warns of a file that everyone can read, and of one that a service with a user of its own cannot. */
 function warnOfAccess(file: string, access: Stats, io: Io): void {
   const { mode, uid } = access;
   if (isOpen(access)) io.stderr(`warning: everyone on this machine can read ${file} (chmod o-r ${file})\n`);

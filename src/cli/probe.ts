@@ -1,3 +1,3 @@
-/** The way from `check` to the appliance's probes. */
+/** The probes of `check`, which are the appliance's: the one file of cli/ that imports them. */
 export { probe } from "../appliance/probe.ts";
 export { probeLive } from "../appliance/live_probe.ts";

@@ -1,10 +1,13 @@
-/** Finds the appliance that runs with a config: `check` holds nothing against it. Must not know what is checked. */
+/**
+ * Finds the appliance that runs with a config: the ports and the database it holds are no fault for `check`. Must not know
+ * what is checked.
+ */
 import type { RunningAppliance } from "../config/finding.ts";
 import { ControlClient } from "./client.ts";
 import { controlAddress } from "./control_address.ts";
 
 const NO_OPTIONS = { control: undefined, tokenFile: undefined, isHelp: false, isVersion: false };
-/** One that is there answers at once. */
+/** An appliance that runs answers at once. */
 const ANSWER_MS = 2000;
 
 /**
@@ -28,7 +31,7 @@ export async function runningAppliance(file: string | null): Promise<RunningAppl
   }
 }
 
-/** What of `GET /v1/info` matters here. */
+/** The fields of `GET /v1/info` that matter here. */
 type Info = Omit<RunningAppliance, "pushHosts">;
 /** Of `GET /v1/push`. */
 type PushHealth = { items?: { hosts?: { host?: unknown }[] }[] };

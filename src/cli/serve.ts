@@ -1,4 +1,4 @@
-/** `latefork serve`: runs the appliance until a signal ends it. Knows how to tell people what was started. */
+/** `latefork serve`: runs the appliance until a signal ends it, and prints what was started. */
 import { Appliance } from "../appliance/appliance.ts";
 import { checkFiles, loadConfigFile } from "../config/files.ts";
 import { loadConfig } from "../config/load.ts";
@@ -26,7 +26,7 @@ export async function serve(file: string | null, io: Io): Promise<number> {
     io.stderr(`latefork: ${error instanceof Error ? error.message : String(error)}\n`);
     return FAILED;
   }
-  // Who reads `ready` may send a signal at once: unheard, SIGHUP and SIGTERM would kill.
+  // A supervisor may send a signal as soon as it reads `ready`. Without a handler SIGHUP and SIGTERM kill.
   const end = ended(appliance, io);
   io.stderr(startTree(appliance));
   await end;
@@ -91,7 +91,7 @@ function ended(appliance: Appliance, io: Io): Promise<void> {
       await appliance.stop().catch((error) => appliance.onFault(error));
       resolve();
     };
-    // X-06: a callback of a library that throws must not end the calls of everybody.
+    // X-06: an exception in a callback of a library must not end all calls.
     process.on("uncaughtException", (error) => appliance.onFault(error));
     process.on("unhandledRejection", (error) => appliance.onFault(error));
     process.on("SIGTERM", () => drain(""));
@@ -109,7 +109,7 @@ function ended(appliance: Appliance, io: Io): Promise<void> {
   });
 }
 
-/** Who reloads by a signal sees nothing but the log: each problem with its place, as `check` would say. */
+/** A reload by SIGHUP has no answer but the log: it gets each problem with its place, as `check` prints it. */
 function refusal(error: unknown): string[] {
   const { problems } = (error as { details?: { problems?: Problem[] } }).details ?? {};
   const errors = (problems ?? []).filter(({ severity }) => severity === "error");

@@ -23,7 +23,7 @@ import { nameProblem, parseUsersFile, withoutUser, withUser } from "../config/us
 export interface UserIo {
   /** All of standard input, read as UTF-8. */
   readPassword(): Promise<string>;
-  /** Standard input is a terminal: nobody is piping a password. */
+  /** Standard input is a terminal, so no password comes from it. */
   isInputTerminal: boolean;
   stdout(text: string): void;
   stderr(text: string): void;
@@ -103,7 +103,7 @@ function remove(file: string, { user, realm }: Name, io: UserIo): number {
 
 const RELOAD = "; a running latefork takes it over with `latefork reload`\n";
 
-/** Prints the users that can be read, and on stderr the lines that cannot; these make it fail. */
+/** Prints the users on stdout, and lines that cannot be read on stderr. Such a line makes it fail. */
 function list({ file, json }: UserOptions, io: UserIo): number {
   const { users, problems } = parseUsersFile(readUsers(file));
   const items = users.map(({ user, realm, ha1Md5, ha1Sha256 }) => {
@@ -125,9 +125,9 @@ function list({ file, json }: UserOptions, io: UserIo): number {
 }
 
 /**
- * Replaces the file by what `change` makes of its text, in one step and readable by its owner alone; null leaves it.
- * The new file is the lock as well: two verbs at a time cannot lose each other's user.
- * @returns false if it was left
+ * Replaces the file by what `change` makes of its text, in one step and readable by its owner alone. `change` returns null
+ * to leave the file as it is. The new file serves as a lock: of two calls at a time neither loses the other's user.
+ * @returns false if the file was left as it is
  */
 function editFile(file: string, io: UserIo, change: (text: string) => string | null): boolean {
   const before = statOrNull(file);
@@ -169,7 +169,7 @@ function writeWhole(handle: number, text: string): void {
   for (let at = 0; at < bytes.length;) at += writeSync(handle, bytes, at);
 }
 
-/** The service may run as another user than the one who edits: the file stays its own. */
+/** Keeps the owner of the file: the service may run as another user than the admin. */
 function keepOwner(fresh: string, { uid, gid }: Stats): void {
   const made = statSync(fresh);
   if (made.uid !== uid || made.gid !== gid) chownSync(fresh, uid, gid);

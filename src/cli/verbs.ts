@@ -1,6 +1,6 @@
 /**
- * The command line: argv to verb to exit code. Loads lazily what a verb needs, so that asking a running appliance
- * starts fast. Must not end the process, nor know how the appliance is built: that comes in as `Programs`.
+ * The command line: argv to verb to exit code. Loads what a verb needs when it is called, so that asking a running
+ * appliance starts fast. Must not end the process, nor know how the appliance is built: that comes in as `Programs`.
  */
 import manifest from "../../package.json" with { type: "json" };
 import { type GlobalOptions, readCommandLine, readVerbArgs } from "./args.ts";
@@ -167,7 +167,7 @@ async function unknownVerb(verb: string): Promise<VerbError> {
   return new VerbError(USAGE, `unknown verb "${verb}"${meant === null ? "" : ` (did you mean "${meant}"?)`}`);
 }
 
-/** `users_file` of the config; a config that cannot be read must not be taken for one without users. */
+/** `users_file` of the config. A config that cannot be read is an error, not one without users. */
 async function usersFile(options: GlobalOptions, io: Io): Promise<string> {
   return (await loadOrFail(options, io)).users_file;
 }

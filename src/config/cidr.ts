@@ -1,9 +1,9 @@
 /**
- * IP addresses and networks of the allow, deny and trust lists: parsing and "is this address inside". Must not know
- * where the lists come from. Asked for every message that arrives, so it works on 32-bit words and allocates little.
+ * IP addresses and networks of the allow, deny and trust lists: parsing, and whether an address is inside. Must not know
+ * where the lists come from. Works on 32-bit words and allocates little: it is asked for every message that arrives.
  *
- * An IPv4 address in IPv6 clothes (`::ffff:192.0.2.1`, what a dual-stack socket reports) is that IPv4 address,
- * everywhere; therefore `::/0` means "all of IPv6" and does not contain it.
+ * An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`, what a dual-stack socket reports) is that IPv4 address in every list.
+ * `::/0` means "all of IPv6" and does not contain it.
  */
 
 /** IPv4 as one word, IPv6 as four, most significant first. */
@@ -57,7 +57,7 @@ export class Cidr {
     return words !== null && this.containsWords(words);
   }
 
-  /** As `contains`, for an address that is asked about several networks. */
+  /** As `contains`, for an address that was parsed already. */
   containsWords(words: AddressWords): boolean {
     if (words.length !== this.words.length) return false;
     for (let index = 0; index < words.length; index++) {
@@ -71,7 +71,7 @@ export class Cidr {
   }
 }
 
-/** True if any of the networks contains the address; false for what is no address, and for an empty list. */
+/** True if one of the networks contains the address. False for an empty list, and for text that is no address. */
 export function containsAddress(networks: readonly Cidr[], address: string): boolean {
   if (networks.length === 0) return false;
   const words = parseAddress(address);
@@ -104,7 +104,7 @@ function parseIpv4(text: string): number | null {
   let word = 0;
   for (const part of parts) {
     const value = parseDecimal(part, 3);
-    // A leading zero is octal to some readers and decimal to others: refused.
+    // A leading zero is refused: some programs read it as octal, others as decimal.
     if (value === null || value > 255 || (part.length > 1 && part[0] === "0")) return null;
     word = word * 256 + value;
   }

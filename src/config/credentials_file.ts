@@ -1,6 +1,6 @@
 /**
- * The text of `pbx.credentials_file` (R-09): `user:password` or `user:realm:ha1` a line, `#` comments; a line of a users
- * file does as well. Must not open files, and never repeats a password or hash in a problem.
+ * The text of `pbx.credentials_file` (R-09): lines of `user:password` or `user:realm:ha1`, `#` comments. A line of a users
+ * file is read too. Must not open files, and never repeats a password or hash in a problem.
  */
 import { type DigestSecret, wireText } from "../core/sip/digest.ts";
 import { parseUserLine, splitLines, type UsersFileProblem } from "./users_file.ts";
@@ -53,7 +53,7 @@ function hashedSecret(user: string, realm: string, md5: string, sha256: string):
   return { username: wireText(user), password: null, ha1s };
 }
 
-/** All behind the first colon is the password, colons and spaces included. */
+/** The password is everything behind the first colon, colons and spaces included. */
 function passwordSecret(raw: string): DigestSecret | "unreadable" {
   const line = raw.endsWith("\r") ? raw.slice(0, -1) : raw;
   const colon = line.indexOf(":");

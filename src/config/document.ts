@@ -61,7 +61,7 @@ export function readDocument(source: string): Document {
   const lines = new LineCounter();
   const reader = new Reader(text, lines);
   try {
-    // uniqueKeys compares each key with all before it: 40 000 keys would take minutes; load.ts has its own check.
+    // uniqueKeys compares each key with all before it: 40 000 keys take minutes. load.ts finds duplicates with a map.
     const document = parseDocument(text, {
       schema: "failsafe",
       uniqueKeys: false,
@@ -77,7 +77,7 @@ export function readDocument(source: string): Document {
       partOf: reader.partOf.bind(reader),
     };
   } catch (error) {
-    // The parser has no depth limit of its own: block nesting beyond the stack ends here.
+    // The parser has no limit of depth: nesting that overflows the stack is caught here.
     return refused(`cannot be read as YAML: ${error instanceof Error ? error.message.slice(0, 100) : ""}`);
   }
 }
@@ -88,7 +88,7 @@ function refused(message: string): Document {
   return { root: { kind: "broken", place }, problems: [problem], soundBeforeLine: 0, partOf: () => place };
 }
 
-/** Counts opening brackets and dashes only: cheap, and generous to strings that hold some. */
+/** Counts opening brackets and dashes only: cheap, though strings may hold some. */
 function nestsTooDeep(text: string): boolean {
   let depth = 0;
   let dashes = 0;
@@ -117,7 +117,7 @@ class Reader {
   addSyntaxErrors(errors: readonly YAMLError[], quotes: ReadonlyMap<number, number>): void {
     const seen = new Set<number>();
     for (const error of errors) {
-      // An unclosed quote is found at the end of the file; what helps is where it was opened.
+      // The parser reports an unclosed quote at the end of the file; the admin needs the place where it opens.
       const at = error.code === "MISSING_CHAR" ? quotes.get(error.pos[0]) ?? error.pos[0] : error.pos[0];
       const place = this.place(Math.min(at, Math.max(0, this.text.length - 1)), 1);
       this.soundBeforeLine = Math.min(this.soundBeforeLine, place.line);
@@ -155,7 +155,7 @@ class Reader {
     return { kind: "mapping", place, entries };
   }
 
-  /** Escapes move characters: then the whole value is the place. */
+  /** Where escapes have moved characters, the place is the whole value. */
   partOf(value: Value & { kind: "text" }, at: number, length: number): Place {
     const start = value.at + at;
     const isThere = this.text.slice(start, start + length) === value.text.slice(at, at + length);
@@ -181,7 +181,7 @@ class Reader {
     this.problems.push({ ...place, severity: "error", path: "", message, hint });
   }
 
-  /** Lengths end with the line: carets stand below one line. */
+  /** A length ends with its line, as carets stand below one line. */
   private place(offset: number, length: number): Place {
     const { line, col } = this.lines.linePos(offset);
     const newline = this.text.indexOf("\n", offset);

@@ -189,12 +189,12 @@ export function parseHost(text: string): Parsed<string> {
   return bad(`${quoted(text)} is not a domain`);
 }
 
-/** RFC 1123 name, also with `_` as people use it; a dotted IPv4 address passes too. */
+/** RFC 1123 name. `_` is allowed, as people use it; a dotted IPv4 address passes too. */
 export function isHostName(text: string): boolean {
   if (text.length === 0 || text.length > 253) return false;
   const labels = (text.endsWith(".") ? text.slice(0, -1) : text).split(".");
   const isShaped = labels.every((label) => /^[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/.test(label));
-  // A last label of digits is meant as an address: 192.168.1 and 192.168.1.999 are no names.
+  // A last label of digits means an address: 192.168.1 and 192.168.1.999 are no names.
   return isShaped && (!/^\d+$/.test(labels.at(-1)!) || parseAddress(text) !== null);
 }
 

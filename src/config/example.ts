@@ -1,6 +1,6 @@
 /**
- * The two config files we write: `config/latefork.yaml`, every key at its default (the manual), and the short one of
- * `latefork init`. Must not know anything the tables of the schema do not say.
+ * The two config files we write: `config/latefork.yaml`, the manual, with every key at its default; and the short one of
+ * `latefork init`. The manual says nothing but what the table of keys says.
  */
 import { itemOf, type KeyRow, ROOT, type TreeNode } from "./tree.ts";
 import { type Unavailable, unavailableFor } from "./unavailable.ts";
@@ -66,7 +66,7 @@ function addNode(lines: string[], node: TreeNode, indent: string): void {
   if (names.length === 0) addItemKeys(lines, itemOf(node), `${indent}  `, "");
 }
 
-/** Keys of items there are none of: only words. */
+/** Keys of a list or map that is empty by default: words alone. */
 function addItemKeys(lines: string[], node: TreeNode, indent: string, prefix: string): void {
   for (const child of node.children.values()) {
     if (child.key === null) {
@@ -91,7 +91,7 @@ function addKey(lines: string[], name: string, key: KeyRow, indent: string): voi
   }
 }
 
-/** Words, choices, what is missing in this version, an extra note, and live or restart. */
+/** The words of a key: doc, choices, what this version lacks, a note, and live or restart. */
 function annotated(key: KeyRow, note: string): string {
   const choices = key.kind.choices.filter((choice) => choice !== "").join(" | ");
   const parts = [key.doc];

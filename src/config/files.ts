@@ -1,6 +1,6 @@
 /**
- * The files a config needs: the config itself, and those it names. Opens, reads sizes and modes; asks others what
- * stands in keys, and must not know what stands in certificates or users files.
+ * The files of a config: the config itself, and those it names. Opens them and looks at size and mode. What stands in a
+ * key file is read by the file of that key; certificates and users files are not looked into.
  */
 import { accessSync, closeSync, constants, fstatSync, openSync, readFileSync, type Stats, statSync } from "node:fs";
 import type { KeyObject } from "node:crypto";
@@ -30,7 +30,7 @@ export interface LoadedFile extends Loaded {
   text: string;
 }
 
-/** Reads and checks a config file; one that cannot be read is a problem like any other. Does not look at the files it names. */
+/** Reads and checks a config file. A file that cannot be read is a problem like any other. Does not look at files it names. */
 export function loadConfigFile(file: string): LoadedFile {
   const read = readBounded(file, MAX_CONFIG_SIZE);
   if ("reason" in read) {
@@ -61,7 +61,7 @@ export function readToken(file: string): { token: string } | { reason: string } 
   if ("reason" in read) return read;
   const token = read.text.trim();
   if (token === "") return { reason: "it is empty" };
-  // RFC 9110 §11.2 leaves a token no space; a second line is a mistake that would fail at each request.
+  // RFC 9110 §11.2: a token has no space. A second line would make every request fail.
   if (!/^[\x21-\x7e]+$/.test(token)) return { reason: "it must hold one line without spaces" };
   return { token };
 }
@@ -114,7 +114,7 @@ function keyProblemOf(path: string, file: string): string {
   return "reason" in read ? String(read.reason) : "";
 }
 
-/** The database is made by us, with its folders: what must be there is the right to write. */
+/** We make the database and its folders: what is checked is the right to write. */
 function checkDatabase(file: string, report: ReportFile): void {
   if (file === ":memory:") return;
   const stat = statOf(file);
@@ -153,11 +153,11 @@ function statOf(file: string): Stats | null {
   }
 }
 
-/** Opens once and looks at what was opened, so that a swap between check and read changes nothing. */
+/** Checks the opened file, not its name: the file may be swapped between check and read. */
 function readBounded(file: string, limit: number): { text: string } | { reason: string } {
   let handle: number | null = null;
   try {
-    // A FIFO would block the start for ever.
+    // A FIFO would block the start.
     handle = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
     const stat = fstatSync(handle);
     if (stat.isDirectory()) return { reason: "it is a folder" };

@@ -1,6 +1,6 @@
 /**
- * What `latefork check` found of one part of the configuration, a line each (O-02). Types alone: who finds and who prints
- * must not know each other.
+ * What `latefork check` found of one part of the config, a line each (O-02). Types alone: the probes find, the command line
+ * prints, and neither knows the other.
  */
 
 export interface Finding {
@@ -8,15 +8,15 @@ export interface Finding {
   readonly part: string;
   /** `idle`: nothing to try or to ask. */
   readonly state: "ok" | "warning" | "failed" | "idle";
-  /** What was tried and came of it. Holds no secret. */
+  /** What was tried, and the result. Holds no secret. */
   readonly words: string;
   /** What to do about it, or what remains unknown; empty if there is nothing to say. */
   readonly hint: string;
-  /** From the question to the answer; null if nobody was asked. */
+  /** From the question to the answer; null if nothing was asked. */
   readonly ms: number | null;
 }
 
-/** The appliance that runs already, as its control port tells: what it holds is no fault. */
+/** The appliance that runs already, as its control port says. The ports and files it holds are no fault. */
 export interface RunningAppliance {
   readonly pid: number;
   readonly version: string;

@@ -1,6 +1,5 @@
 /**
- * Owns the kinds of values a key can have: for each, how it is read, how it is shown, and (by that) its type. Must not
- * know keys.
+ * Owns the kinds of values: how each is read and shown. The type of a value is what its reader returns. Must not know keys.
  */
 import { Cidr } from "./cidr.ts";
 import {

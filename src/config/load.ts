@@ -1,6 +1,6 @@
 /**
- * YAML text → config, or every problem at once with its place (O-02). Walks the file along the tables of the schema.
- * Must not open files (files.ts) and holds no rule about two keys (rules.ts).
+ * YAML text → config, or every problem at once with its place (O-02). Walks the file along the table of keys. Must not open
+ * files (files.ts) and holds no rule about two keys (rules.ts).
  */
 import { isAbsolute, resolve } from "node:path";
 import { defaultOf, defaultSection } from "./defaults.ts";
@@ -15,7 +15,7 @@ import { itemOf, join, type KeyRow, KEYS, ROOT, type TreeNode } from "./tree.ts"
 import { unavailableFor } from "./unavailable.ts";
 
 export interface LoadOptions {
-  /** Folder that relative file names are relative to: the config file's. Without it they stay as written. */
+  /** The config file's folder, where relative file names begin. Without it they stay as written. */
   folder?: string;
 }
 
@@ -160,7 +160,7 @@ class Walk implements FileView {
   private child(node: TreeNode, entry: Entry, path: string): unknown {
     this.places.set(path, entry.value.kind === "nothing" ? entry.keyPlace : entry.value.place);
     if (node.key === null) {
-      // The place of a section is its name: a caret below a whole block says nothing.
+      // The place of a section is its name: carets below a whole block say nothing.
       this.places.set(path, entry.keyPlace);
       return this.section(node, entry.value, path, entry.keyPlace);
     }
@@ -300,7 +300,7 @@ function named(value: Value): string {
   return value.kind === "nothing" ? "nothing" : quoted(value.kind === "text" ? value.text : "");
 }
 
-/** Keys in messages are bounded and printable, as they may be anything. */
+/** A path from the file may be any text: in messages it is bounded and printable. */
 function shownPath(path: string): string {
   return quoted(path, 160).slice(1, -1);
 }

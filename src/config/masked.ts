@@ -1,6 +1,6 @@
 /**
- * A config as the file would say it, with every default filled in and no secret: what `/v1/config` and `config show`
- * give (X-04). Secrets are in files, named but not read; what is left are passwords and query strings in URLs.
+ * A config as the file would say it, with all defaults and without secrets: for `/v1/config` and `config show` (X-04).
+ * Secrets stand in files, which are named and not read. Passwords and query strings of URLs are cut.
  */
 import { stringify } from "yaml";
 import type { Config } from "./schema.ts";

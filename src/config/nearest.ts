@@ -1,4 +1,4 @@
-/** Finds the word somebody most likely meant. Must not know what the words are for. */
+/** Finds the word that was most likely meant. Must not know what the words are for. */
 
 /** The candidate closest to the text (edit distance, at most a third of its length), or null. */
 export function nearest(text: string, candidates: readonly string[]): string | null {

@@ -1,4 +1,4 @@
-/** What reading a value gives: the value, or words for the admin. Must not know which values there are. */
+/** The result of reading a value: the value, or words for the admin. Must not know which values there are. */
 import { nearest } from "./nearest.ts";
 
 /** A value, or why there is none. `at` and `length` are the part of the text that is wrong; undefined: all of it. */

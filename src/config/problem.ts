@@ -26,7 +26,7 @@ export function problemJson(problem: Problem): Record<string, string | number> {
   return { severity, line, column, path, message, hint };
 }
 
-/** The problem in one line, with its place; of what the control port answers, any part may be missing. */
+/** The problem in one line, with its place. Any part may be missing, as the control port of another version answers. */
 export function problemLine({ line, column, path, message, hint }: Partial<Problem>): string {
   return `${line}:${column}: ${path ? `${path}: ` : ""}${message}${hint ? ` (${hint})` : ""}`;
 }
@@ -62,7 +62,7 @@ function renderProblem(file: string, line: string, problem: Problem): string {
 
 const SHOWN_LENGTH = 160;
 
-/** The part of the line around the place, without what a terminal would obey. */
+/** The part of the line around the place, without control characters that a terminal would obey. */
 function excerpt(line: string, at: number): { text: string; at: number } {
   // deno-lint-ignore no-control-regex
   const plain = line.replace(/\r$/, "").replace(/[\u0000-\u0008\u000a-\u001f\u007f-\u009f]/g, "·");

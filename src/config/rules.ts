@@ -1,4 +1,4 @@
-/** Rules about two keys, or about a key and the mode we run in. Must not know YAML, and checks nothing one key can tell. */
+/** Rules about two keys, or about a key and the mode we run in. Must not know YAML. What one key alone shows is its kind's. */
 import { isLoopback } from "../core/sip/host.ts";
 import type { Place, Problem } from "./problem.ts";
 import type { Config } from "./schema.ts";
@@ -22,13 +22,13 @@ interface Rule {
 /** `path` is the key to change. */
 type Report = (severity: Problem["severity"], path: string, message: string, hint: string) => void;
 
-/** What is wrong with a config whose keys are each right by themselves. */
+/** What is wrong with a config although each of its keys is right by itself. */
 export function checkRules(config: Config, file: FileView): Problem[] {
   const problems: Problem[] = [];
   for (const rule of RULES) {
     if (!rule.reads.every((path) => file.isSound(path))) continue;
     rule.check(config, (severity, path, message, hint) => {
-      // A default cannot be pointed at: the key that disagrees with it can.
+      // A default stands nowhere in the file: the place is that of the key that disagrees with it.
       const shown = [path, ...rule.reads].find((candidate) => candidate !== "" && file.isGiven(candidate)) ?? path;
       const { line, column, length } = file.placeOf(shown);
       problems.push({ severity, line, column, length, path, message, hint });
@@ -40,7 +40,7 @@ export function checkRules(config: Config, file: FileView): Problem[] {
 const RULES: readonly Rule[] = [
   {
     reads: ["control.listen", "control.token_file"],
-    // X-04: on loopback without token, elsewhere only with one.
+    // X-04: beyond loopback only with a token.
     check({ control }, report) {
       if (control.token_file !== "") return;
       control.listen.forEach((entry, index) => {
@@ -217,7 +217,7 @@ function checkWebPush({ push: { webpush, webhook } }: Config, report: Report): v
   checkRivals(["webpush", "unifiedpush"], "push.webpush", webhook, report);
 }
 
-/** A webhook of the name of a service takes its pushes. */
+/** A webhook with the name of a push service takes the pushes of that service. */
 function checkRivals(
   names: readonly string[],
   service: string,
@@ -230,7 +230,7 @@ function checkRivals(
   }
 }
 
-/** TCP, TLS, WebSocket and the control port share one space of ports, UDP has its own; a port of 0 is never the same. */
+/** TCP, TLS, WebSocket and the control port share one space of ports; UDP has its own. Port 0 never clashes. */
 function checkListeners(config: Config, report: Report): void {
   const taken = new Map<string, string>();
   const claim = (space: string, host: string, port: number, path: string) => {

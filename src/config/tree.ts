@@ -1,6 +1,6 @@
 /**
- * The table of keys as a tree: what stands below what, each with its path. Built once; walked by load, defaults, example,
- * reload and masked. Must not know values.
+ * The table of keys as a tree, each key and section with its path. Built once; walked by load, defaults, example, reload
+ * and masked. Must not know values.
  */
 import { type Config, TABLE } from "./schema.ts";
 import type { Key, Section, Table } from "./table.ts";

@@ -1,10 +1,10 @@
 /**
- * Owns what the config knows but this version does not do. Must not know how a key is read: the loader makes an error of
- * it, and the example file says so.
+ * Owns the keys and values that this version does not support. The loader reports them as errors, and the example file
+ * says so. Must not know how a key is read.
  */
 import type { ListenEntry, PbxUri } from "./endpoint.ts";
 
-/** Something the config knows but this version does not do: an error that says what to do instead. */
+/** A key, or some of its values, that this version does not support. The error says what to do instead. */
 export interface Unavailable {
   /** As in the tree of keys, or with a trailing `.*` for all keys of a section. */
   readonly path: string;
@@ -15,7 +15,7 @@ export interface Unavailable {
   readonly when?: (value: never) => boolean;
 }
 
-/** What this version does not do. A feature that gets built loses its line here, and nothing else changes. */
+/** A feature that gets built loses its line here; nothing else changes. */
 export const UNAVAILABLE: readonly Unavailable[] = [
   {
     path: "listen",

@@ -1,6 +1,7 @@
 /**
- * The text of a users file: lines of `user:realm:ha1-md5[:ha1-sha256]`, `#` comments, blank lines (R-16). Reads it and
- * edits it, other lines untouched. Must not open files, and never repeats a hash in a problem: it is worth a password.
+ * The text of a users file: lines of `user:realm:ha1-md5[:ha1-sha256]`, `#` comments, blank lines (R-16). Reads it, and
+ * edits one line without touching the others. Must not open files. Never repeats a hash in a problem: a hash is as good
+ * as the password.
  */
 import { type DigestUser, digestUser } from "../core/sip/digest.ts";
 
@@ -42,7 +43,7 @@ export function parseUsersFile(text: string): { users: DigestUser[]; problems: U
 }
 
 /**
- * The file with the user's line put in: in place of the line it had, else at the end.
+ * The file with the user's line: it replaces the user's old line, or stands at the end.
  * @returns the new text, and whether the user was there before
  */
 export function withUser(
@@ -98,7 +99,7 @@ export function parseUserLine(raw: string): DigestUser | string | null {
   if (!isMd5(ha1Md5) && !(hasSha256 && ha1Md5 === "")) {
     return "Cannot read the hashes of a user: expected 32 hexadecimal digits, then none or 64 (never a password)";
   }
-  // What is between may hold colons: a realm can be an IPv6 address.
+  // The realm may hold colons: it can be an IPv6 address.
   const realm = fields.slice(1, hasSha256 ? -2 : -1).join(":");
   if (user === "" || realm === "") return "Cannot read a user: the name or the realm is empty";
   return { user, realm, ha1Md5: ha1Md5.toLowerCase(), ha1Sha256: hasSha256 ? last.toLowerCase() : "" };
@@ -109,7 +110,7 @@ function isLineOf(line: string, user: string, realm: string): boolean {
   return parsed !== null && typeof parsed !== "string" && keyOf(parsed.user, parsed.realm) === keyOf(user, realm);
 }
 
-/** The lines of a file that people edit. They keep a CR that an editor left: it is trimmed on reading and written back. */
+/** The lines of a file that people edit. A CR at the end of a line is trimmed when it is read, and written back. */
 export function splitLines(text: string): string[] {
   return (text.startsWith(BOM) ? text.slice(BOM.length) : text).split("\n");
 }

@@ -1,6 +1,6 @@
 /**
- * Reads the text of one value: durations, sizes, rates, choices and the other plain ones (URLs and addresses are in
- * endpoint.ts), and writes durations, sizes and rates back. Must not know YAML, files or keys.
+ * Reads the text of one value: durations, sizes, rates, choices and other plain ones. Writes durations, sizes and rates
+ * back. URLs and addresses are in endpoint.ts. Must not know YAML, files or keys.
  */
 import { LOG_LEVELS, type LogLevel } from "../core/port.ts";
 import { Cidr } from "./cidr.ts";
@@ -62,7 +62,7 @@ export function formatDuration(ms: number): string {
   if (ms === 0) return "0s";
   for (const unit of ["d", "h", "m", "s"]) {
     const factor = DURATION_UNITS[unit]!;
-    // 60s stays 60s and 120s stays 120s, as people write them; a day is a day.
+    // 60s and 120s stay as people write them; from 5 min on minutes are used.
     if (ms % factor === 0 && (unit === "s" || ms / factor >= (unit === "m" ? 5 : 1))) return `${ms / factor}${unit}`;
   }
   return `${ms}ms`;

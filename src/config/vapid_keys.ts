@@ -1,6 +1,6 @@
 /**
- * Owns the text of a VAPID key file (RFC 8292): making one, and the keys in one or why there are none. Must not know how
- * they are used.
+ * Owns the text of a VAPID key file (RFC 8292): makes one, and reads the keys in one or says why there are none. Must not
+ * know how they are used.
  */
 import { createECDH, type ECDH } from "node:crypto";
 

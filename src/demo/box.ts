@@ -1,6 +1,6 @@
 /**
- * latefork as the demo runs it: a temporary folder with config and database, and the appliance on it, in this process
- * or (to be killed) in one of its own. Looks at it as an admin would, through the control port.
+ * latefork as the demo runs it: a temporary folder with config and database, and the appliance in this process, or in a
+ * process of its own that can be killed. Asks it as an admin would, through the control port.
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -8,7 +8,7 @@ import type { Stage } from "./stage.ts";
 import { fresh } from "./ua.ts";
 
 export const DOMAIN = "example.org";
-/** How long a phone may take to wake in the demo; by default it is 30 s, and the demo is in a hurry. */
+/** `wake.window` of the demo. The default of 30 s is too long to watch. */
 export const WINDOW_MS = 2500;
 
 export interface Cast {
@@ -28,7 +28,7 @@ export interface Cast {
   wakeAfterMs: number | null;
 }
 
-/** Starts everybody but latefork itself, which is only written down: `cast.box.start()`. */
+/** Starts PBX, receiver and phones. Of latefork it writes the config; `cast.box.start()` starts it. */
 export async function assemble(stage: Stage, onCallWanted: (user: string) => string): Promise<Cast> {
   const sipPort = await freePort();
   const controlPort = await freePort();
@@ -61,7 +61,7 @@ export async function assemble(stage: Stage, onCallWanted: (user: string) => str
   return cast;
 }
 
-/** Ends everybody. */
+/** Ends all of them. */
 export async function dismiss(cast: Cast): Promise<void> {
   for (const phone of [cast.desk, cast.mobile, cast.carol, cast.dave]) phone.sleep();
   cast.receiver.stop();

@@ -4,7 +4,7 @@ import type { PbxCall } from "./pbx.ts";
 import type { Incoming, Phone } from "./phone.ts";
 import { Missed } from "./stage.ts";
 
-/** Where the story is told. */
+/** Where the story's text goes. */
 export type Say = (text: string) => void;
 
 interface LocationView {
@@ -140,7 +140,7 @@ export class Chapters {
     await this.fallsAsleep(carol);
   }
 
-  /** Ends the appliance of this process, has another one killed, and leaves a third running in this process. */
+  /** Ends the appliance in this process, kills a second one in a process of its own, and starts a third in this process. */
   async killed(): Promise<void> {
     const { box, dave, pbx } = this.cast;
     this.chapter("kill -9.");
@@ -166,7 +166,7 @@ export class Chapters {
     await this.fallsAsleep(dave);
   }
 
-  /** One more call for somebody who watches (`--stay`): the first phone with a mobile answers, and after a while it is over. */
+  /** One more call for a reader who watches (`--stay`): the mobile of `user` answers, and the call ends after a while. */
   async encore(user: string): Promise<string> {
     const { cast } = this;
     const phone = { alice: cast.mobile, carol: cast.carol, dave: cast.dave }[user];
@@ -184,7 +184,7 @@ export class Chapters {
     return call.callId;
   }
 
-  /** The newest call as latefork saw it, for a story that went wrong; empty if there is none to be had. */
+  /** The newest call as latefork saw it, for a story that went wrong; empty if there is none. */
   async evidence(): Promise<string> {
     try {
       const { items } = await this.cast.box.json<{ items: { id: string }[] }>("/v1/calls?limit=1");
@@ -240,13 +240,13 @@ export class Chapters {
     this.say(`\n${title}\n`);
   }
 
-  /** Something the reader should know was checked. */
+  /** A line with ✓, for a claim that holds. */
   private claim(holds: boolean, text: string, seen: unknown): void {
     this.expect(holds, text, seen);
     this.say(`  ✓ ${text}\n`);
   }
 
-  /** Said after its parts were checked. */
+  /** A line with ✓ whose parts were checked before. */
   private kept(text: string): void {
     this.claims++;
     this.say(`  ✓ ${text}\n`);

@@ -1,4 +1,4 @@
-/** `latefork demo` (O-01): sets the stage, has the story played, says what to try next, cleans up. Knows no SIP. */
+/** `latefork demo` (O-01): starts the players, plays the story, says what to try next, cleans up. Knows no SIP. */
 import { assemble, type Cast, dismiss } from "./cast.ts";
 import { Missed, Stage } from "./stage.ts";
 import { Chapters } from "./chapters.ts";
@@ -10,7 +10,7 @@ export interface DemoIo {
   stderr(text: string): void;
 }
 
-/** Somebody pressed Ctrl-C. */
+/** Ctrl-C was pressed. */
 class Interrupted extends Error {}
 
 /**

@@ -50,7 +50,7 @@ export async function connectTcp(
   return {
     transport: "tcp",
     port: socket.localPort,
-    // The demo's messages are small and few: they fit the socket's buffer.
+    // The demo's messages fit the socket's buffer: they are small and few.
     send: (text) => void socket.write(Buffer.from(text, "latin1")),
     close: () => socket.end(),
   };
@@ -66,7 +66,7 @@ export async function freePort(): Promise<number> {
       udp.close();
       return port;
     } catch {
-      // Somebody has it for UDP: another one.
+      // Another program has it for UDP: try another one.
     } finally {
       tcp.stop(true);
     }

@@ -1,6 +1,6 @@
 /**
- * A small PBX for the demo: it knows the users and their passwords, registers whoever proves one, and calls the
- * Contact it was given. It has never heard of push, nor of latefork.
+ * A small PBX for the demo. It knows users and passwords, registers a phone that proves its password, and calls the
+ * Contact it was given. It knows neither push nor latefork.
  */
 import { digestResponse, formatChallenge, ha1, parseCredentials } from "../core/sip/digest.ts";
 import { ackForFailure, cancelFor } from "../core/sip/forward.ts";
@@ -133,7 +133,7 @@ export class PbxCall {
     return this.statuses.find((status) => status >= 200) ?? 0;
   }
 
-  /** The caller hangs up before anybody answered. */
+  /** The caller hangs up before the call is answered. */
   cancel(): void {
     this.line.send(cancelFor(this.invite, ""));
   }

@@ -1,6 +1,6 @@
 /**
  * A phone of the demo: registers with its password, rings, answers when told, and falls asleep by closing its
- * connection. Knows only its own line; that latefork stands between it and the PBX it cannot tell.
+ * connection. Knows its own line alone: it cannot tell that latefork stands between it and the PBX.
  */
 import { answerChallenge, parseChallenges } from "../core/sip/digest.ts";
 import { REASON, WWW_AUTHENTICATE } from "../core/sip/header.ts";
@@ -21,7 +21,7 @@ export interface PhoneOptions {
   proxyPort: number;
   /** Its push token; null: it cannot be woken. */
   token: string | null;
-  /** Parameters of its push service; absent: those of the owner's pusher. */
+  /** Push parameters of its Contact. Absent: those of the demo's own receiver. */
   service?: string;
 }
 
@@ -91,7 +91,7 @@ export class Phone {
     return registration;
   }
 
-  /** What an operating system does to an app in the background: the connection is gone, nobody is told. */
+  /** Falls asleep as an operating system puts an app to sleep: the connection closes without a word of SIP. */
   sleep(): void {
     this.line?.close();
     this.closed();

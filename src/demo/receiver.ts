@@ -21,7 +21,7 @@ export interface ReceiverOptions {
   /** Expected as `Authorization: Bearer`. */
   token: string;
   onPush(push: ReceivedPush): void;
-  /** `POST /call/USER`: somebody wants to see one more call. @returns what to tell them. */
+  /** `POST /call/USER` asks for one more call. @returns the text of the answer. */
   onCallWanted(user: string): string;
 }
 

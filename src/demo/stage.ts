@@ -1,6 +1,6 @@
 /** What the players of the demo share: waiting for each other with a deadline. Knows no SIP. */
 
-/** Something the story counts on did not come. */
+/** What the story waited for did not come. */
 export class Missed extends Error {
   override name = "Missed";
 }
@@ -10,7 +10,7 @@ interface Watcher {
   fail(error: Error): void;
 }
 
-/** Players say {@link changed} whenever something happened to them; the story waits with {@link until}. */
+/** A player calls {@link changed} whenever something happened to it; the story waits with {@link until}. */
 export class Stage {
   private readonly watchers = new Set<Watcher>();
   private ending: Error | null = null;
@@ -19,7 +19,7 @@ export class Stage {
     for (const watcher of [...this.watchers]) watcher.look();
   }
 
-  /** Everybody who waits, or will, fails with this. */
+  /** All who wait, now or later, fail with this. */
   end(error: Error): void {
     this.ending = error;
     for (const watcher of [...this.watchers]) watcher.fail(error);

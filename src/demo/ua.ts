@@ -3,7 +3,7 @@ import type { Message } from "../core/sip/message.ts";
 import { reasonPhrase } from "../core/sip/reason.ts";
 import { responseTo } from "../core/sip/response.ts";
 
-/** A name nobody else has: `word-` and 10 characters. */
+/** A unique name: `word-` and 10 characters. */
 export function fresh(word: string): string {
   return `${word}-${crypto.randomUUID().replaceAll("-", "").slice(0, 10)}`;
 }
@@ -14,7 +14,7 @@ export function answerTo(request: Message, status: number, toTag: string, lines 
   return responseTo(request, status, reasonPhrase(status), via, status === 100 ? "" : toTag, lines, body);
 }
 
-/** Header line and body of an offer or answer; nobody listens on its port. */
+/** Header line and body of an offer or answer. Its port is not opened: no media flows. */
 export const SDP = {
   type: "Content-Type: application/sdp\r\n",
   body: "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n" +
