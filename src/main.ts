@@ -20,7 +20,7 @@ const io = processIo();
 const code = await run(process.argv.slice(2), io, {
   serve: async (file) => (await import("./cli/serve.ts")).serve(file, io),
   demo: async (options) => (await import("./cli/demo.ts")).demo(options, io),
-  probe: async (...args) => (await import("./cli/probe.ts")).probe(...args),
-  live: async (...args) => (await import("./cli/probe.ts")).probeLive(...args),
+  probe: async (...args) => (await import("./cli/appliance_probes.ts")).probeLocal(...args),
+  live: async (...args) => (await import("./cli/appliance_probes.ts")).probeLive(...args),
 });
 process.exit(code);

@@ -3,10 +3,10 @@
  * stopping; every rule of SIP, calls and registrations is in the core.
  */
 import manifest from "../../package.json" with { type: "json" };
-import { ApplianceControl } from "./control_backend.ts";
 import { readSecretFiles, type SecretFiles, secretProblems } from "./files.ts";
-import { needsResolving, type PbxNames, resolvePbx } from "./pbx_names.ts";
-import { mergeLive } from "./reload.ts";
+import { mergeLive } from "./merge_live.ts";
+import type { PbxNames } from "./pbx_names.ts";
+import { PbxWatch, type PbxWatchOptions } from "./pbx_watch.ts";
 import { registerGauges } from "./gauges.ts";
 import { guardSettings } from "./guard_settings.ts";
 import { PushLog } from "./push_log.ts";
@@ -19,7 +19,8 @@ import { hasErrors } from "../config/problem.ts";
 import { diffConfig } from "../config/reload.ts";
 import type { Config } from "../config/schema.ts";
 import { controlApp } from "../control/app.ts";
-import { ApiError, type ApplianceState, type Readiness, type ReloadResult } from "../control/backend.ts";
+import { ApiError } from "../control/api_error.ts";
+import type { ApplianceState, ControlHost, Readiness, ReloadResult } from "../control/host.ts";
 import { type ControlServer, listenControl } from "../control/server.ts";
 import { Core } from "../core/core.ts";
 import { sourceOf } from "../core/guard/network.ts";
@@ -34,29 +35,23 @@ import type { FramingProblem } from "../core/sip/framing.ts";
 import type { Flow, Listener } from "../core/sip/flow.ts";
 import { clockShift, moveTimes } from "../io/store/clock_shift.ts";
 import { openStore, type SqliteStore } from "../io/store/sqlite.ts";
+import { canonicalAddress } from "../io/transport/address.ts";
 import type { TransportLimits } from "../io/transport/sink.ts";
 import { Transports } from "../io/transport/transports.ts";
 
 /** How it is started. */
-export interface ApplianceOptions {
+export interface ApplianceOptions extends PbxWatchOptions {
   readonly config: Config;
   /** For reload and for people; null: none. */
   readonly configFile: string | null;
   /** Instead of a log of its own, for the demo and for tests. */
   readonly log?: Log;
-  /** Instead of the system's resolver, and how long the start waits for it, ms; for tests. */
-  readonly resolvePbx?: typeof resolvePbx;
-  readonly firstNamesMs?: number;
 }
 
-/** Names are asked again this often. */
-const RESOLVE_MS = 60_000;
-/** How long the start waits for DNS: a box that boots together with its router has none for a while. */
-const FIRST_NAMES_MS = 5_000;
 /** Open calls may take this long to end when draining. */
 const DRAIN_MS = 30_000;
 
-export class Appliance {
+export class Appliance implements ControlHost {
   readonly version: string = manifest.version;
   readonly configFile: string | null;
   config: Config;
@@ -81,9 +76,7 @@ export class Appliance {
   private storeProblem = "";
   private control: ControlServer | null = null;
   private controlToken = "";
-  private resolveAtMs = Infinity;
-  private readonly resolvePbx: typeof resolvePbx;
-  private readonly firstNamesMs: number;
+  private readonly pbxWatch: PbxWatch;
   private isLoaded = false;
   private newestListener: Listener | undefined = undefined;
   private files: SecretFiles;
@@ -96,8 +89,13 @@ export class Appliance {
   constructor(options: ApplianceOptions) {
     this.config = options.config;
     this.configFile = options.configFile;
-    this.resolvePbx = options.resolvePbx ?? resolvePbx;
-    this.firstNamesMs = options.firstNamesMs ?? FIRST_NAMES_MS;
+    this.pbxWatch = new PbxWatch({
+      pbx: () => this.config.pbx,
+      nowMs: () => this.turn.nowMs,
+      takeNames: (names) => this.takeNames(names),
+      warn: (message) => this.world.log("warn", message),
+      onFault: (error) => this.onFault(error),
+    }, options);
     this.log = options.log ?? new Log(this.config.log);
     this.trace = new TraceRing(this.config.trace.messages);
     this.turn = new Turn({
@@ -182,7 +180,14 @@ export class Appliance {
     this.files = readSecretFiles(this.config);
     this.core = new Core(this.world, this.turn, coreSettings(this.config, this.secrets()), this.guard);
     this.core.setPushServices(this.relay);
-    registerGauges(this);
+    registerGauges(this.metrics, {
+      core: this.core,
+      transports: this.transports,
+      relay: this.relay,
+      htables: this.htables,
+      version: this.version,
+      idleMs: () => this.config.wake.idle,
+    });
   }
 
   /**
@@ -192,10 +197,10 @@ export class Appliance {
   async start(): Promise<void> {
     try {
       // Before anything is heard: whoever registers must not meet a table that is yet to be loaded.
-      const names = await this.firstNames();
+      const names = await this.pbxWatch.firstNames();
       this.core.setListeners(await this.transports.start());
       this.newestListener = this.transports.listeners().at(-1);
-      if (names !== null) this.takeNames(names);
+      if (names !== null) this.pbxWatch.take(names);
       this.restore();
       this.isLoaded = true;
       this.control = await this.openControl();
@@ -240,6 +245,15 @@ export class Appliance {
       this.turn.enter();
       this.checkDrained();
     });
+  }
+
+  canonicalAddress(text: string): string | null {
+    return canonicalAddress(text);
+  }
+
+  endWhenDrained(): void {
+    this.drain();
+    this.onEndAsked();
   }
 
   /** Closes everything; what is pending is committed first. Asked for again, it is the same end. */
@@ -297,7 +311,7 @@ export class Appliance {
       `Config reloaded: ${diff.applied.join(", ") || "no key has changed, files were read again"}` +
         (diff.restart_required.length === 0 ? "" : `; waits for a restart: ${diff.restart_required.join(", ")}`),
     );
-    await this.resolve();
+    await this.pbxWatch.resolve();
     return diff;
   }
 
@@ -361,44 +375,14 @@ export class Appliance {
       this.newestListener = listeners.at(-1);
       this.core.setListeners(listeners);
     }
-    if (nowMs >= this.resolveAtMs) {
-      this.resolveAtMs = Infinity;
-      this.resolve().catch((error) => this.onFault(error));
-    }
+    this.pbxWatch.tick(nowMs);
   }
 
-  /** The PBX's names; what failed is tried again. */
-  private async resolve(): Promise<void> {
-    const { pbx } = this.config;
-    if (pbx !== null) this.takeNames(await this.resolvePbx(pbx));
-  }
-
-  /** As {@link resolve}, for the start: it waits for DNS a while and no longer; what comes later is taken then. */
-  private async firstNames(): Promise<PbxNames | null> {
-    const { pbx } = this.config;
-    if (pbx === null) return null;
-    const asked = this.resolvePbx(pbx);
-    const waited = Promise.withResolvers<null>();
-    const timer = setTimeout(() => waited.resolve(null), this.firstNamesMs);
-    const names = await Promise.race([asked, waited.promise]);
-    clearTimeout(timer);
-    if (names === null) {
-      this.world.log("warn", "Started before DNS answered: the addresses of pbx.uri come later");
-      asked.then((late) => this.takeNames(late)).catch((error) => this.onFault(error));
-    }
-    return names;
-  }
-
-  private takeNames(names: PbxNames): void {
-    for (const problem of names.problems) this.world.log("warn", problem);
+  private takeNames({ addresses }: PbxNames): void {
     this.turn.run(() => {
-      if (names.addresses.length > 0) this.core.setPbxAddresses(names.addresses);
+      if (addresses.length > 0) this.core.setPbxAddresses(addresses);
       this.guard.judgeAnew();
     });
-    const { pbx } = this.config;
-    if (pbx !== null && needsResolving(pbx)) {
-      this.resolveAtMs = this.turn.nowMs + (names.problems.length > 0 ? RESOLVE_MS / 6 : RESOLVE_MS);
-    }
   }
 
   private openStore(): SqliteStore {
@@ -448,7 +432,7 @@ export class Appliance {
 
   private async openControl(): Promise<ControlServer> {
     this.readControlToken();
-    const app = controlApp(new ApplianceControl(this), () => this.controlToken);
+    const app = controlApp(this, () => this.controlToken);
     return await listenControl(app, this.config.control.listen, this.controlToken !== "");
   }
 

@@ -1,11 +1,26 @@
 /** What metrics are read from the appliance when somebody asks for them (O-05). Keeps nothing. */
-import type { Appliance } from "./appliance.ts";
-import { flowSamples } from "./flow_samples.ts";
+import type { Core } from "../core/core.ts";
+import type { Htables } from "../core/htable/htables.ts";
 import { upstreamStates } from "../core/registrar/upkeep.ts";
+import type { PushRelay } from "../io/push/relay.ts";
+import type { Transports } from "../io/transport/transports.ts";
+import type { Metrics } from "../observe/metrics.ts";
+import { flowSamples } from "./flow_samples.ts";
+
+/** What is measured. */
+export interface Measured {
+  readonly core: Core;
+  readonly transports: Transports;
+  readonly relay: PushRelay;
+  readonly htables: Htables;
+  readonly version: string;
+  /** `wake.idle` at this moment, ms. */
+  idleMs(): number;
+}
 
 /** Registers them all; called once, when every part is there. */
-export function registerGauges(appliance: Appliance): void {
-  const { metrics, core } = appliance;
+export function registerGauges(metrics: Metrics, measured: Measured): void {
+  const { core, transports, relay, htables, version, idleMs } = measured;
   metrics.gauge("locations", "Registered AoRs and devices", ["kind"], () => [
     [["aor"], core.usrloc.aorCount],
     [["device"], core.usrloc.contactCount],
@@ -15,20 +30,20 @@ export function registerGauges(appliance: Appliance): void {
     "flows",
     "Ways back to devices: live, lost, or unknown (silent for wake.idle)",
     ["transport", "state"],
-    () => flowSamples(core.usrloc, appliance.config.wake.idle),
+    () => flowSamples(core.usrloc, idleMs()),
   );
   metrics.gauge(
     "sockets",
     "Remote addresses and connections there are, registered or not",
     ["transport", "state"],
-    () => appliance.transports.flowSamples(),
+    () => transports.flowSamples(),
   );
   // Counted in the transports' own fields, once per datagram, and only read here.
   metrics.gauge(
     "sip_messages_total",
     "SIP messages",
     ["direction", "transport", "kind"],
-    () => appliance.transports.messageSamples(),
+    () => transports.messageSamples(),
     "counter",
   );
   metrics.gauge(
@@ -45,7 +60,7 @@ export function registerGauges(appliance: Appliance): void {
     "Connections refused at once, or closed to make room",
     ["reason"],
     () => {
-      const { refusedTotal, refusedPerSource, refusedSources, madeRoom } = appliance.transports.counts;
+      const { refusedTotal, refusedPerSource, refusedSources, madeRoom } = transports.counts;
       return [
         [["limit"], refusedTotal],
         [["source_limit"], refusedPerSource],
@@ -55,15 +70,14 @@ export function registerGauges(appliance: Appliance): void {
     },
     "counter",
   );
-  metrics.gauge("banned", "Banned sources", [], () => appliance.htables.get("banned")?.size ?? 0);
+  metrics.gauge("banned", "Banned sources", [], () => htables.get("banned")?.size ?? 0);
   metrics.gauge(
     "push_backends",
     "Push services by how they do",
     ["provider", "state"],
-    () =>
-      appliance.relay.backends().map(({ backend, state }) => [[backend.replace(/^webhook\./, ""), state], 1] as const),
+    () => relay.backends().map(({ backend, state }) => [[backend.replace(/^webhook\./, ""), state], 1] as const),
   );
-  metrics.gauge("build_info", "Version", ["version", "bun"], () => [[[appliance.version, Bun.version], 1]]);
+  metrics.gauge("build_info", "Version", ["version", "bun"], () => [[[version, Bun.version], 1]]);
   metrics.gauge("transactions", "Transactions in the table", ["side"], () => [
     [["server"], core.table.serverCount],
     [["client"], core.table.clientCount],

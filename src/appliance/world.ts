@@ -4,7 +4,7 @@
  */
 import type { CorePort } from "../core/core.ts";
 import type { Config } from "../config/schema.ts";
-import type { EventListener } from "../control/backend.ts";
+import type { EventFollower } from "../control/host.ts";
 import type { SourceGuard } from "../core/guard/source_guard.ts";
 import type { Log } from "../observe/log.ts";
 import type { Metrics } from "../observe/metrics.ts";
@@ -46,7 +46,7 @@ const PAIRS = Array.from({ length: 1024 }, (_, i) => ALPHABET[i >> 5]! + ALPHABE
 const PROBLEMS_KEPT = 50;
 
 export class World implements CorePort {
-  readonly listeners = new Set<EventListener>();
+  readonly followers = new Set<EventFollower>();
   /** Newest last: what the status screen shows. */
   readonly problems: { atMs: number; level: LogLevel; message: string }[] = [];
   private durableFlows: Flow[] = [];
@@ -208,7 +208,7 @@ export class World implements CorePort {
   }
 
   event(event: ApplianceEvent): void {
-    for (const listener of this.listeners) listener(event);
+    for (const follower of this.followers) follower(event);
   }
 
   /** 5 random bits a character, from a pool that is filled in one go. */

@@ -1,12 +1,14 @@
 /**
  * The control port as a hono app: every request passes the guard, meets one handler of the table of routes, and every
- * fault becomes `{"error":...}`. Must not know sockets (server.ts) nor the appliance (backend.ts).
+ * fault becomes `{"error":...}`. Must not know sockets (server.ts), resources, nor whose host it is.
  */
 import { Hono } from "hono";
-import { ApiError, type ControlBackend } from "./backend.ts";
+import { errorAnswer } from "./answer.ts";
+import { ApiError } from "./api_error.ts";
 import { checkOrigin, checkToken } from "./guard.ts";
-import { type ControlContext, type ControlEnv, errorAnswer, handlers } from "./handlers.ts";
-import { methodsOf, ROUTES } from "./routes.ts";
+import type { ControlHost } from "./host.ts";
+import { type ControlContext, type ControlEnv, methodsOf } from "./route.ts";
+import { ROUTES } from "./routes.ts";
 
 export type ControlApp = Hono<{ Bindings: ControlEnv }>;
 
@@ -14,25 +16,32 @@ export type ControlApp = Hono<{ Bindings: ControlEnv }>;
 const OPEN_TO_ALL = ["/healthz", "/readyz"];
 
 /** @param token the bearer token at this moment; empty: none is configured. */
-export function controlApp(backend: ControlBackend, token: () => string): ControlApp {
+export function controlApp(host: ControlHost, token: () => string): ControlApp {
   const app: ControlApp = new Hono<{ Bindings: ControlEnv }>();
   app.use(async (c, next) => {
-    checkOrigin(c.req.raw.headers, c.env, backend.hostNames());
+    checkOrigin(c.req.raw.headers, c.env, hostNames(host));
     if (!OPEN_TO_ALL.includes(c.req.path)) checkToken(c.req.raw.headers, token());
     await next();
     if (c.req.method === "HEAD") await announceLength(c);
   });
-  const answers = handlers(backend);
   for (const route of ROUTES) {
-    app.on(route.method, route.path.replace(/\{(\w+)\}/g, ":$1"), answers[route.id]);
+    app.on(route.method, route.path.replace(/\{(\w+)\}/g, ":$1"), (c) => route.answer(c, host));
   }
   app.notFound((c) => notFound(c));
   app.onError((error, c) => {
     if (error instanceof ApiError) return errorAnswer(error);
-    backend.log("error", `Control port failed on ${c.req.method} ${c.req.path}: ${error.stack ?? error.message}`);
+    host.world.log("error", `Control port failed on ${c.req.method} ${c.req.path}: ${error.stack ?? error.message}`);
     return errorAnswer(new ApiError(500, "internal", "The control port failed on this request", "The log says why"));
   });
   return app;
+}
+
+/** Names besides loopback and the listen addresses that the Host header may carry. */
+function hostNames({ config }: ControlHost): string[] {
+  const advertised = [config.advertise, ...config.listen.map(({ advertise }) => advertise)].filter((text) =>
+    text !== ""
+  );
+  return [...config.domain, ...advertised.map((text) => text.replace(/:\d+$/, ""))];
 }
 
 /** RFC 9110 §8.6: HEAD says the length GET would have, or none; the server would say 0. */
@@ -45,7 +54,7 @@ async function announceLength(c: ControlContext): Promise<void> {
 }
 
 function notFound(c: ControlContext): Response {
-  const methods = methodsOf(c.req.path);
+  const methods = methodsOf(ROUTES, c.req.path);
   if (methods.length === 0) {
     return errorAnswer(new ApiError(404, "unknown_route", "There is no such path", "GET / lists the routes"));
   }

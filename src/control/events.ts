@@ -1,22 +1,52 @@
 /**
- * Followers of `/v1/events`: each has its own bounded queue, so that a slow one loses events and nothing else. Must
- * not know what the events mean.
+ * `/v1/events`: registrations, calls and pushes as they happen. Each follower has its own bounded queue, so that a slow one
+ * loses events and nothing else. Must not know what the events mean.
  */
 import type { ApplianceEvent } from "../core/port.ts";
+import { ApiError } from "./api_error.ts";
+import type { ControlHost } from "./host.ts";
+import { type Route, route } from "./route.ts";
 
 /** Events a follower may lag behind; older ones are dropped and counted. */
 const QUEUE = 256;
 const KEEPALIVE_MS = 15_000;
+/** Followers at a time. */
+const FOLLOWERS = 64;
+
+export const EVENTS: readonly Route[] = [
+  route({
+    id: "events",
+    method: "GET",
+    path: "/v1/events",
+    summary: "registrations, calls, pushes as server-sent events",
+    example: "/v1/events -N",
+    produces: "text/event-stream",
+    answer(c, { world }: ControlHost) {
+      const headers = { "content-type": "text/event-stream", "cache-control": "no-store" };
+      // Nobody reads the answer to a HEAD, so nobody would end what it follows.
+      if (c.req.method === "HEAD") return new Response(null, { headers });
+      const { followers } = world;
+      if (followers.size >= FOLLOWERS) {
+        const message = `${FOLLOWERS} followers are connected already`;
+        throw new ApiError(503, "too_many_followers", message, "End one of them");
+      }
+      c.env.keepOpen();
+      const stream = eventStream((follower) => {
+        followers.add(follower);
+        return () => followers.delete(follower);
+      });
+      return new Response(stream, { headers });
+    },
+  }),
+];
 
 /**
  * A stream of server-sent events. Dropped events are told as `event: lost` with their count, and a comment every 15 s
  * keeps the connection.
- * @param subscribe the appliance's; its return value ends the subscription.
- * @param ended called once when the follower is gone.
+ * @param subscribe called once; what it returns ends the subscription
  */
 export function eventStream(
-  subscribe: (listener: (event: ApplianceEvent) => void) => () => void,
-  ended: () => void,
+  subscribe: (follower: (event: ApplianceEvent) => void) => () => void,
 ): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   // Sent at once, so that the follower sees the headers before the first event.
@@ -51,7 +81,6 @@ export function eventStream(
     cancel() {
       clearInterval(keepalive);
       unsubscribe();
-      ended();
       wake?.();
     },
   }, { highWaterMark: 1 });

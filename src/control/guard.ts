@@ -4,7 +4,7 @@
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { isLoopback } from "../core/sip/host.ts";
-import { ApiError } from "./backend.ts";
+import { ApiError } from "./api_error.ts";
 
 /** Where a request came in. */
 export interface Entrance {

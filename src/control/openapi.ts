@@ -1,12 +1,12 @@
 /** The table of routes as an OpenAPI 3.1 document. Must not know how a route is answered. */
-import { type Route, ROUTES } from "./routes.ts";
+import type { Route } from "./route.ts";
 
 const BODY_TYPES = { json: "application/json", text: "text/plain", yaml: "application/yaml" } as const;
 
 /** @param server base URL the client used. */
-export function openapi(version: string, server: string): Record<string, unknown> {
+export function openapi(routes: readonly Route[], version: string, server: string): Record<string, unknown> {
   const paths: Record<string, Record<string, unknown>> = {};
-  for (const route of ROUTES) {
+  for (const route of routes) {
     const path = paths[route.path] ??= {};
     path[route.method.toLowerCase()] = operation(route);
   }
@@ -56,7 +56,7 @@ function operation(route: Route): Record<string, unknown> {
   const schema = route.body === "json" ? { type: "object" } : { type: "string" };
   return {
     operationId: route.id,
-    summary: route.what,
+    summary: route.summary,
     parameters,
     ...(route.body === undefined
       ? {}
@@ -73,7 +73,7 @@ function operation(route: Route): Record<string, unknown> {
 
 /** What comes where all goes well; `default` stands for the refusals. */
 function answers(route: Route): Record<string, unknown> {
-  const described = { description: route.what, ...(route.status === 204 ? {} : { content: contentOf(route) }) };
+  const described = { description: route.summary, ...(route.status === 204 ? {} : { content: contentOf(route) }) };
   if (route.alsoStatus === undefined) return { [route.status]: described };
   const [status, description] = route.alsoStatus;
   return { [route.status]: described, [status]: { description, content: { "application/json": {} } } };

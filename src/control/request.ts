@@ -1,5 +1,5 @@
 /** Reads what a client sent: bodies within bounds, query values, fields of JSON. Must not know the routes. */
-import { ApiError } from "./backend.ts";
+import { ApiError } from "./api_error.ts";
 
 /**
  * The whole body as text.

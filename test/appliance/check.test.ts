@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Appliance } from "../../src/appliance/appliance.ts";
 import { probeLive } from "../../src/appliance/live_probe.ts";
-import { probe } from "../../src/appliance/probe.ts";
+import { probeLocal } from "../../src/appliance/local_probe.ts";
 import { runCheck } from "../../src/cli/check.ts";
 import { runningAppliance } from "../../src/cli/running.ts";
 import { loadConfigFile } from "../../src/config/files.ts";
@@ -46,7 +46,7 @@ async function check(config: string, isLive = false): Promise<Checked> {
   const said = { out: "", err: "", json: "" };
   let asked: Promise<Finding[]> | undefined;
   const programs = {
-    probe,
+    probe: probeLocal,
     running: runningAppliance,
     live: (...[of, running]: Parameters<typeof probeLive>) =>
       asked ??= probeLive(of, running, { answerMs: 300, pushMs: 3000 }),

@@ -2,20 +2,25 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { loadConfig } from "../../src/config/load.ts";
 import { controlApp } from "../../src/control/app.ts";
 import { type ControlServer, listenControl } from "../../src/control/server.ts";
-import { SmallBackend } from "../control/small_backend.ts";
+import { ApiError } from "../../src/control/api_error.ts";
+import { TestHost } from "../control/test_host.ts";
 import { latefork } from "./recorded_io.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "latefork-client-"));
 const socket = join(folder, "control.sock");
-const backend = new SmallBackend();
+const host = new TestHost();
+const ended = host.call();
+host.answer();
+const call = host.call({ callId: "open@192.0.2.1" });
 let token = "";
 let server: ControlServer;
 let url = "";
 
 beforeAll(async () => {
-  server = await listenControl(controlApp(backend, () => token), [
+  server = await listenControl(controlApp(host, () => token), [
     { url: "", scheme: "http", host: "127.0.0.1", port: 0, path: "" },
     { url: "", scheme: "unix", host: "", port: 0, path: socket },
   ], false);
@@ -36,15 +41,19 @@ test("lists are the server's tables, and its JSON with --json", async () => {
     [["locations", "--query", "ali"], "alice@example.org"],
     [["locations", "--limit", "1"], "(more, continue after alice@example.org)"],
     [["locations", "--after", "alice@example.org"], "bob@example.org"],
-    [["calls"], "7f3a01"],
-    [["calls", "--state", "ended"], "7f3a01"],
-    [["calls", "abc@192.0.2.1"], "call 7f3a01\n"],
+    [["calls"], call],
+    [["calls", "--state", "ended"], ended],
+    [["calls", "abc@192.0.2.1"], `call ${ended}  `],
     [["silo"], "alice@example.org"],
-    [["silo", "alice"], "7f3a01"],
+    [["silo", "alice"], call],
     [["htable", "ls"], "banned"],
     [["htable", "ls", "banned"], "no entries"],
-    [["trace", "alice", "--call", "7f3a01", "--limit", "5"], "received from udp|a|b"],
+    [["trace", "alice", "--call", call, "--limit", "1"], "received from udp|c|d"],
   ];
+  for (const flow of ["udp|a|b", "udp|c|d"]) {
+    const wire = "OPTIONS sip:alice@example.org SIP/2.0\r\nCall-ID: open@192.0.2.1\r\n\r\n";
+    host.trace.add(host.turn.nowMs, true, { key: flow }, wire);
+  }
   for (const [argv, expected] of cases) {
     const text = await ask(...argv);
     expect([argv, text.code, text.err]).toEqual([argv, 0, ""]);
@@ -54,7 +63,10 @@ test("lists are the server's tables, and its JSON with --json", async () => {
     expect(typeof JSON.parse(json.out)).toBe("object");
   }
   expect((await ask("locations", "bob")).out).not.toContain("alice");
-  expect(backend.asked).toContainEqual(["trace", { aor: "alice@example.org", call: "7f3a01", limit: 5 }]);
+  expect((await ask("trace", "alice", "--call", call, "--limit", "1")).out).not.toContain("udp|a|b");
+  for (const argv of [["trace", "bob", "--call", call], ["trace", "alice", "--call", ended]]) {
+    expect((await ask(...argv)).out).toBe("no messages\n");
+  }
 });
 
 test("--json gives all pages as one list", async () => {
@@ -66,18 +78,18 @@ test("--json gives all pages as one list", async () => {
 
 test("htable set, get and rm work on any key", async () => {
   for (const key of ["192.0.2.7", "a/b %2F ä"]) {
-    expect((await ask("htable", "set", "banned", key, "some value", "--ttl", "10m")).code).toBe(0);
-    expect((await ask("htable", "get", "banned", key)).out).toBe("some value\n");
-    expect(JSON.parse((await ask("htable", "get", "banned", key, "--json")).out)).toMatchObject({
+    expect((await ask("htable", "set", "seen", key, "some value", "--ttl", "10m")).code).toBe(0);
+    expect((await ask("htable", "get", "seen", key)).out).toBe("some value\n");
+    expect(JSON.parse((await ask("htable", "get", "seen", key, "--json")).out)).toMatchObject({
       key,
       expires_in: 600,
     });
-    expect((await ask("htable", "rm", "banned", key)).code).toBe(0);
-    expect((await ask("htable", "get", "banned", key)).code).toBe(1);
+    expect((await ask("htable", "rm", "seen", key)).code).toBe(0);
+    expect((await ask("htable", "get", "seen", key)).code).toBe(1);
   }
-  expect((await latefork(["--control", url, "htable", "set", "banned", "k", "--", "-1"])).code).toBe(0);
+  expect((await latefork(["--control", url, "htable", "set", "seen", "k", "--", "-1"])).code).toBe(0);
   for (
-    const argv of [["get", "banned"], ["set", "banned", "k"], ["ls", "a", "b"], ["drop", "a"], [
+    const argv of [["get", "seen"], ["set", "seen", "k"], ["ls", "a", "b"], ["drop", "a"], [
       "rm",
       "t",
       "k",
@@ -92,10 +104,8 @@ test("htable set, get and rm work on any key", async () => {
 test("push test tells what the service said, and fails if it did not accept", async () => {
   const sent = await ask("push", "test", "alice", "--device", "d0");
   expect([sent.code, sent.out]).toEqual([0, "acme, device d0: accepted, status 200, 12 ms\n"]);
-  expect(backend.asked.at(-1)).toEqual(["push", { aor: "alice@example.org", event: "test", device: "d0" }]);
-  const push = backend.push.bind(backend);
-  const dead = { accepted: false, outcome: "dead", status: 410, reason: "the app was removed" };
-  backend.push = (body) => ({ ...push(body), ...dead }) as ReturnType<typeof push>;
+  expect(host.pushed.at(-1)).toMatchObject({ to: { aor: "alice@example.org", device: "d0" }, event: "test" });
+  host.verdict = { ...host.verdict, outcome: "dead", status: 410, reason: "the app was removed" };
   const refused = await ask("push", "test", "alice");
   expect([refused.code, refused.out]).toEqual([
     1,
@@ -108,11 +118,13 @@ test("push test tells what the service said, and fails if it did not accept", as
 test("O-03 reload tells what took effect, and exits 78 with the problems if the config is wrong", async () => {
   const { code, out } = await ask("reload");
   expect([code, out]).toEqual([0, "applied: log.level\nwaits for a restart: listen\n"]);
-  backend.ready = { state: "starting", reason: "" };
+  host.reloads = () => {
+    const { problems } = loadConfig("listen: [tpc://x]");
+    throw new ApiError(422, "config_invalid", "The config file has 1 problem", "", { problems });
+  };
   const refused = await ask("reload");
-  backend.ready = { state: "ready", reason: "" };
   expect(refused.code).toBe(78);
-  expect(refused.err).toContain('1:9: listen[0]: unknown scheme "tpc" (did you mean "tcp"?)');
+  expect(refused.err).toContain('1:10: listen[0]: unknown scheme "tpc" (did you mean "tcp"?)');
 });
 
 test("O-04 drain tells how many calls are open", async () => {
@@ -121,8 +133,7 @@ test("O-04 drain tells how many calls are open", async () => {
 });
 
 test("S-06 backup writes a whole file for its owner alone, or none", async () => {
-  backend.backupPath = join(folder, "source.db");
-  writeFileSync(backend.backupPath, "SQLite".repeat(50_000));
+  host.backupText = "SQLite".repeat(50_000);
   const target = join(folder, "copy.db");
   const { code, out } = await ask("backup", target);
   expect([code, out]).toEqual([0, `${target}: 300000 bytes\n`]);
@@ -141,7 +152,7 @@ test("config show with --control asks the appliance", async () => {
 test("what the appliance refuses is said with its hint, exit 1", async () => {
   const { code, out, err } = await ask("locations", "carol");
   expect([code, out]).toEqual([1, ""]);
-  expect(err).toBe("latefork locations: Nobody registered as carol@example.org\nGET /v1/locations lists who did\n");
+  expect(err).toBe("latefork locations: carol@example.org is not registered\nGET /v1/locations lists who is\n");
 });
 
 test("nobody answering is exit 69, and so is somebody else", async () => {

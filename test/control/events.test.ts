@@ -4,11 +4,10 @@ import type { ApplianceEvent } from "../../src/core/port.ts";
 
 test("X-06 a follower that does not read loses the oldest events and is told how many", async () => {
   let listener: ((event: ApplianceEvent) => void) | null = null;
-  let ended = 0;
   const stream = eventStream((added) => {
     listener = added;
     return () => listener = null;
-  }, () => ended++);
+  });
   const reader = stream.getReader();
   const read = async () => new TextDecoder().decode((await reader.read()).value);
   expect(await read()).toBe(": following\n\n");
@@ -22,7 +21,6 @@ test("X-06 a follower that does not read loses the oldest events and is told how
   expect(lost).toBeGreaterThan(700);
   await reader.cancel();
   expect(listener).toBeNull();
-  expect(ended).toBe(1);
 });
 
 test("a line feed in an event cannot make another one", async () => {
@@ -30,7 +28,7 @@ test("a line feed in an event cannot make another one", async () => {
   const stream = eventStream((added) => {
     listener = added;
     return () => {};
-  }, () => {});
+  });
   const reader = stream.getReader();
   await reader.read();
   listener!({ type: "a\n\nevent: fake", text: "b\n\nevent: fake" });

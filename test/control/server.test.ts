@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { controlApp } from "../../src/control/app.ts";
 import { type ControlListen, type ControlServer, listenControl } from "../../src/control/server.ts";
-import { SmallBackend } from "./small_backend.ts";
+import { TestHost } from "./test_host.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "latefork-server-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -24,10 +24,10 @@ function unix(name: string): ControlListen {
 }
 
 async function start(listens: ControlListen[], hasToken = false) {
-  const backend = new SmallBackend();
-  const server = await listenControl(controlApp(backend, () => hasToken ? "s3cret" : ""), listens, hasToken);
+  const host = new TestHost();
+  const server = await listenControl(controlApp(host, () => hasToken ? "s3cret" : ""), listens, hasToken);
   open.push(server);
-  return { backend, server };
+  return { host, server };
 }
 
 test("several listeners answer, each with its real port", async () => {
@@ -88,27 +88,27 @@ test("X-04 a Host header of somebody else is refused on the wire", async () => {
 });
 
 test("events reach their followers, and a follower that leaves is forgotten", async () => {
-  const { backend, server } = await start([http("127.0.0.1")]);
+  const { host, server } = await start([http("127.0.0.1")]);
   const abort = new AbortController();
   const answer = await fetch(server.urls[0] + "/v1/events", { signal: abort.signal });
   expect(answer.headers.get("content-type")).toBe("text/event-stream");
   const reader = answer.body!.getReader();
   expect(new TextDecoder().decode((await reader.read()).value)).toBe(": following\n\n");
-  for (const listener of backend.listeners) listener({ type: "registered", aor: "alice@example.org" });
+  for (const listener of host.followers) listener({ type: "registered", aor: "alice@example.org" });
   expect(new TextDecoder().decode((await reader.read()).value)).toBe(
     'event: registered\ndata: {"type":"registered","aor":"alice@example.org"}\n\n',
   );
   abort.abort();
-  for (let turn = 0; turn < 1000 && backend.listeners.size > 0; turn++) {
+  for (let turn = 0; turn < 1000 && host.followers.size > 0; turn++) {
     // The next event makes the server write to the closed connection, if it has not heard yet.
-    for (const listener of backend.listeners) listener({ type: "registered" });
+    for (const listener of host.followers) listener({ type: "registered" });
     await new Promise((resolve) => setImmediate(resolve));
   }
-  expect(backend.listeners.size).toBe(0);
+  expect(host.followers.size).toBe(0);
 });
 
 test("HEAD says the length of the body GET would send, and follows nothing", async () => {
-  const { backend, server } = await start([http("127.0.0.1")]);
+  const { host, server } = await start([http("127.0.0.1")]);
   for (const path of ["/v1/info", "/v1/locations?format=text", "/metrics", "/v1/calls/nope"]) {
     const got = await fetch(server.urls[0] + path);
     const { length } = new Uint8Array(await got.arrayBuffer());
@@ -116,7 +116,7 @@ test("HEAD says the length of the body GET would send, and follows nothing", asy
     expect([path, head.status, head.headers.get("content-length")]).toEqual([path, got.status, String(length)]);
   }
   for (let i = 0; i < 70; i++) await fetch(server.urls[0] + "/v1/events", { method: "HEAD" });
-  expect(backend.listeners.size).toBe(0);
+  expect(host.followers.size).toBe(0);
   const followed = await fetch(server.urls[0] + "/v1/events");
   expect(followed.status).toBe(200);
   await followed.body!.cancel();

@@ -43,7 +43,7 @@ export const table: Readonly<Record<string, readonly string[]>> = {
   cli: ["core/sip/host.ts", "config", "observe", versionFile],
   "cli/serve.ts": ["core/sip/host.ts", "config", "observe", "appliance", versionFile],
   "cli/demo.ts": ["config", "observe", "appliance", "demo", versionFile],
-  "cli/probe.ts": ["appliance"],
+  "cli/appliance_probes.ts": ["appliance"],
   "main.ts": ["cli"],
 };
 

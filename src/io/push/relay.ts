@@ -133,6 +133,16 @@ export class PushRelay {
     return this.sendNow(pushOfNoCall(to, event, TEST_TTL_MS));
   }
 
+  /** Sends one push to a device, as if `event` had happened to it (P-08). */
+  pushByHand(
+    token: { provider: string; param: string; prid: string; keys?: PushKeys | undefined },
+    event: PushEvent,
+    { aor, device }: { aor: string; device: string },
+  ): Promise<PushVerdict> {
+    const push = pushOfNoCall({ ...token, uuid: crypto.randomUUID() }, event, TEST_TTL_MS);
+    return this.sendNow({ ...push, aor, device, toUri: "sip:" + aor });
+  }
+
   /**
    * No further attempt for this push. Its verdict still comes: `failed`, or what the service answers to an attempt
    * that is under way.

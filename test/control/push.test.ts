@@ -1,9 +1,8 @@
 /** What an admin reads of push services in tables. */
 import { expect, test } from "bun:test";
-import type { PushBackendInfo } from "../../src/control/backend.ts";
-import { pushBackendsText, pushRecentText } from "../../src/control/text.ts";
+import { type PushBackendJson, pushBackendsText, pushRecentText } from "../../src/control/push.ts";
 
-const backend: PushBackendInfo = {
+const backend: PushBackendJson = {
   provider: "webpush",
   kind: "webpush",
   state: "healthy",

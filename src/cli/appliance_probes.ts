@@ -1,3 +1,3 @@
 /** The probes of `check`, which are the appliance's: the one file of cli/ that imports them. */
-export { probe } from "../appliance/probe.ts";
+export { probeLocal } from "../appliance/local_probe.ts";
 export { probeLive } from "../appliance/live_probe.ts";

@@ -1,6 +1,13 @@
 import { expect, test } from "bun:test";
-import type { Location, LocationDevice } from "../../src/control/backend.ts";
-import { locationsText, locationText } from "../../src/control/location_text.ts";
+import {
+  type DeviceJson,
+  type LocationJson,
+  locationJson,
+  locationsText,
+  locationText,
+} from "../../src/control/locations.ts";
+import type { Upkeep } from "../../src/core/registrar/upkeep.ts";
+import { type Aor, Contact, type ContactFields } from "../../src/core/usrloc/contact.ts";
 
 const OURS = {
   by: "latefork",
@@ -17,7 +24,7 @@ const PHONES = {
   last_failure: "",
 } as const;
 
-function device(fields: Partial<LocationDevice> = {}): LocationDevice {
+function device(fields: Partial<DeviceJson> = {}): DeviceJson {
   return {
     id: "3f",
     kind: "mobile",
@@ -43,7 +50,7 @@ function device(fields: Partial<LocationDevice> = {}): LocationDevice {
   };
 }
 
-function location(mode: Location["upstream"]["mode"], ...devices: LocationDevice[]): Location {
+function location(mode: LocationJson["upstream"]["mode"], ...devices: DeviceJson[]): LocationJson {
   const state = mode === null ? "none" : "registered";
   return {
     aor: "alice@example.org",
@@ -53,7 +60,7 @@ function location(mode: Location["upstream"]["mode"], ...devices: LocationDevice
 }
 
 /** The cells of the only row, by their titles. */
-function row(of: Location): Record<string, string> {
+function row(of: LocationJson): Record<string, string> {
   const [titles, cells] = locationsText([of]).split("\n").map((line) => line.split(/ {2,}/));
   return Object.fromEntries(titles!.map((title, i) => [title, cells![i]!]));
 }
@@ -62,7 +69,7 @@ const desk = { kind: "desk", push: null, phone: { by: "phone", next_in: 600, las
 const silent = "2 refresh pushes were not answered";
 const refused = "the PBX answered 403";
 const dropped = "the PBX dropped its Contact when another device registered";
-const cases: [name: string, of: Location, cells: Record<string, string>][] = [
+const cases: [name: string, of: LocationJson, cells: Record<string, string>][] = [
   ["we renew the PBX's side, a push the phone's", location("aor", device()), {
     EXPIRES: "10m",
     NEXT: "push in 7m 50s",
@@ -161,4 +168,76 @@ test("a device set by hand stays until it is deleted, and nobody refreshes it", 
   const door = device({ expires_in: years, phone: { by: "phone", next_in: years, last_failure: "" } });
   expect(row(location(null, door))).toMatchObject({ EXPIRES: "never", NEXT: "-" });
   expect(locationText(location(null, door))).toContain("set by hand, until it is deleted\n");
+});
+
+test("X-04 a location shows times left and never a whole push token", () => {
+  const token = "0123456789abcdef0123456789abcdef";
+  const aor: Aor = {
+    key: "alice@example.org",
+    user: "alice",
+    domain: "example.org",
+    id: "a1",
+    contacts: [],
+    upstream: { state: "registered", expiresAtMs: 61_000, callId: "", cseq: 1, lines: "" },
+  };
+  const fields: ContactFields = {
+    uri: `sip:alice@192.0.2.7;pn-provider=acme;pn-prid=${token};pn-param=x`,
+    params: "",
+    instance: "",
+    regId: 0,
+    q: 1000,
+    callId: "c",
+    cseq: 1,
+    expiresAtMs: 500,
+    registeredAtMs: 0,
+    path: "",
+    userAgent: "",
+    kind: "mobile",
+    push: { provider: "acme", param: "", prid: token, tokenState: "unknown", registeredAtMs: 0 },
+    flowKey: "tcp|127.0.0.1:5060|192.0.2.7:40123",
+  };
+  const contact = new Contact("d1", aor, fields, { onExpiryDue: () => {} });
+  aor.contacts.push(contact);
+  const upkeep: Upkeep = {
+    refreshedBy: "push",
+    next: "refresh push",
+    nextMs: 4_000,
+    why: "because",
+    isAtRisk: true,
+    lastFailure: "it slept",
+    upstreamEndsMs: 61_000,
+    held: "registered",
+    phone: { by: "push", nextMs: 4_000, lastFailure: "it slept" },
+  };
+  const upkeeps = {
+    upstreamMode: "contact" as const,
+    upkeepOf: () => upkeep,
+    upkeepOfAor: () => ({ ...upkeep, nextMs: Infinity }),
+    reachabilityOf: () => "lost" as const,
+  };
+  const shown = locationJson(aor, upkeeps, 1000);
+  const refresh = { by: "push", next: "refresh push", next_in: 3, why: "because", last_failure: "it slept" } as const;
+  expect(shown.upstream).toEqual({
+    mode: "contact",
+    state: "registered",
+    expires_in: 60,
+    at_risk: true,
+    refresh: { ...refresh, next_in: null },
+  });
+  expect(shown.devices[0]).toMatchObject({
+    upstream_state: "registered",
+    upstream_expires_in: 60,
+    at_risk: true,
+    refresh,
+    phone: { by: "push", next_in: 3, last_failure: "it slept" },
+  });
+  expect(locationsText([shown])).toContain("AT RISK push in 3s: it slept");
+  expect(locationJson(aor, upkeeps, 61_000).upstream.state).toBe("lapsed");
+  expect(shown.devices[0]).toMatchObject({
+    id: "d1",
+    expires_in: 0,
+    flow: { state: "lost", transport: "tcp", remote: "192.0.2.7:40123" },
+    push: { provider: "acme", token: "0123…cdef", token_state: "unknown" },
+  });
+  expect(JSON.stringify(shown)).not.toContain(token);
 });

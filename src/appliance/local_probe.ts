@@ -1,5 +1,5 @@
 /**
- * What `latefork check` tries beyond reading (O-02): opening the ports and looking into the database, the keys and the
+ * What `latefork check` tries on this machine, beyond reading (O-02): opening the ports and looking into the database, the keys and the
  * secret files, and letting go again. Changes nothing; what the appliance that runs already holds is no fault.
  */
 import { existsSync } from "node:fs";
@@ -28,7 +28,7 @@ export interface Probed {
  * @param running the appliance at the control port of this config, if one answers
  * @param known what the check of files has found already: it is not told again
  */
-export async function probe(
+export async function probeLocal(
   config: Config,
   placeOf: (path: string) => Place,
   running: RunningAppliance | null,
