@@ -233,6 +233,7 @@ function portOn(transports: Transports): TransactionPort {
     send: (flow, wire) => transports.send(flow, wire),
     sendDurable: (flow, wire) => transports.send(flow, wire),
     flowTo: (...to) => transports.flowTo(...to),
+    closeFlow: (...what) => transports.close(...what),
     count() {},
     measure() {},
     isLogged: () => false,

@@ -146,6 +146,10 @@ export class World implements CorePort {
     return this.parts.transports.flowTo(transport, address, port, via);
   }
 
+  closeFlow(flow: Flow, reason: string): void {
+    this.parts.transports.close(flow, reason);
+  }
+
   pin(flow: Flow): void {
     this.parts.transports.pin(flow);
     this.parts.guard.phoneArrived(flow.remoteAddress);

@@ -82,12 +82,12 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
   ) {
     const { own } = this;
     this.schedule = new Schedule(clock);
-    const table = this.table = new Transactions(port, this.schedule);
-    const usrloc = this.usrloc = new Usrloc(clock, this.schedule.deadlines, port, this);
-    const purrs = this.purrs = new Purrs(settings.installation);
     const pbx = this.pbx = settings.isMidRegistrar
       ? new Pbx(port, (address) => this.settings.isPbxTrusted(address))
       : null;
+    const table = this.table = new Transactions(port, this.schedule, pbx);
+    const usrloc = this.usrloc = new Usrloc(clock, this.schedule.deadlines, port, this);
+    const purrs = this.purrs = new Purrs(settings.installation);
     this.locator = new Locator(usrloc, own, pbx, settings.domains);
     const dialogs = this.dialogs = new Dialogs({
       usrloc,

@@ -142,6 +142,17 @@ export class Net {
     this.agenda.add(atMs, () => this.closeNow(link, "connection closed by the peer"), true);
   }
 
+  /** Latefork closes a connection: its own core is told as of an input that comes later, the peer behind what was sent. */
+  closeFromCore(link: Link, reason: string): void {
+    if (!link.isReliable || link.state === "closed") return;
+    link.state = "closed";
+    this.connections.delete(link);
+    this.agenda.add(this.core.nowMs, () => this.core.closed(link, reason), true);
+    if (!link.isUp || link.isClosedByPeer) return;
+    const atMs = Math.max(link.toPeerMs, this.core.nowMs + this.latency(link));
+    this.agenda.add(atMs, () => link.peer?.onLinkClosed(link), true);
+  }
+
   /** Latefork finds out (keepalive) that a silent connection is dead. */
   detectDead(link: Link): void {
     if (link.isReliable && link.state !== "closed") this.closeNow(link, "keepalive timeout");

@@ -67,6 +67,10 @@ export class SimPort implements CorePort {
     return this.net().flowTo(transport, address, port);
   }
 
+  closeFlow(flow: Flow, reason: string): void {
+    this.net().closeFromCore(flow as Link, reason);
+  }
+
   push(order: PushOrder): void {
     this.pushes().take(order);
   }

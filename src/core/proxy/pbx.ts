@@ -1,6 +1,7 @@
 /** The PBX as the proxy sees it: the addresses it is reached at, and the addresses its requests are believed from. */
 import type { Flow, Transport } from "../sip/flow.ts";
 import { parseUri, type Uri, uriParam } from "../sip/uri.ts";
+import type { SilenceListener } from "../transaction/table.ts";
 import type { TransactionPort } from "../transaction/timers.ts";
 import { bareHost, hostKey } from "../sip/host.ts";
 import { portOf } from "./address.ts";
@@ -17,7 +18,7 @@ export interface PbxAddress {
 /** Addresses of ours that are remembered; providers give new ones every day. */
 const MAX_SEEN_AT = 4;
 
-export class Pbx {
+export class Pbx implements SilenceListener {
   private addresses: readonly PbxAddress[] = [];
   private current: Flow | null = null;
   /** Host names of the configured URIs. */
@@ -65,6 +66,26 @@ export class Pbx {
       if (own.port === flow.remotePort && own.address === flow.remoteAddress) return true;
     }
     return false;
+  }
+
+  /**
+   * T-10: a request over a connection was not answered in time. If nothing else was heard over it either, it is dead,
+   * though nobody has told us: it is closed, and the next one opened at once, as the PBX may want to call over it.
+   */
+  onSilence(flow: Flow, sentAtMs: number): void {
+    if (flow.state === "closed" || flow.lastHeardMs > sentAtMs || !this.isOurConnection(flow)) return;
+    this.port.log("warn", "Nothing is heard over the connection to the PBX: closed it, opening another", {
+      flow: flow.key,
+    });
+    this.port.closeFlow(flow, "A request was not answered in time");
+    if (this.current === flow) this.current = null;
+    this.flow();
+  }
+
+  /** True for a connection that we opened to the PBX. */
+  private isOurConnection(flow: Flow): boolean {
+    if (!flow.isReliable) return false;
+    return this.addresses.some(({ port }) => port === flow.remotePort) && this.isPbxAddress(flow.remoteAddress);
   }
 
   /**

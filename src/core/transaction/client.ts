@@ -31,6 +31,8 @@ export interface ClientTable {
   readonly port: TransactionPort;
   readonly schedule: Schedule;
   removeClient(transaction: ClientTransaction): void;
+  /** A request that left over a connection at `sentAtMs` was not answered in time. */
+  onSilence(flow: Flow, sentAtMs: number): void;
 }
 
 export class ClientTransaction implements Due, Lingering {
@@ -149,7 +151,7 @@ export class ClientTransaction implements Due, Lingering {
 
   /** Timers A, B, E, F. */
   onDue(nowMs: number): void {
-    if (nowMs >= this.timeoutAtMs) return this.isInvite && !this.isLapsed ? this.lapse() : this.fail("timeout");
+    if (nowMs >= this.timeoutAtMs) return this.onTimeout();
     const { deadlines } = this.table.schedule;
     if (this.flow.isReliable || this.isQuiet) return deadlines.set(this, this.timeoutAtMs);
     this.lastSentMs = nowMs;
@@ -161,6 +163,13 @@ export class ClientTransaction implements Due, Lingering {
   /** Timers D, K, M. */
   onLingerEnd(): void {
     this.terminate();
+  }
+
+  private onTimeout(): void {
+    const { flow, lastSentMs } = this;
+    if (this.isInvite && !this.isLapsed) this.lapse();
+    else this.fail("timeout");
+    if (flow.isReliable) this.table.onSilence(flow, lastSentMs);
   }
 
   private lapse(): void {

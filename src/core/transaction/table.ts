@@ -24,6 +24,12 @@ export interface TransactionUser {
   onStrayResponse(response: Message, flow: Flow): void;
 }
 
+/** Whoever cares for the connections that requests go over. */
+export interface SilenceListener {
+  /** See {@link ClientTable.onSilence}. */
+  onSilence(flow: Flow, sentAtMs: number): void;
+}
+
 export class Transactions implements ClientTable, ServerTable {
   private readonly servers = new Map<string, ServerTransaction>();
   private readonly clients = new Map<string, ClientTransaction>();
@@ -33,7 +39,11 @@ export class Transactions implements ClientTable, ServerTable {
   readonly branchStart: string;
   private branchCount = 0;
 
-  constructor(readonly port: TransactionPort, readonly schedule: Schedule) {
+  constructor(
+    readonly port: TransactionPort,
+    readonly schedule: Schedule,
+    private readonly listener: SilenceListener | null = null,
+  ) {
     this.branchStart = "z9hG4bK" + port.token(12);
   }
 
@@ -129,6 +139,11 @@ export class Transactions implements ClientTable, ServerTable {
     }
     if (via.rport !== undefined || flow.remotePort === sentByPort) return flow;
     return this.port.flowTo("udp", flow.remoteAddress, sentByPort, flow.listener) ?? flow;
+  }
+
+  /** For the transactions alone. */
+  onSilence(flow: Flow, sentAtMs: number): void {
+    this.listener?.onSilence(flow, sentAtMs);
   }
 
   /** For the transactions alone. */

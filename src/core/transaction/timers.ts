@@ -26,6 +26,8 @@ export interface TransactionPort extends Port {
    * @returns null if no listener of this transport and family exists
    */
   flowTo(transport: Transport, address: string, port: number, via?: Listener): Flow | null;
+  /** Closes a connection at once; nothing happens to a UDP flow. That it closed comes back as an input. */
+  closeFlow(flow: Flow, reason: string): void;
 }
 
 /** All timers of the pure core, one place to ask for the next deadline. */

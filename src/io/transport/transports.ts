@@ -170,6 +170,11 @@ export class Transports {
     return false;
   }
 
+  /** Closes a connection at once; nothing happens to a UDP flow. The sink hears of it after this call has returned. */
+  close(flow: Flow, reason: string): void {
+    if (flow instanceof TcpFlow) this.connections.close(flow, reason);
+  }
+
   /** Gives everything queued to the kernel. Called once at the end of a turn. */
   flush(): void {
     for (let at = 0; at < this.udp.length; at++) this.udp[at]!.flush();

@@ -84,6 +84,8 @@ export class Rig {
   readonly tokens: string[] = [];
   /** Flows the core asked for itself, in order. */
   readonly opened: TestFlow[] = [];
+  /** Connections the core closed and has not been told of yet. */
+  private readonly closed: [TestFlow, string][] = [];
   /** Transports `flowTo` refuses. */
   readonly unreachable = new Set<string>();
   private tokenCount = 0;
@@ -152,9 +154,15 @@ export class Rig {
     while (this.core.schedule.nextMs <= until) {
       this.clock.nowMs = Math.max(this.clock.nowMs, this.core.schedule.nextMs);
       this.core.schedule.run();
+      this.tellClosed();
     }
     this.clock.nowMs = until;
     this.core.schedule.run();
+    this.tellClosed();
+  }
+
+  private tellClosed(): void {
+    for (const [flow, reason] of this.closed.splice(0)) this.core.flowClosed(flow, reason);
   }
 
   count(counter: string, label: string): number {
@@ -221,6 +229,12 @@ export class Rig {
         const flow = this.flow(address, port, listener);
         if (this.flows.length > count) this.opened.push(flow);
         return flow;
+      },
+      closeFlow: (flow, reason) => {
+        const closed = flow as TestFlow;
+        if (!closed.isReliable || closed.state === "closed") return;
+        closed.state = "closed";
+        this.closed.push([closed, reason]);
       },
       count: (counter, label) => {
         const key = `${counter} ${label}`;

@@ -246,6 +246,10 @@ export class Rig implements CorePort {
     return transport === "udp" ? this.phone(address, port) : null;
   }
 
+  closeFlow(flow: Flow): void {
+    (flow as TestFlow).state = "closed";
+  }
+
   token(length: number): string {
     return `t${(++this.tokens).toString(36)}`.padEnd(length, "x");
   }

@@ -116,6 +116,8 @@ export class Rig implements TransactionPort, TransactionUser {
     return this.reachable;
   }
 
+  closeFlow(): void {}
+
   token(length: number): string {
     return String(++this.tokens).padStart(length, "t");
   }

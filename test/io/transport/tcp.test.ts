@@ -157,6 +157,18 @@ test("T-02 a refused connection closes its flow, after the call that asked for i
   expect(rig.transports.flowTo("tcp", "127.0.0.1", remote.port)).not.toBe(flow);
 });
 
+test("T-10 a connection that is closed on demand is gone at once, told of later, and the next one is another", async () => {
+  using rig = await Rig.start(["tcp://127.0.0.1"]);
+  using remote = server();
+  const flow = rig.transports.flowTo("tcp", "127.0.0.1", remote.port)!;
+  rig.send(flow, request("1"));
+  await remote.peer.readUntil(request("1").length);
+  rig.transports.close(flow, "Nothing is heard");
+  expect([flow.state, rig.closed.all.length]).toEqual(["closed", 0]);
+  expect(rig.transports.flowTo("tcp", "127.0.0.1", remote.port)).not.toBe(flow);
+  expect(await rig.closed.next()).toEqual({ flow, reason: "Nothing is heard" });
+});
+
 test("T-02 a connection that does not open in time is given up, and does not come back", async () => {
   using rig = await Rig.start(["tcp://127.0.0.1"]);
   using remote = server();
