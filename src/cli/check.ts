@@ -7,7 +7,7 @@ import type { Finding, RunningAppliance } from "../config/finding.ts";
 import { loadConfig } from "../config/load.ts";
 import { hasErrors, type Place, type Problem, problemJson, renderProblems } from "../config/problem.ts";
 import type { Config } from "../config/schema.ts";
-import { padEnd } from "../observe/display.ts";
+import { jsonText, padEnd, readable } from "../observe/display.ts";
 import { CONFIG, FAILED, OK } from "./exit.ts";
 import type { Io } from "./io.ts";
 
@@ -67,7 +67,7 @@ export async function runCheck(options: CheckOptions, io: Io, programs: CheckPro
   const askedCount = live.filter(({ state }) => state !== "idle").length;
   if (options.isJson) {
     const found = { file, problems: problems.map(problemJson), parts, ...options.isLive ? { live } : {} };
-    io.stdout(JSON.stringify(found) + "\n");
+    io.stdout(jsonText(found) + "\n");
   } else {
     io.stdout(linesOf(parts, live));
     io.stderr(renderProblems(name, text, problems));
@@ -123,9 +123,9 @@ const SHOWN: Readonly<Record<Finding["state"], string>> = {
 function linesOf(parts: readonly Finding[], live: readonly Finding[]): string {
   const width = Math.max(0, ...[...parts, ...live].map(({ part }) => part.length));
   const line = ({ part, state, words, hint, ms }: Finding) => {
-    const more = hint === "" ? "" : `\n${" ".repeat(width + 11)}${hint}`;
+    const more = hint === "" ? "" : `\n${" ".repeat(width + 11)}${readable(hint)}`;
     const time = ms === null ? "" : ` (${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms)`;
-    return `${padEnd(part, width)}  ${padEnd(SHOWN[state], 7)}  ${words}${time}${more}\n`;
+    return `${padEnd(part, width)}  ${padEnd(SHOWN[state], 7)}  ${readable(words)}${time}${more}\n`;
   };
   const gap = parts.length > 0 && live.length > 0 ? "\n" : "";
   return parts.map(line).join("") + gap + live.map(line).join("");

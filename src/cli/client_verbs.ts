@@ -1,5 +1,6 @@
 /** The verbs that ask a running appliance. Each asks one thing and prints the answer; the tables come from the server. */
 import { open, rename, unlink } from "node:fs/promises";
+import { jsonText, readable } from "../observe/display.ts";
 import { readVerbArgs } from "./args.ts";
 import type { ControlClient } from "./client.ts";
 import { FAILED, OK, USAGE, VerbError } from "./exit.ts";
@@ -74,11 +75,11 @@ export const CLIENT_VERBS: Readonly<Record<string, ClientVerb>> = {
     if (words[0] !== "test") throw new VerbError(USAGE, "expected: test AOR");
     const body = JSON.stringify({ aor: words[1], device: values.device });
     const result = await client.json<PushAnswer>("POST", "/v1/push", body);
-    if (flags.json) io.stdout(JSON.stringify(result) + "\n");
+    if (flags.json) io.stdout(jsonText(result) + "\n");
     else {
       const outcome = result.accepted ? "accepted" : "not accepted";
       const status = result.status === 0 ? "no answer" : `status ${result.status}`;
-      const reason = result.reason ? `: ${result.reason}` : "";
+      const reason = result.reason ? `: ${readable(result.reason)}` : "";
       io.stdout(
         `${result.provider}, device ${result.device}: ${outcome}, ${status}, ${Math.round(result.ms)} ms${reason}\n`,
       );
@@ -115,7 +116,7 @@ export const CLIENT_VERBS: Readonly<Record<string, ClientVerb>> = {
   reload: async (client, rest, io) => {
     const { flags } = readVerbArgs(rest, JSON_FLAG, [0, 0]);
     const result = await client.json<{ applied: string[]; restart_required: string[] }>("POST", "/v1/reload");
-    if (flags.json) io.stdout(JSON.stringify(result) + "\n");
+    if (flags.json) io.stdout(jsonText(result) + "\n");
     else {
       io.stdout(
         result.applied.length === 0
@@ -131,7 +132,7 @@ export const CLIENT_VERBS: Readonly<Record<string, ClientVerb>> = {
     const { flags } = readVerbArgs(rest, JSON_FLAG, [0, 0]);
     const answer = await client.json<{ calls_open: number }>("POST", "/v1/drain");
     const { calls_open: open } = answer;
-    if (flags.json) io.stdout(JSON.stringify(answer) + "\n");
+    if (flags.json) io.stdout(jsonText(answer) + "\n");
     else {io.stdout(
         open === 0
           ? "draining, no calls are open\n"
@@ -178,7 +179,7 @@ async function list(
   isJson = false,
 ): Promise<number> {
   if (isJson && page.limit === undefined && page.after === undefined) {
-    io.stdout(JSON.stringify(await client.pages(path, queryOf(filters))) + "\n");
+    io.stdout(jsonText(await client.pages(path, queryOf(filters))) + "\n");
     return OK;
   }
   const query = queryOf({ ...filters, limit: page.limit ?? "1000", after: page.after });

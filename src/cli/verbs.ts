@@ -3,6 +3,7 @@
  * appliance starts fast. Must not end the process, nor know how the appliance is built: that comes in as `Programs`.
  */
 import manifest from "../../package.json" with { type: "json" };
+import { withoutControls } from "../observe/display.ts";
 import { type GlobalOptions, readCommandLine, readVerbArgs } from "./args.ts";
 import type { LiveProbe, Probe } from "./check.ts";
 import { FAILED, OK, USAGE, VerbError } from "./exit.ts";
@@ -55,13 +56,18 @@ export async function run(argv: readonly string[], io: Io, programs: Programs): 
       io.stderr(`latefork: ${error instanceof Error ? error.message : String(error)}\n`);
       return FAILED;
     }
-    io.stderr(`latefork${verb === "" ? "" : ` ${verb}`}: ${error.message.trimEnd()}\n`);
+    io.stderr(`latefork${verb === "" ? "" : ` ${verb}`}: ${linesOf(error.message)}\n`);
     if (error.exitCode === USAGE) {
       const usage = verbUsage(verb);
       io.stderr(usage === null ? "See: latefork help\n" : `usage: ${usage}\nSee: latefork help ${verb}\n`);
     }
     return error.exitCode;
   }
+}
+
+/** What the appliance refused with may quote what the network sent. */
+function linesOf(message: string): string {
+  return message.trimEnd().split("\n").map(withoutControls).join("\n");
 }
 
 /** Verbs that work without a running appliance, and `serve` itself. */

@@ -1,4 +1,5 @@
 /** Answers as JSON or as text, and what every handler reads of its request. Must not know any resource. */
+import { jsonText, readable } from "../observe/display.ts";
 import { ApiError } from "./api_error.ts";
 import { Fields, parseWhole, readText } from "./request.ts";
 import type { ControlContext } from "./route.ts";
@@ -27,7 +28,7 @@ export function errorAnswer(error: ApiError): Response {
 }
 
 export function jsonAnswer(value: unknown, status = 200, indent = 0): Response {
-  return new Response(JSON.stringify(value, null, indent) + "\n", {
+  return new Response(jsonText(value, indent) + "\n", {
     status,
     headers: { "content-type": "application/json", "cache-control": "no-store" },
   });
@@ -55,7 +56,7 @@ export function listAnswer<T>(c: ControlContext, items: readonly T[], asText: (i
 /** One page of a list. */
 export function pageAnswer<T>(c: ControlContext, page: Page<T>, asText: (items: readonly T[]) => string): Response {
   if (!wantsText(c)) return jsonAnswer({ items: page.items, next: page.next });
-  const more = page.next === null ? "" : `(more, continue after ${page.next})\n`;
+  const more = page.next === null ? "" : `(more, continue after ${readable(page.next)})\n`;
   return textAnswer(asText(page.items) + more);
 }
 

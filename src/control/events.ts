@@ -3,6 +3,7 @@
  * loses events and nothing else. Must not know what the events mean.
  */
 import type { ApplianceEvent } from "../core/port.ts";
+import { jsonText } from "../observe/display.ts";
 import { ApiError } from "./api_error.ts";
 import type { ControlHost } from "./host.ts";
 import { type Route, route } from "./route.ts";
@@ -87,6 +88,6 @@ export function eventStream(
 }
 
 function eventText(type: string, data: object): string {
-  // The name of an event ends its line; JSON has no line feeds of its own.
-  return `event: ${type.replace(/[\r\n]/g, " ")}\ndata: ${JSON.stringify(data)}\n\n`;
+  // The name of an event ends its line; JSON has no line feeds.
+  return `event: ${type.replace(/[\r\n]/g, " ")}\ndata: ${jsonText(data)}\n\n`;
 }

@@ -1,4 +1,5 @@
 /** Words that the text tables of several resources share: durations, counts, pairs of name and value. */
+import { readable } from "../observe/display.ts";
 
 /** Width of what a service said: what to do about it comes last, and must not be cut off. */
 export const ADVICE = 300;
@@ -27,5 +28,5 @@ export function duration(seconds: number): string {
 /** One a line, the names in one column. */
 export function pairs(rows: readonly (readonly [string, string])[]): string {
   const width = rows.reduce((widest, [name]) => Math.max(widest, name.length), 0);
-  return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join("");
+  return rows.map(([name, value]) => `${name.padEnd(width)}  ${readable(value)}\n`).join("");
 }

@@ -25,8 +25,22 @@ export function readable(text: string): string {
       // Not UTF-8: it stays latin1.
     }
   }
+  return withoutControls(restored);
+}
+
+/** Control characters, line ends and bidi overrides as `\ufffd`: the text stays on its line and in its direction. */
+export function withoutControls(text: string): string {
   // deno-lint-ignore no-control-regex
-  return restored.replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, "\ufffd");
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, "\ufffd");
+}
+
+/**
+ * As `JSON.stringify`, for a terminal: that leaves DEL, C1 controls and bidi overrides as they are, which move a cursor as
+ * an escape does. Here they are `\u009b`; whoever parses it reads the same value.
+ */
+export function jsonText(value: unknown, indent = 0): string {
+  const escaped = (character: string) => "\\u" + character.charCodeAt(0).toString(16).padStart(4, "0");
+  return JSON.stringify(value, null, indent).replace(/[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, escaped);
 }
 
 /** As `text`, at most `width` columns wide; what is cut shows as `…`. */

@@ -4,6 +4,7 @@
  */
 import { writeSync } from "node:fs";
 import type { LogFields, LogLevel } from "../core/port.ts";
+import { jsonText, withoutControls } from "./display.ts";
 import { isSecretField, maskPrivate, maskSecrets } from "./privacy.ts";
 
 export interface LogConfig {
@@ -252,7 +253,7 @@ export class Log {
     const at = new Date(this.output.nowMs()).toISOString();
     const isText = this.config.format === "text" || (this.config.format === "auto" && this.output.isTty);
     if (isText) {
-      let line = `${at} ${level.toUpperCase().padEnd(5)} ${printable(mask(message))}`;
+      let line = `${at} ${level.toUpperCase().padEnd(5)} ${withoutControls(mask(message))}`;
       for (const name in fields) {
         const value = fields[name];
         if (value === undefined) continue;
@@ -268,7 +269,7 @@ export class Log {
       if (value === undefined || name in object) continue;
       object[name] = isSecretField(name) ? "***" : typeof value === "string" ? mask(cut(value)) : value;
     }
-    return JSON.stringify(object) + "\n";
+    return jsonText(object) + "\n";
   }
 }
 
@@ -287,17 +288,11 @@ export function parseOverride(text: string): LogOverride {
 
 function textValue(value: string | number | boolean): string {
   if (typeof value !== "string") return String(value);
-  return printable(value === "" || /[\s"=]/.test(value) ? JSON.stringify(value) : value);
+  return withoutControls(value === "" || /[\s"=]/.test(value) ? JSON.stringify(value) : value);
 }
 
 function cut(text: string): string {
   return text.length <= FIELD_CHARS ? text : text.slice(0, FIELD_CHARS) + "…";
-}
-
-/** A line of the log stays one line, whatever the network put into it. */
-function printable(text: string): string {
-  // deno-lint-ignore no-control-regex
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, "\ufffd");
 }
 
 function stderrOutput(): LogOutput {

@@ -120,7 +120,11 @@ export class TestHost implements ControlHost {
   }
 
   /** An INVITE of the PBX for alice, whose phone has it at once. Silent for long, it is woken, too. @returns our id of the call */
-  call({ isSilent = false, callId = "abc@192.0.2.1" } = {}): string {
+  call({
+    isSilent = false,
+    callId = "abc@192.0.2.1",
+    from = '"Bob" <sip:bob@example.org>;tag=b',
+  } = {}): string {
     const { rig } = this;
     rig.flow("192.0.2.7", 40123).lastHeardMs = isSilent ? 0 : rig.clock.nowMs;
     rig.receive(
@@ -128,7 +132,7 @@ export class TestHost implements ControlHost {
       request("INVITE", rig.upstreamUri("alice"), {
         sentBy: "10.0.0.10:5060",
         callId,
-        from: '"Bob" <sip:bob@example.org>;tag=b',
+        from,
         contact: "<sip:10.0.0.10:5060>",
       }),
     );

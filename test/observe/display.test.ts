@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { clip, displayWidth, padEnd, padStart, readable } from "../../src/observe/display.ts";
+import { clip, displayWidth, jsonText, padEnd, padStart, readable } from "../../src/observe/display.ts";
 import { renderTable } from "../../src/observe/table.ts";
 
 test("a text is measured in columns, not in characters", () => {
@@ -30,6 +30,22 @@ test("a name in UTF-8 that came as latin1 is restored", () => {
 test("a caller's name cannot move the cursor or turn the line around", () => {
   expect(readable("Bob\u001b[2J\r\n")).toBe("Bob\ufffd[2J\ufffd\ufffd");
   expect(readable("Bob\u202e田")).toBe("Bob\ufffd田");
+});
+
+/** DEL, C1 as bytes and as characters, the line ends of Unicode, and an override of the writing direction. */
+const HARMFUL = "a\u007f\u009b31m\u0085\u2028\u2029\u202e\u2066z";
+
+test("X-04 JSON says DEL, C1 and bidi controls by their numbers, and is the same value", () => {
+  // deno-lint-ignore no-control-regex
+  const raw = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/;
+  for (const value of [HARMFUL, { [HARMFUL]: [HARMFUL] }, "\u001b[2J", "Jürgen 田中 🙂"]) {
+    for (const indent of [0, 2]) {
+      expect(jsonText(value, indent)).not.toMatch(raw);
+      expect(JSON.parse(jsonText(value, indent))).toEqual(value);
+    }
+  }
+  expect(jsonText("a\u009b")).toBe('"a\\u009b"');
+  expect(jsonText("Jürgen")).toBe('"Jürgen"');
 });
 
 test("a table aligns its columns and shows what is missing", () => {

@@ -218,6 +218,17 @@ test("O-05 a line of the log stays one line", () => {
   }
 });
 
+test("X-04 a line of the log holds no control character, in no format", () => {
+  const harmful = "a\u007f\u009b31m\u0085\u202ez";
+  for (const format of ["text", "json"] as const) {
+    const { log, stream } = open({ format });
+    log.log("info", harmful, { text: harmful });
+    log.flush();
+    expect([format, stream.text]).not.toEqual([format, expect.stringMatching(/[\u007f-\u009f\u202e]/)]);
+    if (format === "json") expect(JSON.parse(stream.text).message).toBe(harmful);
+  }
+});
+
 test("X-04 secrets are in no log line, whatever privacy says", () => {
   const { log, stream } = open();
   log.log("info", "Sent Authorization: Bearer eyJhbGciOi.abc.def", {
