@@ -166,7 +166,8 @@ function fieldsOf(known: Contact | null, patch: DevicePatch, flow: Flow | null, 
     registeredAtMs: known?.registeredAtMs ?? nowMs,
     path: known?.path ?? "",
     userAgent: patch.user_agent ?? known?.userAgent ?? "",
-    kind: patch.kind ?? known?.kind ?? (push === null ? "desk" : "mobile"),
+    // R-20: who gives it a token has it woken, which is what `mobile` means.
+    kind: patch.kind ?? (patch.push ? "mobile" : known?.kind ?? "desk"),
     push,
     flowKey: flow?.key ?? known?.flowKey ?? "",
   };

@@ -465,3 +465,47 @@ test("events turn the idle timeout off, and have a bound of followers", async ()
   for (const answer of [...answers.slice(1), next]) await answer.body!.cancel();
   expect(host.followers.size).toBe(0);
 });
+
+test("X-04 what the network sent moves no cursor: no control character leaves the control port", async () => {
+  const { host, ask } = open();
+  // As bytes, and as the UTF-8 of the same controls.
+  const harmful = "a\u007f\u009b31m\u0085\u00c2\u009b31mz\u00e2\u0080\u00ae";
+  const { aor } = host.core.usrloc.contact("d0")!;
+  aor.contacts[0]!.userAgent = harmful;
+  const call = host.call({ from: `"${harmful}" <sip:bob@example.org>;tag=b` });
+  host.trace.add(host.turn.nowMs, true, { key: "udp|a|b" }, `OPTIONS sip:x SIP/2.0\r\nSubject: ${harmful}\r\n\r\n`);
+  host.htables.get("seen")!.set(harmful, harmful, undefined, host.turn.nowMs);
+  const paths = ["/v1/trace", "/v1/locations", "/v1/locations/alice", "/v1/calls", `/v1/calls/${call}`, "/v1/silo"];
+  for (const path of [...paths, "/v1/htables/seen", "/v1/htables/seen?limit=1", `/v1/calls/${call}/ladder`]) {
+    for (const format of ["json", "text"]) {
+      const body = await (await ask("GET", `${path}${path.includes("?") ? "&" : "?"}format=${format}`)).text();
+      expect(body).toContain("31m");
+      // deno-lint-ignore no-control-regex
+      expect([path, format, body.match(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/)]).toEqual([
+        path,
+        format,
+        null,
+      ]);
+    }
+  }
+});
+
+test("R-20 who gives a device a push token makes it a mobile phone, unless the request says otherwise", async () => {
+  const cases: [body: Record<string, unknown>, kind: string][] = [
+    [{ contact: "sip:door@192.0.2.9" }, "desk"],
+    [{ user_agent: "Door" }, "desk"],
+    [{ push: { provider: "acme", prid: "t" }, kind: "desk" }, "desk"],
+    [{ push: { provider: "acme", prid: "t" } }, "mobile"],
+    [{ push: null }, "mobile"],
+    [{ kind: "desk" }, "desk"],
+    [{ kind: "mobile" }, "mobile"],
+    [{ user_agent: "Phone" }, "mobile"],
+    [{ push: { provider: "acme", prid: "t2" }, kind: "mobile" }, "mobile"],
+    [{ push: null, kind: "mobile" }, "mobile"],
+  ];
+  const { ask } = open();
+  for (const [body, kind] of cases) {
+    const answer = await ask("PUT", "/v1/locations/alice/devices/door", JSON.stringify(body));
+    expect([body, await answer.json()]).toEqual([body, expect.objectContaining({ kind })]);
+  }
+});
