@@ -34,7 +34,7 @@ import type { ServerTransaction } from "./transaction/server.ts";
 import { Transactions } from "./transaction/table.ts";
 import { Schedule } from "./transaction/timers.ts";
 import type { Aor, Contact } from "./usrloc/contact.ts";
-import type { PushAnswer } from "./usrloc/push_order.ts";
+import type { PushReport } from "./usrloc/push_order.ts";
 import type { StoredAor, StoredContact, StoredRemnant } from "./usrloc/stored.ts";
 import { type RemovalCause, Usrloc, type UsrlocListener, type UsrlocPort } from "./usrloc/usrloc.ts";
 
@@ -233,12 +233,12 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
    * The verdict about a push.
    * @param prid the token it was sent to, `sentAtMs` when
    */
-  pushResult(result: PushAnswer, device: string, prid: string, sentAtMs: number): void {
+  pushResult(result: PushReport, device: string, prid: string, sentAtMs: number): void {
     const contact = this.usrloc.contact(device);
     const push = contact?.push ?? null;
     // P-04: a verdict about an older token, or one that was registered after the push left, says nothing about this one.
     const isCurrent = push !== null && push.prid === prid && push.registeredAtMs <= sentAtMs;
-    this.silo.pushAnswered(result);
+    this.silo.pushReported(result);
     this.dialogWake.pushResult(result);
     if (contact === undefined || push === null || !isCurrent || !contact.isRegistered) return;
     if (result.outcome === "accepted" && push.tokenState !== "valid") {

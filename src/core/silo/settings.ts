@@ -33,7 +33,7 @@ export interface SiloSettings {
 /** Devices a call forks to at most (W-20). */
 export const MAX_DEVICES = 32;
 
-/** What the push services answer comes back through `Silo.pushAnswered`. */
+/** What the push services answer comes back through `Silo.pushReported`. */
 export interface SiloPort extends TransactionPort, PushPort {}
 
 /** The silo, as its calls and their devices see it. */

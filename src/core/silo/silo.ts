@@ -9,7 +9,7 @@ import type { ServerTransaction } from "../transaction/server.ts";
 import type { Lingering } from "../transaction/deadline.ts";
 import type { Transactions } from "../transaction/table.ts";
 import type { Aor, Contact } from "../usrloc/contact.ts";
-import type { PushAnswer } from "../usrloc/push_order.ts";
+import type { PushReport } from "../usrloc/push_order.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import { registeredTooLate, tellDevices } from "./after_end.ts";
 import { appendDevice } from "./by_hand.ts";
@@ -17,7 +17,7 @@ import { SiloCall } from "./call.ts";
 import type { CallRecord } from "./record.ts";
 import { Records, type RefusedCall } from "./records.ts";
 import type { CallHome, SiloPort, SiloSettings } from "./settings.ts";
-import { contactRemoved, pushAnswered, sharedWakeRefused, shareWake } from "./waking.ts";
+import { contactRemoved, pushReported, sharedWakeRefused, shareWake } from "./waking.ts";
 
 /** A limit that was reached is warned of this often at most. */
 const WARN_EVERY_MS = 60_000;
@@ -126,18 +126,18 @@ export class Silo implements CallHome {
   }
 
   /** What a push service answered. Unknown uuids (the call is long over) are ignored. */
-  pushAnswered(answer: PushAnswer): void {
-    const call = this.byId.get(this.pushes.get(answer.uuid) ?? "");
-    this.pushes.delete(answer.uuid);
-    const leg = call?.legs.all.find(({ wake }) => wake?.uuid === answer.uuid);
+  pushReported(report: PushReport): void {
+    const call = this.byId.get(this.pushes.get(report.uuid) ?? "");
+    this.pushes.delete(report.uuid);
+    const leg = call?.legs.all.find(({ wake }) => wake?.uuid === report.uuid);
     if (leg === undefined) return;
     const wake = leg.wake!;
     const contact = leg.pushContact;
-    pushAnswered(leg, wake, answer);
+    pushReported(leg, wake, report);
     if (!wake.hasSharers || !wake.isTurnedAway || contact === undefined) return;
     for (const other of this.callsOf(contact.aor.key)) {
       const sharer = other.legs.of(contact);
-      if (sharer !== undefined) sharedWakeRefused(sharer, contact, answer.reason);
+      if (sharer !== undefined) sharedWakeRefused(sharer, contact, report.reason);
     }
   }
 

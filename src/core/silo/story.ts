@@ -8,7 +8,7 @@ import type { Message } from "../sip/message.ts";
 import { withoutTag } from "../sip/name_addr.ts";
 import { detached } from "../sip/scan.ts";
 import type { Contact } from "../usrloc/contact.ts";
-import type { PushAnswer } from "../usrloc/push_order.ts";
+import type { PushReport } from "../usrloc/push_order.ts";
 import type { Reachability } from "../usrloc/usrloc.ts";
 import type { CallRecord, CallResult, TimelineEntry } from "./record.ts";
 
@@ -127,7 +127,7 @@ export class Story {
     this.note({ event: "push", device: device.id, from: HUB, to: this.pushParty(provider), label, note });
   }
 
-  pushAnswer(device: Device, provider: string, { outcome, status, ms, reason }: PushAnswer): void {
+  pushReport(device: Device, provider: string, { outcome, status, ms, reason }: PushReport): void {
     const isAccepted = outcome === "accepted";
     this.note({
       event: "push_result",

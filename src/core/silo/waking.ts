@@ -4,7 +4,7 @@
  */
 import { hasPushToken } from "../proxy/device_flows.ts";
 import type { Contact } from "../usrloc/contact.ts";
-import type { PushAnswer, PushOrder } from "../usrloc/push_order.ts";
+import type { PushOrder, PushReport } from "../usrloc/push_order.ts";
 import { callPush, MISSED_TTL_MS } from "./call_push.ts";
 import { type CallOfLeg, type Leg, Wake } from "./leg.ts";
 import { seconds } from "./story.ts";
@@ -116,20 +116,20 @@ export function contactRemoved(leg: Leg): void {
 }
 
 /** The push service has answered. */
-export function pushAnswered(leg: Leg, wake: Wake, answer: PushAnswer): void {
+export function pushReported(leg: Leg, wake: Wake, report: PushReport): void {
   const { home, story } = leg.call;
   const contact = leg.pushContact;
-  wake.pushMs = answer.ms;
-  wake.isTurnedAway = answer.outcome === "refused" || answer.outcome === "dead";
-  wake.isShared = wake.isPending && answer.isRateLimited === true && contact !== undefined && home.shareWake(contact);
-  const reason = wake.isShared ? `${answer.reason}; an earlier push may wake it yet` : answer.reason;
-  story.pushAnswer(leg, contact?.push?.provider ?? "", { ...answer, reason });
+  wake.pushMs = report.ms;
+  wake.isTurnedAway = report.outcome === "refused" || report.outcome === "dead";
+  wake.isShared = wake.isPending && report.isRateLimited === true && contact !== undefined && home.shareWake(contact);
+  const reason = wake.isShared ? `${report.reason}; an earlier push may wake it yet` : report.reason;
+  story.pushReport(leg, contact?.push?.provider ?? "", { ...report, reason });
   if (wake.isShared) wake.reason = reason;
-  else if (answer.outcome === "accepted") wake.isAccepted = true;
+  else if (report.outcome === "accepted") wake.isAccepted = true;
   else if (wake.isPending && wake.isTurnedAway) {
-    endWake(leg, wake, "refused", answer.reason);
+    endWake(leg, wake, "refused", report.reason);
     leg.call.settle();
-  } else wake.reason = answer.reason;
+  } else wake.reason = report.reason;
 }
 
 /** P-07: true if the push of this call may still wake the device. Another call counts on it from now on. */

@@ -28,7 +28,7 @@ export interface PushOrder {
 }
 
 /** What came of an order. */
-export interface PushAnswer {
+export interface PushReport {
   readonly uuid: string;
   readonly outcome: "accepted" | "dead" | "refused" | "failed";
   /** HTTP status of the service, 0 if none came. */

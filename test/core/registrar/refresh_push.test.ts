@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { coreSettings } from "../../../src/appliance/settings.ts";
 import { isAtRisk } from "../../../src/core/registrar/refresh_push.ts";
-import type { PushAnswer } from "../../../src/core/usrloc/push_order.ts";
+import type { PushReport } from "../../../src/core/usrloc/push_order.ts";
 import type { Contact } from "../../../src/core/usrloc/contact.ts";
 import { accepted, headers, register, registered, type RegisterText, Rig, type RigOptions } from "./rig.ts";
 import { storedContact } from "../usrloc/stored.ts";
@@ -133,7 +133,7 @@ describe("R-09 refresh pushes", () => {
     const removed = asleep(600);
     removed.core.usrloc.remove(device(removed), "control");
     const dead = asleep(600);
-    const verdict: PushAnswer = { uuid: "u", outcome: "dead", status: 410, reason: "gone", ms: 1 };
+    const verdict: PushReport = { uuid: "u", outcome: "dead", status: 410, reason: "gone", ms: 1 };
     dead.pass(1000);
     dead.core.pushResult(verdict, device(dead).id, "tok", dead.clock.nowMs);
     const deadButThere = new Rig();
