@@ -69,7 +69,7 @@ test("X-04 the config shown as YAML loads to the same config", () => {
 
 test("X-04 the config shown has the units of the file", () => {
   const shown = masked(load(FULL)) as { wake: object; limits: object; listen: unknown; pbx: object };
-  expect(shown.wake).toMatchObject({ window: "1500ms", ring_timeout: "120s", single_answer: false });
+  expect(shown.wake).toMatchObject({ window: "1500ms", ring_timeout: "120s", single_answer: true });
   expect(shown.limits).toMatchObject({ message: "8k", calls: 2000, requests_per_source: "7/3s" });
   expect(shown.listen).toEqual(["udp://127.0.0.1:0", { url: "tcp://[::1]:5060", advertise: "a.example:443" }]);
   expect(shown.pbx).toMatchObject({ uri: ["sip:10.0.0.1;transport=tcp"], trust: ["10.0.0.0/24"] });

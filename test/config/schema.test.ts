@@ -37,7 +37,7 @@ const DEFAULTS: Config = {
     early_media: "all",
     serial: false,
     q_step: 15_000,
-    single_answer: false,
+    single_answer: true,
   },
   push: {
     unsupported: "forward",

@@ -55,8 +55,9 @@ export const WAKE = section("Calls to sleeping phones.", {
   serial: key(boolean, { default: "false", applies: "live", doc: "Try contacts in the order of their q." }),
   q_step: key(duration, { default: "15s", min: 1, max: HOUR, applies: "live", doc: "With serial: time for each q." }),
   single_answer: key(boolean, {
-    default: "false",
+    default: "true",
     applies: "live",
-    doc: "A second 200 is ended here with BYE instead of being passed to the caller.",
+    doc:
+      "Two phones answer at once: the second is let go here (ACK, BYE). false: its 200 is passed, as RFC 3261 has it.",
   }),
 });

@@ -331,9 +331,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     const ack = inDialogRequest(invite, response, "ACK", viaValue(flow, this.table.newBranch()));
     if (ack === null) return;
     this.table.port.send(flow, ack);
-    if (this.isInDialog) return;
-    if (branch.isHungUp) return; // its 2xx came again: our first BYE is under way
-    branch.isHungUp = true;
+    if (this.isInDialog || !branch.hangUp(detached(response.to.tag))) return;
     const id = this.table.newBranch();
     const bye = inDialogRequest(invite, response, "BYE", viaValue(flow, id))!;
     this.table.send(bye, "BYE", id, flow, null);

@@ -276,7 +276,7 @@ test("W-22 wake.ring_timeout and a branch taken out by hand are told with their 
 });
 
 test("W-22 W-12 two phones answer: ACK and BYE of each dialog stand in its own column", () => {
-  const w = new World();
+  const w = new World({ config: (config) => config.wake.single_answer = false });
   w.awake("alice", { answerMs: 100 });
   w.awake("alice", { answerMs: 100 });
   w.pbx.call("alice");
