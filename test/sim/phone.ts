@@ -108,8 +108,8 @@ export class Phone extends Ua {
   /** Final answers to REGISTER: `[status, at ms]`. */
   readonly registrations: [number, number][] = [];
   readonly prid: string;
-  /** Default Contact user; a phone keeps it. */
-  readonly contactUser: string;
+  /** A phone keeps it, but some make a new one with each start: {@link restart}. */
+  contactUser: string;
   onRegistered: () => void = () => {};
   /** CANCELs of what it never got, or of what is no INVITE. */
   strayCancels = 0;
@@ -273,6 +273,16 @@ export class Phone extends Ua {
     this.register();
   }
 
+  /** The app starts on its old port, as another Contact: what was for the old one is nobody's (baresip). */
+  restart(): void {
+    this.isAsleep = false;
+    this.link!.isUp = true;
+    for (const call of this.calls) if (call.isPending) call.state = "ended";
+    this.forgetAll();
+    this.contactUser = `${this.user}-${this.world.prng.token(6)}`;
+    this.register();
+  }
+
   onPush(order: PushOrder): void {
     this.pushes.push(order);
     if ((order.event !== "call" && order.event !== "message") || !this.isAsleep || this.habits.wakeMs === null) return;
@@ -329,6 +339,7 @@ export class Phone extends Ua {
 
   private onInvite(incoming: Incoming): void {
     if (incoming.request.to.tag !== "") return this.react(incoming);
+    if (incoming.request.uri!.user !== this.contactUser) return incoming.respond(404);
     const call = new PhoneCall(this, incoming);
     this.calls.push(call);
     const { tries, ringMs, answerMs, decline } = this.habits;

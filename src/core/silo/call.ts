@@ -230,7 +230,7 @@ export class SiloCall implements ForkOwner, CallOfLeg, Due {
     else wake(leg, this.pushedBy(leg, contact), whyWokenAfter(failed));
   }
 
-  /** A late branch over the flow of the REGISTER, in place of one that is still silent. */
+  /** A late branch over the flow of the REGISTER, in place of one that leads to it no more. */
   private join(leg: Leg, contact: Contact, flow: Flow, registeredAtMs: number): void {
     const old = leg.branch;
     const lateMs = this.nowMs - registeredAtMs;
@@ -240,7 +240,8 @@ export class SiloCall implements ForkOwner, CallOfLeg, Due {
     this.home.port.measure("late_branch_seconds", lateMs / 1000);
     // The old way to this device leads nowhere it could still ring from.
     if (old !== null && old.isLive) {
-      this.story.note({ event: "cancel", device: leg.id, note: `${leg.party}: gave up the branch over its old flow` });
+      const way = old.target.flow === flow ? "to its old Contact" : "over its old flow";
+      this.story.note({ event: "cancel", device: leg.id, note: `${leg.party}: gave up the branch ${way}` });
       old.cancel("");
     }
     this.isAsking = false;

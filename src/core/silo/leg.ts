@@ -11,6 +11,7 @@ import type { Branch } from "../proxy/branch.ts";
 import { hasPushToken, isFlowFailure } from "../proxy/device_flows.ts";
 import type { Fork } from "../proxy/fork.ts";
 import type { Flow } from "../sip/flow.ts";
+import { parseUri } from "../sip/uri.ts";
 import type { Due } from "../transaction/deadline.ts";
 import type { Contact } from "../usrloc/contact.ts";
 import type { WakeState } from "./record.ts";
@@ -113,29 +114,35 @@ export class Leg {
 
   /**
    * What a REGISTER of this device over `contact.flow` means for the call (W-05).
-   * `add`: it gets a branch. `replace`: its branch is on another flow and has not rung. `none`: why not, in words.
+   * `add`: it gets a branch. `replace`: its branch is on another flow and has not rung, or is for the phone it was before
+   * it started anew. `none`: why not, in words.
    * @param isSilent the phone should have been heard of over the flow of its branch by now
    */
   onRegistered(contact: Contact, isSilent: boolean): { action: "add" | "replace" } | { action: "none"; why: string } {
     const branch = this.branch;
     if (this.hasDeclined) return { action: "none", why: "declined before" };
     if (branch === null) return { action: "add" };
-    const isOtherFlow = branch.target.contactId !== contact.id;
+    const { target } = branch;
+    const isOtherFlow = target.contactId !== contact.id;
+    const change = isOtherFlow ? "none" : changeOf(target.uri, contact);
+    // Behind an edge proxy the flow is the proxy's, and the Contact's address is the phone's.
+    const isSameWay = target.flow === contact.flow && (change === "none" || contact.path === "");
     switch (branch.state) {
       case "trying":
-        if (branch.target.flow === contact.flow) return { action: "none", why: "has the INVITE" };
+        if (change === "user") return { action: "replace" };
+        if (isSameWay) return { action: "none", why: "has the INVITE" };
         // R-15: each of its flows is registered by itself, and this one says nothing against the other.
-        return isOtherFlow && branch.target.flow.state !== "closed" && !isSilent
+        return isOtherFlow && target.flow.state !== "closed" && !isSilent
           ? { action: "none", why: "has the INVITE over another flow" }
           : { action: "replace" };
       case "ringing":
-        return { action: "none", why: "rings already" };
+        return change === "user" ? { action: "replace" } : { action: "none", why: "rings already" };
       case "answered":
         return { action: "none", why: "answered" };
       case "failed":
         // What we made up (408, 503) was about the flow, not about the phone. What came over another flow may have
         // been a stranger's word: behind the NAT, yesterday's port of our phone answers 404.
-        return isFlowFailure(branch) || (branch.target.flow !== contact.flow && !isOtherFlow)
+        return isFlowFailure(branch) || change === "user" || (!isSameWay && !isOtherFlow)
           ? { action: "add" }
           : { action: "none", why: `answered ${branch.status}` };
       case "declined":
@@ -165,4 +172,17 @@ export class Leg {
     const contacts = home.usrloc.find(story.record.aor)?.contacts;
     return contacts?.find((other) => other.instance === this.instance && hasPushToken(other)) ?? first;
   }
+}
+
+/**
+ * What is new in the Contact since its branch was sent. `user`: it is a phone that started anew (baresip makes itself a
+ * new user part each time), and knows nothing of what was sent to the old one. `address`: the same phone may have learned
+ * how it looks from outside.
+ */
+function changeOf(sentUri: string | null, contact: Contact): "none" | "user" | "address" {
+  if (sentUri === null || sentUri === contact.requestUri) return "none";
+  const [old, now] = [parseUri(sentUri), parseUri(contact.uri)];
+  if (old === null || now === null) return "none";
+  if (old.user !== now.user) return "user";
+  return old.host === now.host && old.port === now.port ? "none" : "address";
 }
