@@ -172,7 +172,7 @@ function addBranch(host: ControlHost, id: string, target: { contact: string } | 
   const call = openCall(host, id);
   return asInput(host, () => {
     if ("device" in target) {
-      const contact = call.aor.contacts.find((one) => one.id === target.device);
+      const contact = host.core.usrloc.find(call.aor.key)?.contacts.find((one) => one.id === target.device);
       if (contact === undefined) throw unknownDevice(call.aor.key, target.device);
       if (!appendDevice(call, contact)) {
         throw notAdded(`Device ${target.device}`, "It has one already, declined, or has no connection");

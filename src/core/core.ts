@@ -304,8 +304,8 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
     if (this.port.isLogged("debug", contact.aor.key)) {
       this.port.log("debug", `Contact removed: ${cause}`, { aor: contact.aor.key, device: contact.id });
     }
-    this.silo.deviceRemoved(contact);
-    this.dialogWake.deviceRemoved(contact);
+    this.silo.deviceRemoved(contact, cause);
+    this.dialogWake.deviceRemoved(contact, cause);
     this.mid?.onContactRemoved(contact, cause);
   }
 

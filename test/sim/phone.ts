@@ -190,8 +190,11 @@ export class Phone extends Ua {
     return this.options.instance ?? `urn:uuid:${this.user}-${this.number}`;
   }
 
-  /** REGISTER over the link it has, or a new one. `callId`: phones that begin anew with each start. */
-  register(options: { expires?: number; callId?: string } = {}): void {
+  /**
+   * REGISTER over the link it has, or a new one. `callId`: phones that begin anew with each start. `alsoRemoves`: another
+   * Contact, in angle brackets, that it takes out by the way.
+   */
+  register(options: { expires?: number; callId?: string; alsoRemoves?: string } = {}): void {
     const expires = options.expires ?? this.options.expires ?? 600;
     const { instance } = this;
     const { regId } = this.options;
@@ -199,7 +202,8 @@ export class Phone extends Ua {
       (regId === undefined ? "" : `;reg-id=${regId}`);
     this.sendRegister(
       options.callId ?? this.callId,
-      `Contact: <${this.contactUri(this.linkNow())}>${suffix};expires=${expires}\r\n`,
+      (options.alsoRemoves === undefined ? "" : `Contact: ${options.alsoRemoves};expires=0\r\n`) +
+        `Contact: <${this.contactUri(this.linkNow())}>${suffix};expires=${expires}\r\n`,
       null,
     );
   }

@@ -12,6 +12,7 @@ import type { ServerTransaction } from "../transaction/server.ts";
 import { type Schedule, T1_MS, type TransactionPort } from "../transaction/timers.ts";
 import type { Contact } from "../usrloc/contact.ts";
 import type { PushOrder, PushPort } from "../usrloc/push_order.ts";
+import type { RemovalCause } from "../usrloc/usrloc.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import type { Target } from "./branch.ts";
 import { flowsOf, hasPushToken } from "./device_flows.ts";
@@ -105,8 +106,9 @@ export class DialogWake implements WaitingOwner {
     }
   }
 
-  /** A contact left usrloc: nobody will register for it. */
-  deviceRemoved(device: Contact): void {
+  /** A contact left usrloc. One that lapsed or made room for another was pushed, and may wake as well as before. */
+  deviceRemoved(device: Contact, cause: RemovalCause): void {
+    if (cause === "expired" || cause === "evicted") return;
     this.giveUp(this.byDevice.get(device.id), "Phone is no longer registered");
   }
 

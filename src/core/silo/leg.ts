@@ -48,6 +48,8 @@ export class Wake implements Due {
   isShared = false;
   /** Another call waits for what this push does: it is not taken back. */
   hasSharers = false;
+  /** True once its device is not to be waited for any more: its contact was taken out. */
+  isCalledOff = false;
   /** True if its device came, or spoke over the connection it had. */
   hasWoken = false;
 

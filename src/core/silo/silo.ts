@@ -10,7 +10,7 @@ import type { Lingering } from "../transaction/deadline.ts";
 import type { Transactions } from "../transaction/table.ts";
 import type { Aor, Contact } from "../usrloc/contact.ts";
 import type { PushReport } from "../usrloc/push_order.ts";
-import type { Usrloc } from "../usrloc/usrloc.ts";
+import type { RemovalCause, Usrloc } from "../usrloc/usrloc.ts";
 import { registeredTooLate, tellDevices } from "./after_end.ts";
 import { appendDevice } from "./by_hand.ts";
 import { SiloCall } from "./call.ts";
@@ -118,10 +118,10 @@ export class Silo implements CallHome {
   }
 
   /** A contact left usrloc. A branch of it that rings goes on. */
-  deviceRemoved(contact: Contact): void {
+  deviceRemoved(contact: Contact, cause: RemovalCause): void {
     for (const call of this.open.of(contact.aor.key)) {
       const leg = call.legs.of(contact);
-      if (leg !== undefined) contactRemoved(leg);
+      if (leg !== undefined) contactRemoved(leg, cause);
     }
   }
 

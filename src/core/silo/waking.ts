@@ -5,6 +5,7 @@
 import { hasPushToken } from "../proxy/device_flows.ts";
 import type { Contact } from "../usrloc/contact.ts";
 import type { PushOrder, PushReport } from "../usrloc/push_order.ts";
+import type { RemovalCause } from "../usrloc/usrloc.ts";
 import { callPush, MISSED_TTL_MS } from "./call_push.ts";
 import { type CallOfLeg, type Leg, Wake } from "./leg.ts";
 import { seconds } from "./story.ts";
@@ -74,6 +75,7 @@ export function endWake(
 /** The time of its hedge is over, or the window of its wake. */
 export function wakeDue(leg: Leg, { state }: Wake): void {
   if (state === "hedged") hedgeOver(leg);
+  else if (state === "waiting" && leg.wake!.isCalledOff) calledOff(leg, leg.wake!);
   else if (state === "waiting") windowOver(leg, leg.wake!);
 }
 
@@ -106,13 +108,21 @@ export function wokeTooLate(leg: Leg): void {
   leg.call.story.register(leg, `${noteWoken(leg, wake)}, when the call was over`);
 }
 
-/** A contact of the device left usrloc: no REGISTER will come, unless the device has another flow (R-15). */
-export function contactRemoved(leg: Leg): void {
-  const { wake } = leg;
+/**
+ * A contact of the device left usrloc, and the device has no other (R-15). One that lapsed, or made room for another device,
+ * was pushed and may wake as well as before (W-07, R-13). One that was taken out is not waited for any more; but the
+ * call ends behind the REGISTER that took it out, which may bring a device to take its place.
+ */
+export function contactRemoved(leg: Leg, cause: RemovalCause): void {
+  const { wake, call } = leg;
   if (wake === null || !wake.isPending || leg.pushContact !== undefined) return;
-  endWake(leg, wake, "refused", "device is no longer registered");
-  leg.call.story.note({ event: "wake_end", device: leg.id, note: `${leg.party} is no longer registered` });
-  leg.call.settle();
+  if (cause === "expired" || cause === "evicted") {
+    const what = cause === "expired" ? "'s registration lapsed" : " made room for another device";
+    call.story.note({ event: "wake", device: leg.id, note: `${leg.party}${what}, and may still wake` });
+    return;
+  }
+  wake.isCalledOff = true;
+  call.home.table.schedule.deadlines.set(wake, nowMs(call));
 }
 
 /** The push service has answered. */
@@ -170,6 +180,19 @@ function hedgeOver(leg: Leg): void {
   const { fork, home } = leg.call;
   const contact = leg.pushContact;
   if (contact !== undefined && fork.isOpen) wake(leg, contact, `no answer within ${home.settings.hedgeMs} ms`);
+}
+
+function calledOff(leg: Leg, wake: Wake): void {
+  const { call } = leg;
+  wake.isCalledOff = false;
+  if (leg.pushContact !== undefined) {
+    // It came back in the same REGISTER.
+    call.home.table.schedule.deadlines.set(wake, wake.sentAtMs + call.home.settings.windowMs);
+    return;
+  }
+  endWake(leg, wake, "refused", "device is no longer registered");
+  call.story.note({ event: "wake_end", device: leg.id, note: `${leg.party} is no longer registered` });
+  call.settle();
 }
 
 function windowOver(leg: Leg, wake: Wake): void {

@@ -188,6 +188,21 @@ describe("P-02 nothing waits for ever", () => {
     expect(call.rig.core.dialogWake.heldCount).toBe(0);
   });
 
+  for (const cause of ["expired", "evicted"] as const) {
+    test(`P-02 W-07 R-13 the device is ${cause}: it was pushed, and may wake as well as before`, () => {
+      const call = asleep();
+      const { rig } = call;
+      rig.register("alice", rig.flow("192.168.7.7", 5060), "sip:alice@192.168.7.7");
+      toPhone(call, "INFO");
+      rig.core.usrloc.remove(rig.contactOf("alice", CONTACT + PUSH), cause);
+      expect(statuses(call)).toEqual([]);
+      rig.pass(3000);
+      rig.pbx.all();
+      expect(call.wake().kinds()).toEqual(["INFO"]);
+      expect(rig.core.dialogWake.heldCount).toBe(0);
+    });
+  }
+
   test("P-02 CANCEL of a re-INVITE that waits: 200 and 487, and the phone never sees it", () => {
     const call = asleep();
     const text = toPhone(call, "INVITE");

@@ -317,3 +317,87 @@ test("W-09 without wake.progress, and without a wake, nothing is said", () => {
     expect(call.statuses).toEqual([100]);
   }
 });
+
+test.each(["reject", "evict"] as const)(
+  "R-13 W-07 max_contacts 1, %s: the wake of a phone goes on when another one registers",
+  (overflow) => {
+    const w = new World({
+      config: ({ registration }) => {
+        registration.max_contacts = 1;
+        registration.overflow = overflow;
+      },
+    });
+    const first = w.asleep("alice", { wakeMs: null });
+    const call = w.pbx.call("alice");
+    w.advance(1000);
+    expect(first.pushes.length).toBe(1);
+    const second = w.phone("alice", { answerMs: 2000 });
+    second.register();
+    w.advance(500);
+    expect([call.status, w.openCalls("alice")[0]!.isHeld]).toEqual([0, true]);
+    expect(second.calls.length).toBe(overflow === "evict" ? 1 : 0);
+    w.advance(2000);
+    expect(call.status).toBe(overflow === "evict" ? 200 : 0);
+    // The phone that made room is told nothing (P-02): what it had registered is gone.
+    expect(first.pushes.map(({ event }) => event)).toEqual(["call"]);
+  },
+);
+
+test("R-13 W-07 the phone that made room wakes all the same, and gets its branch", () => {
+  const w = new World({ config: ({ registration }) => registration.max_contacts = 1 });
+  const first = w.asleep("alice", { wakeMs: 3000, answerMs: 200 });
+  const call = w.pbx.call("alice");
+  w.advance(1000);
+  const second = w.phone("alice");
+  second.register();
+  w.advance(3000);
+  expect(first.call.state).toBe("confirmed");
+  expect(second.call.state).toBe("cancelled");
+  expect(call.finals.map(({ status }) => status)).toEqual([200]);
+  expect(JSON.stringify(w.core.silo.allRecords()[0]!.timeline)).toContain("alice/1 made room for another device");
+});
+
+test.each([
+  ["wakes within the window", 5000, [200], "answered"],
+  ["sleeps on", null, [480], "unreachable"],
+])(
+  "W-07 a registration that lapses during its wake does not end the wake: the phone %s",
+  (_what, wakeMs, finals, result) => {
+    const w = new World();
+    w.asleep("alice", { expires: 60, wakeMs, answerMs: 200 });
+    w.advance(58_000);
+    const call = w.pbx.call("alice");
+    w.advance(4000);
+    expect(w.core.usrloc.contactCount).toBe(0);
+    expect([call.status, w.openCalls("alice").length]).toEqual([0, 1]);
+    w.advance(WINDOW_MS);
+    expect(call.finals.map(({ status }) => status)).toEqual(finals);
+    expect(w.core.silo.allRecords()[0]!.result).toBe(result as "answered");
+    expect(call.finalAfterMs).toBeLessThan(WINDOW_MS + 100);
+    w.advance(100_000);
+    expect(Object.values(w.dust()).every((left) => left === 0)).toBe(true);
+  },
+);
+
+test("W-04 W-07 one REGISTER that takes a phone out and brings another: the call goes on with the other", () => {
+  const w = new World();
+  const old = w.asleep("alice", { instance: "", wakeMs: null });
+  const call = w.pbx.call("alice");
+  w.advance(1000);
+  const app = w.phone("alice", { instance: "", answerMs: 500 });
+  app.register({ alsoRemoves: `<${old.contactUri(old.link!)}>` });
+  w.advance(2000);
+  expect(app.calls.length).toBe(1);
+  expect(call.finals.map(({ status }) => status)).toEqual([200]);
+});
+
+test("W-07 a phone that takes itself out ends its wake, at once", () => {
+  const w = new World();
+  const phone = w.asleep("alice", { wakeMs: null });
+  const call = w.pbx.call("alice");
+  w.advance(1000);
+  phone.isAsleep = false;
+  phone.deregister();
+  w.advance(50);
+  expect(call.finals.map(({ status }) => status)).toEqual([480]);
+});

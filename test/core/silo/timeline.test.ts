@@ -163,7 +163,7 @@ test("W-22 a device that leaves, and an earlier push that fails, are told where 
   w.asleep("alice", { wakeMs: null });
   w.pbx.call("alice");
   w.advance(100);
-  w.turn(() => w.core.usrloc.remove(w.core.usrloc.find("alice@pbx.example.org")!.contacts[0]!, "evicted"));
+  w.turn(() => w.core.usrloc.remove(w.core.usrloc.find("alice@pbx.example.org")!.contacts[0]!, "control"));
   w.advance(100);
   const [record] = w.core.silo.allRecords();
   expect(record!.timeline.map(({ note }) => note)).toContain("alice/1 is no longer registered");
