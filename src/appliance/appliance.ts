@@ -126,7 +126,7 @@ export class Appliance implements ControlHost {
       verdict: (verdict, request, backend) => {
         const { aor, device, event, callId } = request;
         const { outcome, reason, ms, provider, status } = verdict;
-        this.metrics.count("push_total", `${backend.replace(/^webhook\./, "")}|${outcome}`);
+        this.metrics.count("push_total", `${backend.replace(/^(?:webhook|http)\./, "")}|${outcome}`);
         this.metrics.measure("push_seconds", ms / 1000);
         this.world.event({
           type: "push",

@@ -75,7 +75,8 @@ export function registerGauges(metrics: Metrics, measured: Measured): void {
     "push_backends",
     "Push services by how they do",
     ["provider", "state"],
-    () => relay.backends().map(({ backend, state }) => [[backend.replace(/^webhook\./, ""), state], 1] as const),
+    () =>
+      relay.backends().map(({ backend, state }) => [[backend.replace(/^(?:webhook|http)\./, ""), state], 1] as const),
   );
   metrics.gauge("build_info", "Version", ["version", "bun"], () => [[[version, Bun.version], 1]]);
   metrics.gauge("transactions", "Transactions in the table", ["side"], () => [

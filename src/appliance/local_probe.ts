@@ -177,11 +177,20 @@ function keyWords(push: Config["push"], backend: string): string {
       return "reason" in keys ? "" : `public key ${keys.publicKey}, subject ${push.webpush.subject}`;
     }
     default: {
+      if (backend.startsWith("http.")) return senderWords(push.http[backend.slice("http.".length)]);
       const hook = push.webhook[backend.slice("webhook.".length)];
       if (hook === undefined) return "";
       return `${new URL(hook.url).origin}, ${hook.token_file === "" ? "without a token" : "with a token"}`;
     }
   }
+}
+
+function senderWords(sender: Config["push"]["http"][string] | undefined): string {
+  if (sender === undefined) return "";
+  const { preset, origin, token_file } = sender;
+  return `${origin}, ${preset === "" ? "" : `preset ${preset}, `}${
+    token_file === "" ? "without a token" : "with a token"
+  }`;
 }
 
 function accountWords(file: string): string {

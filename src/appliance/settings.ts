@@ -55,6 +55,7 @@ function siloSettings(config: Config): SiloSettings {
     progress: wake.progress,
     delayedCancel: wake.delayed_cancel,
     tellsMissed: config.push.missed,
+    untold: { cancel: unsent(config, "cancel"), missed: unsent(config, "missed") },
     decline: wake.decline,
     isSingleAnswer: wake.single_answer,
     maxCalls: limits.calls,
@@ -62,6 +63,12 @@ function siloSettings(config: Config): SiloSettings {
     keptCalls: config.trace.calls,
     callerParty: config.pbx === null ? "caller" : "PBX",
   };
+}
+
+/** Providers whose sender has nothing for this event; a webhook of the same name takes their pushes. */
+function unsent({ push }: Config, event: "cancel" | "missed"): Set<string> {
+  const names = Object.keys(push.http).filter((name) => push.http[name]!.events[event] === null);
+  return new Set(names.filter((name) => !Object.hasOwn(push.webhook, name)));
 }
 
 function registrarSettings(config: Config, secrets: CoreSecrets): RegistrarSettings {

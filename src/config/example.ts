@@ -63,7 +63,9 @@ function addNode(lines: string[], node: TreeNode, indent: string): void {
     for (const child of itemOf(node).children.values()) addNode(lines, child, `${indent}    `);
   }
   for (const line of section.example ?? []) lines.push(`##${indent}   for instance: ${line}`);
-  if (names.length === 0) addItemKeys(lines, itemOf(node), `${indent}  `, "");
+  const item = itemOf(node);
+  if (item.key !== null) lines.push(...words(annotated(item.key, ""), `${indent}  `));
+  else if (names.length === 0) addItemKeys(lines, item, `${indent}  `, "");
 }
 
 /** Keys of a list or map that is empty by default: words alone. */

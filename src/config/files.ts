@@ -12,7 +12,7 @@ import { MAX_CONFIG_SIZE } from "./document.ts";
 import { loadConfig, type Loaded } from "./load.ts";
 import type { Place, Problem } from "./problem.ts";
 import type { Config } from "./schema.ts";
-import { keyValues } from "./tree.ts";
+import { join, keyValues } from "./tree.ts";
 
 /** Where a config is looked for, first to last, if neither `-c` nor the environment names one. */
 export const CONFIG_PLACES: readonly string[] = ["./latefork.yaml", "/etc/latefork.yaml"];
@@ -45,6 +45,12 @@ export function checkFiles(config: Config, placeOf: (path: string) => Place): Pr
   const problems: Problem[] = [];
   for (const { path, key, value } of keyValues(config)) {
     const { file: use } = key.kind;
+    for (const [name, file] of key.kind.files?.(value) ?? []) {
+      const below = join(path, name);
+      checkReadable(file, below, true, (severity, message, hint) => {
+        problems.push(problem(placeOf(below), severity, below, message, hint));
+      });
+    }
     if (use === undefined || typeof value !== "string" || value === "") continue;
     const report = (severity: Problem["severity"], message: string, hint: string) => {
       problems.push(problem(placeOf(path), severity, path, message, hint));

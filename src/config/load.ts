@@ -128,17 +128,19 @@ class Walk implements FileView {
   private map(node: TreeNode, entries: ReadonlyMap<string, Entry>, path: string): unknown {
     const values = defaultSection(node) as Record<string, unknown>;
     const isWebhook = node.path === "push.webhook";
+    const isProvider = isWebhook || node.path === "push.http";
     const given = new Set<string>();
     for (const [written, entry] of entries) {
       // pn-provider is compared in lower case.
-      const name = isWebhook ? written.toLowerCase() : written;
+      const name = isProvider ? written.toLowerCase() : written;
       if (!MAP_NAME.test(name) && !(isWebhook && name === "*")) {
         this.error(entry.keyPlace, join(path, name), "is not a name", "use letters, digits, -, _ and .");
       } else if (given.has(name)) {
         this.error(entry.keyPlace, join(path, name), "given twice", "");
       } else {
         given.add(name);
-        values[name] = this.child(itemOf(node), entry, join(path, name));
+        const value = this.child(itemOf(node), entry, join(path, name));
+        if (value !== undefined) values[name] = value;
       }
     }
     return values;
@@ -164,6 +166,7 @@ class Walk implements FileView {
       this.places.set(path, entry.keyPlace);
       return this.section(node, entry.value, path, entry.keyPlace);
     }
+    if (node.key.kind.whole !== undefined) return this.whole(node.key, entry, path);
     if (typeof node.key.default !== "string") return this.list(node, node.key, entry, path);
     return this.scalar(node, node.key, entry, path);
   }
@@ -212,6 +215,22 @@ class Walk implements FileView {
     const advertiseRow = KEYS.find((key) => key.path === "advertise")!;
     const text = advertise === undefined ? "" : this.value(advertiseRow, advertise.value, `${path}.advertise`);
     return entry === undefined || text === undefined ? undefined : { ...entry, advertise: text };
+  }
+
+  /** A structure of its own; undefined after its problems were noted. */
+  private whole({ kind }: KeyRow, { value, keyPlace }: Entry, path: string): unknown {
+    // A caret below a whole block says nothing.
+    this.places.set(path, keyPlace);
+    const read = kind.whole!(value, {
+      absolute: (file) => this.absolute(file),
+      partOf: (part, at, length) => this.document.partOf(part, at, length),
+      error: (place, below, message, hint) => {
+        const isWhole = place === value.place && value.kind === "mapping";
+        this.error(isWhole ? keyPlace : place, [path, ...below].join("."), message, hint);
+      },
+    });
+    if (read === undefined) this.unsound.add(path);
+    return read;
   }
 
   private scalar(node: TreeNode, row: KeyRow, entry: Entry, path: string): unknown {

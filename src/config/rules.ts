@@ -147,9 +147,18 @@ const RULES: readonly Rule[] = [
       });
     },
   },
-  { reads: ["push.apns", "push.webhook"], check: checkApns },
-  { reads: ["push.fcm", "push.webhook"], check: checkFcm },
-  { reads: ["push.webpush", "push.webhook"], check: checkWebPush },
+  { reads: ["push.apns", "push.http", "push.webhook"], check: checkApns },
+  { reads: ["push.fcm", "push.http", "push.webhook"], check: checkFcm },
+  { reads: ["push.webpush", "push.http", "push.webhook"], check: checkWebPush },
+  {
+    reads: ["push.http", "push.webhook"],
+    check({ push }, report) {
+      for (const name of Object.keys(push.http)) {
+        if (!Object.hasOwn(push.webhook, name)) continue;
+        report("error", `push.http.${name}`, `push.webhook.${name} takes the same pushes`, "remove one of them");
+      }
+    },
+  },
   {
     reads: ["devices"],
     check({ devices }, report) {
@@ -164,7 +173,8 @@ const RULES: readonly Rule[] = [
   },
 ];
 
-function checkApns({ push: { apns, webhook } }: Config, report: Report): void {
+function checkApns({ push }: Config, report: Report): void {
+  const { apns } = push;
   for (const key of ["key_id", "team_id"] as const) {
     const path = `push.apns.${key}`;
     if (apns.key_file === "") {
@@ -179,16 +189,18 @@ function checkApns({ push: { apns, webhook } }: Config, report: Report): void {
   for (const key of ["server", "sandbox_server"] as const) {
     if (!apns[key].startsWith("https:")) report("error", `push.apns.${key}`, "must be an https URL", "");
   }
-  checkRivals(["apns", "apns.dev"], "push.apns", webhook, report);
+  checkRivals(["apns", "apns.dev"], "push.apns", push, report);
 }
 
-function checkFcm({ push: { fcm, webhook } }: Config, report: Report): void {
+function checkFcm({ push }: Config, report: Report): void {
+  const { fcm } = push;
   if (fcm.service_account_file === "") return;
   if (!fcm.server.startsWith("https:")) report("error", "push.fcm.server", "must be an https URL", "");
-  checkRivals(["fcm"], "push.fcm", webhook, report);
+  checkRivals(["fcm"], "push.fcm", push, report);
 }
 
-function checkWebPush({ push: { webpush, webhook } }: Config, report: Report): void {
+function checkWebPush({ push }: Config, report: Report): void {
+  const { webpush } = push;
   const { subject, vapid_file, allow_hosts } = webpush;
   const path = "push.webpush.subject";
   if (vapid_file === "") {
@@ -214,19 +226,21 @@ function checkWebPush({ push: { webpush, webhook } }: Config, report: Report): v
       report("error", `push.webpush.allow_hosts[${index}]`, "write it without brackets and without a last dot", "");
     }
   });
-  checkRivals(["webpush", "unifiedpush"], "push.webpush", webhook, report);
+  checkRivals(["webpush", "unifiedpush"], "push.webpush", push, report);
 }
 
-/** A webhook with the name of a push service takes the pushes of that service. */
+/** A webhook or sender with the name of a push service takes the pushes of that service. */
 function checkRivals(
   names: readonly string[],
   service: string,
-  webhook: Config["push"]["webhook"],
+  push: Config["push"],
   report: Report,
 ): void {
   for (const name of names) {
-    if (!Object.hasOwn(webhook, name)) continue;
-    report("warning", `push.webhook.${name}`, `takes the pushes that ${service} would send`, "remove one of them");
+    for (const rival of ["http", "webhook"] as const) {
+      if (!Object.hasOwn(push[rival], name)) continue;
+      report("warning", `push.${rival}.${name}`, `takes the pushes that ${service} would send`, "remove one of them");
+    }
   }
 }
 

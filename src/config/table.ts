@@ -2,7 +2,9 @@
  * Owns what the table of keys is made of: kinds of values, keys, sections. The type of a config follows from the table
  * (`ConfigOf`). Must not know any key.
  */
+import type { Value } from "./document.ts";
 import type { Parsed } from "./parsed.ts";
+import type { Place } from "./problem.ts";
 
 /** How one value is read and shown. `T` is the type of the value in the config. */
 export interface Kind<T> {
@@ -18,6 +20,18 @@ export interface Kind<T> {
   read(text: string, key: KeyLimits): Parsed<T>;
   /** As the file would say it, without secrets. */
   show(value: T): unknown;
+  /** Of a value that is a structure of its own: reads all of it. undefined: its problems are told. */
+  whole?(value: Value, tools: WholeTools): T | undefined;
+  /** Of such a value: the files that it names, secrets all, by the key below it. */
+  files?(value: T): readonly (readonly [key: string, file: string])[];
+}
+
+/** What reads a structure is given. Paths are the names of keys below it. */
+export interface WholeTools {
+  /** A file name as one that begins at the config file's folder. */
+  absolute(file: string): string;
+  partOf(value: Value & { kind: "text" }, at: number, length: number): Place;
+  error(place: Place, path: readonly string[], message: string, hint: string): void;
 }
 
 /** What a kind may ask of the key it reads. */
@@ -73,6 +87,14 @@ export interface Section<K extends Table = Table, S extends Shape = Shape> exten
   readonly keys: K;
 }
 
+/** Values of one kind by free names. */
+export interface NamedValues<T> {
+  readonly doc: string;
+  readonly example: readonly string[];
+  /** What each of them is. */
+  readonly item: OneKey<T>;
+}
+
 interface SectionWords {
   /** Names a map holds even if they are not given. */
   readonly names?: readonly string[];
@@ -82,13 +104,14 @@ interface SectionWords {
 
 /** Keys and sections by name, in the order of the file. */
 export interface Table {
-  readonly [name: string]: Key | Section;
+  readonly [name: string]: Key | Section | NamedValues<unknown>;
 }
 
 /** The type of a config with these keys. */
 export type ConfigOf<K extends Table> = { -readonly [N in keyof K]: ValueOf<K[N]> };
 
-type ValueOf<N> = N extends Section<infer K, infer S> ? SectionValue<ConfigOf<K>, S>
+type ValueOf<N> = N extends NamedValues<infer T> ? Record<string, T>
+  : N extends Section<infer K, infer S> ? SectionValue<ConfigOf<K>, S>
   : N extends OneKey<infer T> ? T
   : N extends ListKey<infer T> ? T[]
   : never;
@@ -125,4 +148,9 @@ export function mapOf<K extends Table>(doc: string, words: SectionWords, keys: K
 /** A list of mappings with these keys. */
 export function listOf<K extends Table>(doc: string, words: SectionWords, keys: K): Section<K, "list"> {
   return { doc, shape: "list", ...words, keys };
+}
+
+/** Values of one kind by free names: structures that the table does not describe. */
+export function namedValues<T>(doc: string, example: readonly string[], item: OneKey<T>): NamedValues<T> {
+  return { doc, example, item };
 }

@@ -3,7 +3,7 @@
  * and masked. Must not know values.
  */
 import { type Config, TABLE } from "./schema.ts";
-import type { Key, Section, Table } from "./table.ts";
+import type { Key, NamedValues, Section, Table } from "./table.ts";
 
 /** A key and where it stands. */
 export type KeyRow = Key & {
@@ -31,7 +31,18 @@ function childrenOf(table: Table, path: string): Map<string, TreeNode> {
   return new Map(Object.entries(table).map(([name, child]) => [name, nodeOf(name, join(path, name), child)]));
 }
 
-function nodeOf(name: string, path: string, child: Key | Section): TreeNode {
+function nodeOf(name: string, path: string, child: Key | Section | NamedValues<unknown>): TreeNode {
+  if ("item" in child) {
+    const { doc, example } = child;
+    const item = nodeOf("*", join(path, "*"), child.item);
+    return {
+      name,
+      path,
+      key: null,
+      section: { doc, example, shape: "map", keys: {} },
+      children: new Map([["*", item]]),
+    };
+  }
   if (!("keys" in child)) return { name, path, key: { path, ...child }, section: null, children: new Map() };
   const item = child.shape === "map" ? "*" : child.shape === "list" ? "[]" : null;
   if (item === null) return { name, path, key: null, section: child, children: childrenOf(child.keys, path) };

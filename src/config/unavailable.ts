@@ -39,6 +39,7 @@ export const UNAVAILABLE: readonly Unavailable[] = [
   { path: "wake.early_media", what: "early media other than all is", instead: "use all" },
   { path: "wake.serial", what: "serial forking is", instead: "use false" },
   { path: "wake.q_step", what: "serial forking is", instead: "remove the key" },
+  { path: "push.proxy", what: "a proxy for pushes is", instead: "remove the key" },
   { path: "store.cluster", what: "a cluster is", instead: "remove the key" },
   {
     path: "trace.hep",

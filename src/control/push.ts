@@ -21,7 +21,7 @@ import { ADVICE } from "./text.ts";
 /** A backend in `GET /v1/push`. */
 export interface PushBackendJson {
   provider: string;
-  /** `apns`, `fcm`, `webpush`, `webhook`. */
+  /** `apns`, `fcm`, `webpush`, `http`, `webhook`. */
   kind: string;
   /** `unused` until the first answer. */
   state: "unused" | "healthy" | "failing";

@@ -207,6 +207,7 @@ const MISSING: [row: string, text: string, place: string][] = [
   ["wake.early_media", "wake: { early_media: first }", "2:22 wake.early_media"],
   ["wake.serial", "wake: { serial: true }", "2:17 wake.serial"],
   ["wake.q_step", "wake: { q_step: 20s }", "2:17 wake.q_step"],
+  ["push.proxy", "push: { proxy: 'http://proxy:3128' }", "2:16 push.proxy"],
   ["store.cluster", "store: { cluster: 'redis://x' }", "2:19 store.cluster"],
   ["trace.hep", "trace: { hep: 'udp://x' }", "2:15 trace.hep"],
 ];

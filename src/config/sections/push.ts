@@ -1,6 +1,8 @@
 /** Section `push:`. */
 import { boolean, choice, DAY, duration, file, host, MINUTE, SECOND, secretFile, text, url } from "../kinds.ts";
-import { key, list, mapOf, section } from "../table.ts";
+import { PRESETS } from "../sender/presets.ts";
+import { sender } from "../sender/read.ts";
+import { key, list, mapOf, namedValues, section } from "../table.ts";
 
 export const PUSH = section("Push services.", {
   unsupported: key(choice("forward", "555"), {
@@ -21,6 +23,12 @@ export const PUSH = section("Push services.", {
     doc:
       "A phone that was pushed in vain gets a push `missed` when the caller gave up or nobody came; never a VoIP push.",
   }),
+  privacy: key(choice("full", "id"), {
+    default: "full",
+    applies: "live",
+    doc: "What a push says of the caller: all that is known, or nothing but the Call-ID.",
+  }),
+  proxy: key(text, { default: "", applies: "live", doc: "HTTPS proxy (CONNECT) for pushes." }),
   apns: section("Apple (pn-provider apns).", {
     key_file: key(secretFile, {
       default: "",
@@ -75,6 +83,16 @@ export const PUSH = section("Push services.", {
       example: "[ntfy.lan]",
     }),
   }),
+  http: namedValues(
+    "Senders described here: pn-provider value, and a preset (" + Object.keys(PRESETS).join(", ") +
+      ") or what is sent.",
+    [
+      "acro: { preset: acrobits }",
+      'ntfy: { preset: ntfy, url: "https://ntfy.example.org/{prid}", wake_url: "linphone://" }',
+      'own: { url: "https://push.example.org/{event}", json: { to: "{prid}", call: "{call_id}" } }',
+    ],
+    key(sender, { default: "", applies: "live", doc: "A preset, or url and what is sent." }),
+  ),
   webhook: mapOf(
     'Your own pusher: pn-provider value, and where to POST. "*" takes every provider that has no backend here.',
     { example: ['acme: { url: "https://push.example.org/wake", token_file: "", timeout: 5s }'] },

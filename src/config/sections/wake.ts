@@ -40,7 +40,7 @@ export const WAKE = section("Calls to sleeping phones.", {
     default: "auto",
     applies: "live",
     doc:
-      "A phone that wakes after the call is over gets INVITE and CANCEL. auto: for APNs VoIP tokens, as iOS needs it.",
+      "A phone that wakes after the call is over gets INVITE and CANCEL. auto: for APNs VoIP tokens, as iOS needs it, and for senders of push.http that have nothing for the end of a call.",
   }),
   decline: key(choice("device", "all"), {
     default: "device",

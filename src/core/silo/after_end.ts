@@ -29,14 +29,15 @@ export function tellDevices(call: SiloCall): void {
  * call it had to show.
  */
 export function registeredTooLate({ fork, home, legs, story }: SiloCall, contact: Contact): void {
-  const { delayedCancel } = home.settings;
+  const { delayedCancel, untold } = home.settings;
   const leg = legs.of(contact);
   if (leg === undefined) return;
   wokeTooLate(leg);
   if (!isOwed(leg)) return;
   if (contact.flow === null || contact.flow.state === "closed") return;
-  const isVoip = contact.push !== null && isVoipToken(contact.push);
-  if (delayedCancel === "false" || (delayedCancel === "auto" && !isVoip)) return;
+  const { push } = contact;
+  const isUntold = push !== null && (isVoipToken(push) || untold.cancel.has(push.provider));
+  if (delayedCancel === "false" || (delayedCancel === "auto" && !isUntold)) return;
   leg.hasTakenPart = true;
   story.branch(leg, "INVITE (late)", "to hear that it is over");
   leg.branch = fork.addGhost(home.dialogs.targetOf(contact, contact.flow, story.record.callId));

@@ -20,6 +20,8 @@ export interface SiloSettings {
   readonly delayedCancel: "auto" | "true" | "false";
   /** A device that was pushed in vain hears by push of the call it missed (`push.missed`). */
   readonly tellsMissed: boolean;
+  /** Providers (`pn-provider`) whose service has nothing for the end of a call, or for a missed one (`push.http`). */
+  readonly untold: Readonly<Record<"cancel" | "missed", ReadonlySet<string>>>;
   readonly decline: "device" | "all";
   readonly isSingleAnswer: boolean;
   readonly maxCalls: number;

@@ -162,17 +162,21 @@ export function sharedWakeRefused(leg: Leg, contact: Contact, reason: string): v
   call.settle();
 }
 
-/** P-06: the app shows a call that no longer is. */
+/** P-06: the app shows a call that no longer is. Nothing goes where the service has nothing for it. */
 export function pushCancel(leg: Leg, contact: Contact, reason: NonNullable<PushOrder["reason"]>): void {
   const { home, story } = leg.call;
-  story.push(leg, contact.push!.provider, "push cancel", reason.replaceAll("_", " "));
+  const { provider } = contact.push!;
+  if (home.settings.untold.cancel.has(provider)) return;
+  story.push(leg, provider, "push cancel", reason.replaceAll("_", " "));
   order(leg, contact, { uuid: home.port.token(16), event: "cancel", ttlMs: home.settings.windowMs, reason });
 }
 
 /** P-06: the call was not answered, and the device never got it. */
 export function pushMissed(leg: Leg, contact: Contact): void {
   const { home, story } = leg.call;
-  story.push(leg, contact.push!.provider, "push missed", "");
+  const { provider } = contact.push!;
+  if (home.settings.untold.missed.has(provider)) return;
+  story.push(leg, provider, "push missed", "");
   order(leg, contact, { uuid: home.port.token(16), event: "missed", ttlMs: MISSED_TTL_MS });
 }
 

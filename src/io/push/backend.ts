@@ -5,7 +5,7 @@
  */
 import type { ServiceAnswer } from "./ask.ts";
 import { codeOf } from "./http/answer.ts";
-import type { PushRequest } from "./types.ts";
+import type { PushEvent, PushRequest } from "./types.ts";
 import type { PushWorld } from "./world.ts";
 
 /** What an attempt came to. `retry`: not now (429, 5xx, no connection); the delivery decides whether there is time. */
@@ -106,6 +106,8 @@ export interface PushBackend {
   reload(): string;
   /** Takes over what it need not learn or make anew from the backend a reload replaces by it. */
   succeed?(before: PushBackend): void;
+  /** False: pushes of this event are not sent (the service has nothing for them). Absent: all are. */
+  sends?(event: PushEvent): boolean;
   /**
    * Makes one attempt. The request leaves within this call, before the first await (N-06).
    *

@@ -10,6 +10,7 @@ import type { ServiceAnswer } from "./ask.ts";
 import type { PushBackend } from "./backend.ts";
 import { type BackendHealth, Delivery } from "./delivery.ts";
 import { Fcm } from "./fcm/fcm.ts";
+import { HttpSender } from "./http_sender/http_sender.ts";
 import { MAX_PARAM_LENGTH, MAX_PRID_LENGTH, MAX_PROVIDER_LENGTH } from "../../core/rfc8599/parameters.ts";
 import { DeviceRate, type RateTable } from "./rate.ts";
 import { pushOfNoCall } from "./request.ts";
@@ -81,6 +82,8 @@ export class PushRelay {
   private readonly rate: DeviceRate;
   private recentVerdicts: RecentPush[] = [];
   private isStopped = false;
+  /** P-13: a push says of the caller nothing but the Call-ID. */
+  private isDiscreet: boolean;
   /** Backends that keep connections open, by provider. */
   private readonly warmed = new Set<string>();
 
@@ -88,6 +91,7 @@ export class PushRelay {
   constructor(push: PushConfig, world: RelayWorld, observer: PushObserver = {}) {
     this.world = { ...realWorld, ...world };
     this.rate = new DeviceRate(world.rates);
+    this.isDiscreet = push.privacy === "id";
     this.observer = observer;
     for (const backend of this.backendsOf(push)) {
       this.deliveries.set(backend.provider, new Delivery(backend, this.world));
@@ -113,7 +117,7 @@ export class PushRelay {
       return;
     }
     this.pending.set(request.uuid, delivery);
-    delivery.send(request, (verdict) => {
+    delivery.send(this.isDiscreet ? withoutCaller(request) : request, (verdict) => {
       this.pending.delete(request.uuid);
       this.finish(verdict, request, delivery.backend.name, done);
     });
@@ -239,6 +243,7 @@ export class PushRelay {
   reload(push: PushConfig): string[] {
     const problems: string[] = [];
     const before = this.deliveries;
+    this.isDiscreet = push.privacy === "id";
     this.deliveries = new Map();
     for (const backend of this.backendsOf(push)) {
       const old = before.get(backend.provider);
@@ -279,7 +284,8 @@ export class PushRelay {
     if (push.apns.key_file !== "") backends.push(new Apns(push.apns, this.world));
     if (push.fcm.service_account_file !== "") backends.push(new Fcm(push.fcm, this.world));
     if (push.webpush.vapid_file !== "") backends.push(new WebPush(push.webpush, this.world));
-    // Behind the services: whoever names a webhook apns wants it there (the config says so where both are set).
+    // Behind the services: whoever names a sender or a webhook apns wants it there (the config says so where both are set).
+    for (const key of Object.keys(push.http)) backends.push(new HttpSender(key, push.http[key]!, this.world));
     for (const key of Object.keys(push.webhook)) {
       backends.push(new Webhook(key.toLowerCase(), push.webhook[key]!, this.world));
     }
@@ -299,6 +305,8 @@ export class PushRelay {
       prid.length > MAX_PRID_LENGTH;
     if (isTooLong) return "its push parameters are too long";
     if (delivery === undefined) return `no backend for provider ${provider}; ${missing(provider)}`;
+    const { backend } = delivery;
+    if (backend.sends?.(request.event) === false) return `push.${backend.name} sends no ${request.event} pushes`;
     return this.pending.has(request.uuid) ? `push ${request.uuid} is under way already` : "";
   }
 
@@ -338,12 +346,17 @@ const SERVICES: ReadonlyMap<string, string> = new Map([
   ["unifiedpush", "webpush"],
 ]);
 
+/** What a push says of the caller is gone, in whatever service (P-13). */
+function withoutCaller(request: PushRequest): PushRequest {
+  return { ...request, fromUri: "", fromName: "" };
+}
+
 /** What to put into the config. */
 function missing(provider: string): string {
   const service = SERVICES.get(provider);
   return service === undefined
-    ? `add push.webhook.${provider}`
-    : `set push.${service}, or add push.webhook.${provider}`;
+    ? `add push.http.${provider} or push.webhook.${provider}`
+    : `set push.${service}, or add push.http.${provider} or push.webhook.${provider}`;
 }
 
 function isSame(one: PushBackend, other: PushBackend): boolean {

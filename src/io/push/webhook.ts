@@ -5,16 +5,12 @@
 import type { WebhookConfig } from "../../config/schema.ts";
 import { adviceOn, connectOnly, type ServiceAnswer } from "./ask.ts";
 import { type PushAnswer, type PushAttempt, type PushBackend, refused, retry } from "./backend.ts";
-import { codeOf, retryAfterMsOf, unreachable } from "./http/answer.ts";
-import { BodyStart, shownWords } from "./http/body.ts";
+import { codeOf, retryAfterMsOf } from "./http/answer.ts";
+import { shownWords } from "./http/body.ts";
+import { type Exchange, exchange } from "./http/exchange.ts";
 import { MAX_BODY_BYTES, webhookBody } from "./payload.ts";
 import type { PushRequest } from "./types.ts";
 import type { HttpRequest, PushWorld } from "./world.ts";
-
-/** So much of an answer's body is read for the reason. */
-const MAX_ANSWER_BYTES = 4096;
-/** A verdict does not wait longer than this for the words that go with it. */
-export const BODY_WAIT_MS = 1000;
 
 export class Webhook implements PushBackend {
   readonly name: string;
@@ -93,7 +89,15 @@ export class Webhook implements PushBackend {
     // A pooled connection may have died silently (NAT); the second attempt does not trust the pool.
     if (attempt.attempt > 1) http.keepalive = false;
     if (this.isHttps) http.tls = { rejectUnauthorized: true };
-    return this.exchange(http, attempt);
+    const what: Exchange = {
+      url: this.config.url,
+      host: this.host,
+      http,
+      needsBody: (status) => status < 200 || status >= 300,
+      // A receiver may echo what it was sent.
+      answerOf: (response, body) => this.answerOf(response, body === null ? "" : shownWords(body, [this.token])),
+    };
+    return exchange(what, attempt, this.world);
   }
 
   /** Connects and no more: a request, whatever it says, is the owner's code to run, and may wake somebody. */
@@ -113,27 +117,6 @@ export class Webhook implements PushBackend {
 
   stop(): void {}
 
-  private async exchange(http: HttpRequest, attempt: PushAttempt): Promise<void> {
-    let response: Response;
-    try {
-      response = await this.world.fetch(this.config.url, http);
-    } catch (error) {
-      attempt.answer(retry(unreachable(this.host, error)));
-      return;
-    }
-    const isAccepted = response.status >= 200 && response.status < 300;
-    if (isAccepted) attempt.answer(this.answerOf(response, ""));
-    else attempt.draft(this.answerOf(response, ""));
-    // The body is read in any case: only then is the connection free for the next push.
-    const read = new BodyStart(MAX_ANSWER_BYTES);
-    const end = read.from(response);
-    if (!isAccepted) {
-      await this.atMost(BODY_WAIT_MS, end);
-      attempt.answer(this.answerOf(response, this.wordsOf(response, read)));
-    }
-    await end;
-  }
-
   private answerOf(response: Response, words: string): PushAnswer {
     const status = response.status;
     const said = `${status} from ${this.host}${words === "" ? "" : `: ${words}`}`;
@@ -152,21 +135,5 @@ export class Webhook implements PushBackend {
     }
     if (status === 401 || status === 403) return answer("refused", `check push.${this.name}.token_file`, true);
     return answer("refused", "");
-  }
-
-  private wordsOf(response: Response, read: BodyStart): string {
-    if (response.headers.has("content-encoding")) return "";
-    // A receiver may echo what it was sent.
-    return shownWords(read.text(), [this.token]);
-  }
-
-  private atMost(waitMs: number, work: Promise<void>): Promise<void> {
-    return new Promise((resolve) => {
-      const cancel = this.world.schedule(waitMs, resolve);
-      work.then(() => {
-        cancel();
-        resolve();
-      });
-    });
   }
 }

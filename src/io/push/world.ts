@@ -27,8 +27,9 @@ export type HostLookup = (
 export type HttpFetch = (url: string, init: HttpRequest) => Promise<Response>;
 
 export interface HttpRequest {
-  method: "POST";
+  method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   headers: Record<string, string>;
+  /** Empty: none. */
   body: string;
   redirect: "manual";
   signal: AbortSignal;

@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import type { PhoneOptions } from "../../sim/phone.ts";
 import type { PushFate } from "../../sim/push_service.ts";
 import { World } from "../../sim/world.ts";
+import { loadConfig } from "../../../src/config/load.ts";
 
 const DAY_MS = 86_400_000;
 const KEYS = { p256dh: "BPoint", auth: "secret" };
@@ -172,3 +173,46 @@ test.each(TOKENS)("P-06 the end of a call, for %s: never a VoIP push, nothing th
   w.advance(1000);
   expect(w.push.orders.slice(1).map(({ order }) => order.event)).toEqual(events as never);
 });
+
+/** A world whose provider `acme` is a sender that has nothing for these events. */
+function withoutWords(events: string): World {
+  const { config: written } = loadConfig(
+    `security: { trust: [10.0.0.0/8] }\npush: { http: { acme: { url: "http://a.example", json: {}, events: ${events} } } }`,
+  );
+  return new World({
+    config: (config) => {
+      config.push.missed = true;
+      config.push.http = written!.push.http;
+    },
+  });
+}
+
+test.each<[events: string, told: string[]]>([
+  ["{ cancel: null }", ["missed a"]],
+  ["{ missed: null }", ["cancel a caller_gave_up"]],
+  ["{ cancel: null, missed: null }", []],
+  ["{}", ["cancel a caller_gave_up", "missed a"]],
+])("P-06 P-10 with %s nothing is pushed that the service has no words for", (events, told) => {
+  const w = withoutWords(events);
+  w.asleep("alice", ASLEEP);
+  const call = w.pbx.call("alice");
+  w.advance(1000);
+  call.cancel();
+  w.advance(1000);
+  expect(afterwards(w)).toEqual(told);
+  const labels = w.core.silo.allRecords()[0]!.timeline.map(({ label }) => label);
+  expect(labels.filter((label) => label === "push cancel" || label === "push missed").length).toBe(told.length);
+});
+
+test.each<[events: string, invites: number]>([["{ cancel: null }", 1], ["{}", 0]])(
+  "W-13 P-10 with %s a phone that comes too late gets %i INVITE, and CANCEL",
+  (events, invites) => {
+    const w = withoutWords(events);
+    const b = w.asleep("alice", { wakeMs: 5000, push: { provider: "acme", prid: "a" }, ringMs: 30 });
+    const call = w.pbx.call("alice");
+    w.advance(1000);
+    call.cancel();
+    w.advance(10_000);
+    expect(b.calls.map(({ state }) => state)).toEqual(Array(invites).fill("cancelled"));
+  },
+);

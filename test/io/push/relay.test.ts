@@ -319,16 +319,20 @@ test("P-07 S-03 pushes are counted in an htable, where an admin may clear a devi
 });
 
 test.each<[string, Partial<PushRequest>, string]>([
-  ["an unknown provider", { provider: "other" }, "no backend for provider other; add push.webhook.other"],
+  [
+    "an unknown provider",
+    { provider: "other" },
+    "no backend for provider other; add push.http.other or push.webhook.other",
+  ],
   [
     "a service that is not set up",
     { provider: "fcm" },
-    "no backend for provider fcm; set push.fcm, or add push.webhook.fcm",
+    "no backend for provider fcm; set push.fcm, or add push.http.fcm or push.webhook.fcm",
   ],
   [
     "a word of the language",
     { provider: "__proto__" },
-    "no backend for provider __proto__; add push.webhook.__proto__",
+    "no backend for provider __proto__; add push.http.__proto__ or push.webhook.__proto__",
   ],
   ["no token", { prid: "" }, "the device has no push token"],
   ["a huge token", { prid: "x".repeat(4097) }, "its push parameters are too long"],
