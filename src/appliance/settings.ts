@@ -3,6 +3,7 @@
  * reads and no part of it from inside; reads no file itself.
  */
 import { containsAddress } from "../config/cidr.ts";
+import { compilePattern, Pattern } from "../config/pattern.ts";
 import type { Config, DeviceRule } from "../config/schema.ts";
 import { Authenticator } from "../core/registrar/authenticator.ts";
 import type { CoreSettings } from "../core/settings.ts";
@@ -98,8 +99,8 @@ function registrarSettings(config: Config, secrets: CoreSecrets): RegistrarSetti
 function deviceHints(rules: readonly DeviceRule[]): DeviceHints {
   const compiled = rules.map((rule) => ({
     rule,
-    userAgent: rule.user_agent === "" ? null : new RegExp(rule.user_agent),
-    header: rule.header === null ? null : new RegExp(rule.header.pattern),
+    userAgent: rule.user_agent === "" ? null : patternOf(rule.user_agent),
+    header: rule.header === null ? null : patternOf(rule.header.pattern),
   }));
   return (request, paramNamed) => {
     for (const { rule, userAgent, header } of compiled) {
@@ -115,6 +116,13 @@ function deviceHints(rules: readonly DeviceRule[]): DeviceHints {
     }
     return null;
   };
+}
+
+/** A pattern of the config, which was checked when it was read. */
+function patternOf(text: string): Pattern {
+  const pattern = compilePattern(text);
+  if (pattern instanceof Pattern) return pattern;
+  throw new Error(`Cannot compile ${text}: ${pattern.reason}`);
 }
 
 /** Who checks passwords; null where there are no users, or no domain to know them in. */

@@ -7,6 +7,7 @@ import { Cidr } from "./cidr.ts";
 import { isHostName } from "./endpoint.ts";
 import { nearest } from "./nearest.ts";
 import { bad, didYouMean, ok, type Parsed, quoted } from "./parsed.ts";
+import { compilePattern, Pattern } from "./pattern.ts";
 import type { KeyLimits } from "./table.ts";
 
 /** So many in so long. */
@@ -213,15 +214,13 @@ export function parseDatabaseFile(text: string, limits: KeyLimits): Parsed<strin
   return text === "" ? bad("must not be empty", 'write a path, or ":memory:"') : parseFile(text, limits);
 }
 
+/** A regular expression in RE2's syntax; "" = any. */
 export function parsePattern(text: string): Parsed<string> {
   if (text.length > 256) return bad("is longer than 256 characters");
-  try {
-    new RegExp(text);
-    return ok(text);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message.replace(/^Invalid regular expression: /, "") : "";
-    return bad(`${quoted(text)} is not a regular expression`, reason);
-  }
+  if (text === "") return ok(text);
+  const compiled = compilePattern(text);
+  if (compiled instanceof Pattern) return ok(text);
+  return bad(`${quoted(text)} is not a regular expression that can be used here`, compiled.reason);
 }
 
 const TOKEN = /^[A-Za-z0-9.!%*_+`'~-]{1,64}$/;

@@ -5,7 +5,11 @@ import { key, listOf, optional } from "../table.ts";
 export const DEVICES = listOf("Rules for phones that do not speak RFC 8599; the first match wins.", {
   example: ['- { user_agent: "^Acrobits", kind: mobile, push: { provider: acme, token_from: "contact:pn-tok" } }'],
 }, {
-  user_agent: key(pattern, { default: "", applies: "live", doc: "Regular expression on User-Agent." }),
+  user_agent: key(pattern, {
+    default: "",
+    applies: "live",
+    doc: "Regular expression (RE2: no lookaround, no \\1) on the first 255 characters of User-Agent.",
+  }),
   header: key(headerMatch, { default: "", applies: "live", doc: 'Another header, as "Name: regular expression".' }),
   kind: key(choice("mobile", "desk", ""), {
     default: "",

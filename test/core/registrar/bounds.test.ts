@@ -186,6 +186,31 @@ describe("F-08 REGISTERs nobody should send", () => {
   });
 });
 
+describe("X-06 devices: rules on hostile headers", () => {
+  /** On each a backtracking engine takes 2^n or n³ steps of the length n. The first 255 characters are what is looked at. */
+  const hostile: [string, string][] = [
+    ["^(a+)+$", "a".repeat(200) + "!" + "a".repeat(30_000)],
+    ["(x+x+)+y", "x".repeat(30_000)],
+    ["^(\\w+\\s?)*$", "ab ".repeat(70) + "!" + "ab ".repeat(10_000)],
+    ["Linphone.*Android.*Pixel", "Linphone Android ".repeat(1800)],
+  ];
+
+  test.each(hostile)("a User-Agent of 30 kB cannot keep %s busy", (pattern, value) => {
+    const rig = new Rig({ devices: [{ user_agent: pattern, header: null, kind: "desk", push: null }] });
+    const contacts = ["<sip:a@192.0.2.7;pn-provider=fcm;pn-prid=t>"];
+    registered(rig, rig.phone("192.0.2.7"), { contacts, lines: [`User-Agent: ${value}`] });
+    expect(rig.core.usrloc.find(AOR)!.contacts[0]!.kind).toBe("mobile");
+  });
+
+  test.each(hostile)("a header of 30 kB cannot keep %s busy", (pattern, value) => {
+    const header = { name: "X-Model", pattern };
+    const rig = new Rig({ devices: [{ user_agent: "", header, kind: "desk", push: null }] });
+    const contacts = ["<sip:a@192.0.2.7;pn-provider=fcm;pn-prid=t>"];
+    registered(rig, rig.phone("192.0.2.7"), { contacts, lines: [`X-Model: ${value}`] });
+    expect(rig.core.usrloc.find(AOR)!.contacts[0]!.kind).toBe("mobile");
+  });
+});
+
 describe("R-20 devices: rules", () => {
   const acme = {
     kind: "mobile" as const,
