@@ -81,7 +81,7 @@ function putDevice(host: ControlHost, key: string, id: string, patch: DevicePatc
     const { nowMs } = host.turn;
     const flow = uri === null ? known?.flow ?? null : flowTo(host, uri);
     const [user = "", domain = ""] = splitAor(key);
-    const aor = core.usrloc.ensure(key, user, domain, core.bindings.aorId(key));
+    const aor = core.usrloc.ensure(key, user, domain, core.writer.aorId(key));
     const fields = fieldsOf(known, patch, flow, nowMs);
     const saved = core.usrloc.save(aor, known, id, fields, flow);
     if (patch.push !== undefined) {

@@ -146,7 +146,7 @@ export interface Upkeeps {
 /** Who keeps what registered, as the core knows it now. */
 export function upkeeps({ core, config }: ControlHost): Upkeeps {
   return {
-    upstreamMode: core.mid?.mode ?? null,
+    upstreamMode: core.mid?.policy.mode ?? null,
     upkeepOf: (contact) => deviceUpkeep(contact, core.mid, core.clock.nowMs),
     upkeepOfAor: (aor) => aorUpkeep(aor, core.mid, core.clock.nowMs),
     reachabilityOf: (contact) => core.usrloc.reachability(contact, config.wake.idle),

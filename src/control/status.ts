@@ -126,7 +126,7 @@ function statusJson(host: ControlHost): StatusJson {
       aors: core.usrloc.aorCount,
       devices: core.usrloc.contactCount,
       ...deviceCounts(host),
-      upstream_failing: core.mid?.keeper.failing ?? 0,
+      upstream_failing: core.mid?.renewals.failing ?? 0,
       short_grants: core.mid?.ledger.shortGrants.size ?? 0,
       flows: host.transports.flowSamples().reduce((sum, [, value]) => sum + value, 0),
       calls_open: core.silo.openCalls,

@@ -13,7 +13,7 @@ import { Locator } from "./proxy/locator.ts";
 import { FlowTokens } from "./proxy/record_route.ts";
 import { Router, type RouterUser } from "./proxy/router.ts";
 import { refusalOf } from "./proxy/validate.ts";
-import { Bindings } from "./registrar/apply.ts";
+import { ContactWriter } from "./registrar/contact_writer.ts";
 import type { PushServices } from "./registrar/push_support.ts";
 import { LocalRegistrar } from "./registrar/local_registrar.ts";
 import { MidRegistrar } from "./registrar/mid_registrar.ts";
@@ -56,7 +56,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
   /** Null in registrar mode. */
   readonly qualify: Qualify | null = null;
   readonly purrs: Purrs;
-  readonly bindings: Bindings;
+  readonly writer: ContactWriter;
   /** Null in registrar mode. */
   readonly mid: MidRegistrar | null = null;
   private readonly local: LocalRegistrar | null = null;
@@ -100,21 +100,16 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
     });
     this.dialogWake = new DialogWake(port, this.schedule, usrloc, settings.silo);
     this.silo = new Silo(port, table, usrloc, dialogs, settings.silo);
-    this.bindings = new Bindings(usrloc, clock, settings.registrar);
+    const writer = this.writer = new ContactWriter(usrloc, clock, settings.registrar);
     const hints: DeviceHints = (request, paramNamed) => this.settings.deviceHints(request, paramNamed);
     if (pbx !== null) {
-      this.mid = new MidRegistrar(port, clock, table, usrloc, this.bindings, pbx, this, hints);
+      this.mid = new MidRegistrar({ port, clock, table, usrloc, writer, pbx, hints }, this);
       this.qualify = new Qualify(table, pbx, this.mid);
     } else {
       this.local = new LocalRegistrar(
-        port,
-        clock,
-        usrloc,
-        this.bindings,
+        { port, clock, usrloc, writer, hints, isOurDomain: (host) => this.locator.isOurDomain(host) },
         this,
         settings.authenticator(),
-        (host) => this.locator.isOurDomain(host),
-        hints,
       );
     }
     this.refreshPush = new RefreshPush(
@@ -153,9 +148,9 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
     this.qualify?.start(settings.qualifyMs);
     this.silo.settings = settings.silo;
     this.dialogWake.times = settings.silo;
-    this.bindings.settings = settings.registrar;
+    this.writer.settings = settings.registrar;
     this.refreshPush.settings = settings.refresh;
-    this.mid?.keeper.restored();
+    this.mid?.reconfigured();
     this.local?.setUsers(settings.users, settings.authenticator);
   }
 
@@ -197,20 +192,17 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
   ): void {
     this.isOtherPbx = isOtherPbx;
     this.usrloc.restore(aors, contacts, flowOf);
-    // Told of another PBX, or of other Contacts than this one gets: every registration goes to it anew.
-    if (isOtherPbx) this.mid?.ledger.forgetAll();
-    else this.mid?.agent.onRemnants(remnants);
-    this.mid?.keeper.restored();
+    this.mid?.restored(remnants, isOtherPbx);
   }
 
   /** Tells which push services can be sent to, so that phones hear of it (P-02). */
   setPushServices(services: PushServices): void {
-    this.bindings.pushServices = services;
+    this.writer.pushServices = services;
   }
 
   /** A device was set by hand: the PBX is told of its AoR where that is ours to do. */
   deviceSet(contact: Contact): void {
-    if (this.mid !== null) this.mid.keeper.granted(contact.aor, this.mid.ledger.upstreamId(contact));
+    this.mid?.deviceSet(contact);
   }
 
   /** A connection closed or could not be opened: its contacts are lost in this turn (T-02). */
@@ -311,7 +303,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
 
   onAorLeft(aor: Aor): void {
     // Another PBX has nothing to be ended.
-    if (!this.isOtherPbx) this.mid?.agent.onAorLeft(aor);
+    if (!this.isOtherPbx) this.mid?.onAorLeft(aor);
   }
 
   refreshAtMs(contact: Contact): number {

@@ -152,10 +152,10 @@ export class TestHost implements ControlHost {
   }
 
   private phone(user: string, id: string): void {
-    const { usrloc, bindings } = this.core;
+    const { usrloc, writer } = this.core;
     const { nowMs } = this.turn;
     const key = `${user}@example.org`;
-    const aor = usrloc.ensure(key, user, "example.org", bindings.aorId(key));
+    const aor = usrloc.ensure(key, user, "example.org", writer.aorId(key));
     aor.upstream = { ...aor.upstream, state: "registered", expiresAtMs: nowMs + 3_599_000 };
     const flow: TestFlow = this.rig.flow("192.0.2.7", 40123, UDP);
     flow.lastHeardMs = nowMs;

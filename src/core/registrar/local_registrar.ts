@@ -14,7 +14,7 @@ import { reasonPhrase } from "../sip/reason.ts";
 import { aorOf, canonicalUser, uriParam } from "../sip/uri.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
-import { type Applied, type Bindings, NO_ORDER } from "./apply.ts";
+import { type Applied, type ContactWriter, NO_ORDER } from "./contact_writer.ts";
 import { grantedCaps } from "./push_support.ts";
 import type { Authenticator } from "./authenticator.ts";
 import {
@@ -45,18 +45,38 @@ interface ProvenUser {
 /** Extensions a registrar is asked to understand (RFC 3327, RFC 5626). */
 const KNOWN_EXTENSIONS = new Set(["path", "outbound"]);
 
+/** What the registrar stands on. */
+export interface LocalRegistrarParts {
+  readonly port: Port;
+  readonly clock: Clock;
+  readonly usrloc: Usrloc;
+  readonly writer: ContactWriter;
+  readonly hints: DeviceHintReader;
+  /** True for domains whose users are ours. */
+  readonly isOurDomain: (host: string) => boolean;
+}
+
 export class LocalRegistrar {
+  private readonly port: Port;
+  private readonly clock: Clock;
+  private readonly usrloc: Usrloc;
+  private readonly writer: ContactWriter;
+  private readonly hints: DeviceHintReader;
+  private readonly isOurDomain: (host: string) => boolean;
+
+  /** @param authenticator null: nobody has a password here */
   constructor(
-    private readonly port: Port,
-    private readonly clock: Clock,
-    private readonly usrloc: Usrloc,
-    private readonly bindings: Bindings,
+    parts: LocalRegistrarParts,
     private readonly user: RegistrarUser,
     private authenticator: Authenticator | null,
-    /** True for domains whose users are ours. */
-    private readonly isOurDomain: (host: string) => boolean,
-    private readonly hints: DeviceHintReader,
-  ) {}
+  ) {
+    this.port = parts.port;
+    this.clock = parts.clock;
+    this.usrloc = parts.usrloc;
+    this.writer = parts.writer;
+    this.hints = parts.hints;
+    this.isOurDomain = parts.isOurDomain;
+  }
 
   /** The users file was read again. Nonces and their counts stay, so that nothing can be replayed (R-16). */
   setUsers(users: UserDirectory | null, fresh: () => Authenticator | null): void {
@@ -147,7 +167,7 @@ export class LocalRegistrar {
       const unknown = (message.list(REQUIRE) ?? []).filter((tag) => !KNOWN_EXTENSIONS.has(tag.toLowerCase()));
       if (unknown.length > 0) return this.refused(420, "", message, flow, `Unsupported: ${unknown.join(", ")}\r\n`);
     }
-    const request = readRegister(message, this.hints, this.bindings.repeatable);
+    const request = readRegister(message, this.hints, this.writer.repeatable);
     if (isProblem(request)) return this.refused(request.status, request.reason, message, flow);
     if (!this.isOurDomain(request.domain)) {
       return this.refused(404, `Domain ${request.domain} is not served here`, message, flow);
@@ -156,9 +176,9 @@ export class LocalRegistrar {
       return this.refused(403, "Not your address of record", message, flow);
     }
     // Before the general minimum: a phone told that one would be told this one next.
-    const push = this.bindings.pushAnswer(request);
+    const push = this.writer.pushAnswer(request);
     if (push.status !== 0) return this.refused(push.status, "", message, flow, push.lines);
-    const { settings } = this.bindings;
+    const { settings } = this.writer;
     const { minExpires, defaultExpires } = settings;
     const grants: number[] = [];
     for (const wanted of request.contacts) {
@@ -168,23 +188,23 @@ export class LocalRegistrar {
       }
       grants.push(askedSeconds(wanted.expires, settings));
     }
-    if (this.bindings.isFull(request)) return this.refused(403, "Too many devices", message, flow);
+    if (this.writer.isFull(request)) return this.refused(403, "Too many devices", message, flow);
     const outbound = outboundOf(message, request);
     if (outbound === "first hop lacks it") return this.refused(439, "First Hop Lacks Outbound Support", message, flow);
     if (this.hasOlderCseq(request)) return this.refused(400, "CSeq is lower than that of the binding", message, flow);
-    const applied = this.bindings.apply(request, grants, flow, NO_ORDER);
+    const applied = this.writer.apply(request, grants, flow, NO_ORDER);
     let lines = this.replyLines(request, applied);
     lines += grantedCaps(
       push.offers,
       applied.listed,
       this.clock.nowMs,
-      this.bindings.settings,
+      this.writer.settings,
       (device) => this.user.purrOf(device),
     );
     if (outbound === "applied") {
       // RFC 5626 §4.4: over UDP the default of 24 to 29 s keeps NATs open, which a longer Flow-Timer would not.
       lines += "Require: outbound\r\nSupported: path, outbound\r\n" +
-        (flow.isReliable ? `Flow-Timer: ${Math.round(this.bindings.settings.idleMs / 1000)}\r\n` : "");
+        (flow.isReliable ? `Flow-Timer: ${Math.round(this.writer.settings.idleMs / 1000)}\r\n` : "");
     }
     return { status: 200, reason: "", lines, applied };
   }
@@ -192,7 +212,7 @@ export class LocalRegistrar {
   private hasOlderCseq(request: RegisterRequest): boolean {
     const aor = this.usrloc.find(request.aorKey);
     for (const wanted of request.contacts) {
-      if (this.bindings.isOlder(this.bindings.known(aor, wanted), request)) return true;
+      if (this.writer.isOlder(this.writer.known(aor, wanted), request)) return true;
     }
     return false;
   }
@@ -201,7 +221,7 @@ export class LocalRegistrar {
     const isFetch = request.contacts.length === 0 && !request.isWildcard;
     const all = this.usrloc.find(request.aorKey)?.contacts ?? [];
     const lines = contactLines(
-      isFetch || this.bindings.settings.repliesWithAll ? all : applied.listed,
+      isFetch || this.writer.settings.repliesWithAll ? all : applied.listed,
       applied.listed,
       this.clock.nowMs,
     );

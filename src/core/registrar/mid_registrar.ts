@@ -3,89 +3,104 @@
  * The PBX stays in charge of users and passwords; no REGISTER changes anything here without its 2xx.
  */
 import type { Clock } from "../clock.ts";
+import type { Port } from "../port.ts";
 import type { Flow } from "../sip/flow.ts";
 import type { Message } from "../sip/message.ts";
-import type { Port } from "../port.ts";
 import { viaValue } from "../sip/via.ts";
 import { aorOf } from "../sip/uri.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Transactions } from "../transaction/table.ts";
-import type { Contact } from "../usrloc/contact.ts";
+import type { Aor, Contact } from "../usrloc/contact.ts";
+import type { StoredRemnant } from "../usrloc/stored.ts";
 import type { RemovalCause, Usrloc } from "../usrloc/usrloc.ts";
-import { type Applied, type Bindings, NO_ORDER } from "./apply.ts";
-import { type Doubt, Doubts } from "./doubt.ts";
-import type { InFlight } from "./in_flight.ts";
+import { type Applied, type ContactWriter, NO_ORDER } from "./contact_writer.ts";
 import { LogLimit } from "./log_limit.ts";
-import { type DeviceHintReader, isProblem, readRegister, type RegisterRequest } from "./register.ts";
-import { type Grants, RegisterRelay, upstreamRegister } from "./relay.ts";
-import type { RegistrarMode, RegistrarSettings, RegistrarUser } from "./settings.ts";
-import { Challenged, isAbsorbable } from "./throttle.ts";
 import { grantedCaps, type PushOffer, upstreamCaps } from "./push_support.ts";
+import { type DeviceHintReader, isProblem, readRegister, type RegisterRequest } from "./register.ts";
 import { contactLines } from "./reply_contacts.ts";
-import { UpstreamAgent } from "./upstream_agent.ts";
-import { UpstreamKeeper } from "./upstream_keeper.ts";
-import { UpstreamLedger } from "./upstream_ledger.ts";
-import { askedOf, type UpstreamPlan, UpstreamPlanner } from "./upstream_plan.ts";
+import type { RegistrarSettings, RegistrarUser } from "./settings.ts";
+import { Challenged, isAbsorbable } from "./throttle.ts";
+import {
+  type Acceptance,
+  type ForwardedOwner,
+  ForwardedRegister,
+  type Forwarding,
+  type NoAnswer,
+  upstreamRegister,
+} from "./upstream/forwarded.ts";
+import { type Grants, UpstreamLedger } from "./upstream/ledger.ts";
+import { UpstreamLink, type UpstreamSide } from "./upstream/own_register.ts";
+import { askedOf, UpstreamPlanner } from "./upstream/plan.ts";
+import { UpstreamPolicy } from "./upstream/policy.ts";
+import { Removals } from "./upstream/removals.ts";
+import { Renewals } from "./upstream/renewals.ts";
+import { UnansweredRegisters } from "./upstream/unanswered.ts";
 
-/** The PBX, as the registrar sees it. */
-export interface UpstreamSide {
-  flow(): Flow | null;
+/** What the mid-registrar stands on. */
+export interface MidRegistrarParts {
+  readonly port: Port;
+  readonly clock: Clock;
+  readonly table: Transactions;
+  readonly usrloc: Usrloc;
+  readonly writer: ContactWriter;
+  readonly pbx: UpstreamSide;
+  readonly hints: DeviceHintReader;
 }
 
 /** Results of REGISTERs that the PBX did not decide, in words for the log. */
-const UNANSWERED: Readonly<Record<string, string>> = {
+const UNANSWERED: Readonly<Record<NoAnswer, string>> = {
   pbx_timeout: "The PBX did not answer a REGISTER within 32 s",
   pbx_unreachable: "A REGISTER could not be sent to the PBX: it is not reachable",
   pbx_unusable: "The PBX answered a REGISTER without our Via: the phone cannot be told",
 };
 
-export class MidRegistrar {
-  /** Takes our Contacts off the PBX. */
-  readonly agent: UpstreamAgent;
+export class MidRegistrar implements ForwardedOwner {
+  readonly policy: UpstreamPolicy;
+  readonly ledger: UpstreamLedger;
+  /** Our own REGISTERs that keep the PBX's bindings alive (R-09). */
+  readonly renewals: Renewals;
+  private readonly removals: Removals;
+  private readonly planner: UpstreamPlanner;
+  private readonly unanswered: UnansweredRegisters;
   private readonly challenged = new Challenged();
   private readonly complaints = new LogLimit();
-  private readonly doubts: Doubts;
-  readonly keeper: UpstreamKeeper;
-  readonly ledger: UpstreamLedger;
-  readonly planner: UpstreamPlanner;
+  private readonly port: Port;
+  private readonly clock: Clock;
+  private readonly table: Transactions;
+  private readonly usrloc: Usrloc;
+  private readonly writer: ContactWriter;
+  private readonly pbx: UpstreamSide;
+  private readonly hints: DeviceHintReader;
 
-  constructor(
-    readonly port: Port,
-    private readonly clock: Clock,
-    readonly table: Transactions,
-    private readonly usrloc: Usrloc,
-    private readonly bindings: Bindings,
-    readonly pbx: UpstreamSide,
-    private readonly user: RegistrarUser,
-    private readonly hints: DeviceHintReader,
-  ) {
-    this.agent = new UpstreamAgent(this, usrloc, clock);
-    this.doubts = new Doubts(usrloc);
-    this.keeper = new UpstreamKeeper(this, usrloc, clock);
-    this.ledger = new UpstreamLedger(this, usrloc, bindings, clock);
-    this.planner = new UpstreamPlanner(this, usrloc, bindings, clock);
+  constructor(parts: MidRegistrarParts, private readonly user: RegistrarUser) {
+    const { port, clock, table, usrloc, writer, pbx } = parts;
+    this.port = port;
+    this.clock = clock;
+    this.table = table;
+    this.usrloc = usrloc;
+    this.writer = writer;
+    this.pbx = pbx;
+    this.hints = parts.hints;
+    const policy = this.policy = new UpstreamPolicy(() => writer.settings);
+    const ledger = this.ledger = new UpstreamLedger(policy, usrloc, writer, port, clock);
+    this.planner = new UpstreamPlanner(policy, usrloc, writer, clock);
+    this.unanswered = new UnansweredRegisters(usrloc);
+    const link = new UpstreamLink(port, table, pbx, policy, writer.inFlight);
+    this.removals = new Removals(link, ledger, usrloc, clock);
+    this.renewals = new Renewals(link, ledger, usrloc, clock, (aorKey, order) => this.onAnswered(aorKey, order));
   }
 
-  get settings(): RegistrarSettings {
-    return this.bindings.settings;
-  }
-
-  get inFlight(): InFlight {
-    return this.bindings.inFlight;
-  }
-
-  /** R-04. Contacts without an id are the same for all devices, so there can be only one of them per AoR. */
-  get mode(): RegistrarMode {
-    return this.settings.placement === "aor" ? "aor" : this.settings.mode;
+  private get settings(): RegistrarSettings {
+    return this.policy.settings;
   }
 
   onRegister(server: ServerTransaction, routesToDrop: number): void {
     const message = server.request;
     if (this.isOwn(message)) return this.refuse(server, 482, "");
-    const request = readRegister(message, this.hints, this.bindings.repeatable);
+    const request = readRegister(message, this.hints, this.writer.repeatable);
     if (isProblem(request)) return this.refuse(server, request.status, request.reason);
     // Before the general minimum: a phone told that one would be told this one next.
-    const push = this.bindings.pushAnswer(request);
+    const push = this.writer.pushAnswer(request);
     if (push.status !== 0) return this.refuse(server, push.status, "", push.lines);
     const { minExpires } = this.settings;
     if (
@@ -93,7 +108,7 @@ export class MidRegistrar {
     ) {
       return this.refuse(server, 423, "", `Min-Expires: ${minExpires}\r\n`);
     }
-    if (this.bindings.isFull(request)) return this.refuse(server, 403, "Too many devices");
+    if (this.writer.isFull(request)) return this.refuse(server, 403, "Too many devices");
     if (this.absorb(server, request, push.offers)) return;
     const upstreamFlow = this.pbx.flow();
     if (upstreamFlow === null) {
@@ -102,14 +117,16 @@ export class MidRegistrar {
     }
     const plan = this.planner.planFor(request, upstreamFlow);
     const asked = askedOf(plan);
-    for (const [id, seconds] of asked) if (seconds > 0) this.agent.hold(request.aorKey, id);
-    const order = this.inFlight.begin(request.aorKey, asked);
-    const doubt = this.doubts.begin(
+    for (const [id, seconds] of asked) if (seconds > 0) this.removals.hold(request.aorKey, id);
+    const order = this.writer.inFlight.begin(request.aorKey, asked);
+    const arrivedAtMs = this.clock.nowMs;
+    const { isOneForAll } = this.policy;
+    const unanswered = this.unanswered.begin(
       request.aorKey,
       order,
       request.isWildcard ? null : asked,
-      this.mode === "aor",
-      this.clock.nowMs,
+      isOneForAll,
+      arrivedAtMs,
     );
     const branch = this.table.newBranch();
     const via = viaValue(upstreamFlow, branch);
@@ -122,47 +139,83 @@ export class MidRegistrar {
       upstreamFlow.isReliable,
       upstreamCaps(push.offers),
     );
-    const relay = new RegisterRelay(
-      this,
+    const forwarded = new ForwardedRegister(this, {
       server,
-      server.flow,
+      flow: server.flow,
       upstreamFlow,
       request,
       plan,
       order,
-      this.clock.nowMs,
-      push.offers,
-      doubt,
-    );
-    this.table.send(wire, "REGISTER", branch, upstreamFlow, relay);
+      arrivedAtMs,
+      offers: push.offers,
+      unanswered,
+    });
+    this.table.send(wire, "REGISTER", branch, upstreamFlow, forwarded);
   }
 
   /** Answers a refresh here if the PBX need not hear of it (R-05, R-06). */
   private absorb(server: ServerTransaction, request: RegisterRequest, offers: readonly PushOffer[]): boolean {
     const isAnswer = this.challenged.take(request.callId);
-    if (isAnswer || this.mode === "mirror" || this.inFlight.isBusy(request.aorKey)) return false;
+    if (isAnswer || this.policy.mode === "mirror" || this.writer.inFlight.isBusy(request.aorKey)) return false;
     const aor = this.usrloc.find(request.aorKey);
     if (aor === undefined) return false;
     const nowMs = this.clock.nowMs;
-    const asked = request.contacts.map((wanted) => this.planner.asked(wanted));
+    const asked = request.contacts.map((wanted) => this.policy.asked(wanted));
     const isAbsorbed = isAbsorbable(request, {
       nowMs,
       flow: server.flow,
-      known: request.contacts.map((wanted) => this.bindings.known(aor, wanted)),
+      known: request.contacts.map((wanted) => this.writer.known(aor, wanted)),
       asked,
       upstreamEndsMs: (contact) => this.ledger.provenEndsMs(contact),
     });
     if (!isAbsorbed) return false;
-    const applied = this.bindings.apply(request, asked, server.flow, NO_ORDER);
+    const applied = this.writer.apply(request, asked, server.flow, NO_ORDER);
     this.count("absorbed", request, 200);
     server.respond(200, "", this.replyLines(request, applied.listed, offers) + aor.upstream.lines, true);
     this.resume(applied, nowMs, Math.round((aor.upstream.expiresAtMs - nowMs) / 1000));
     return true;
   }
 
-  /** A challenge was relayed: its answer must reach the PBX. */
-  onChallenged(request: RegisterRequest): void {
-    this.challenged.add(request.callId);
+  onPbxHeard(): void {
+    this.renewals.pbxAnswered();
+  }
+
+  onRefused({ request }: Forwarding, status: number): void {
+    const isChallenge = status === 401 || status === 407;
+    // Its answer must reach the PBX.
+    if (isChallenge) this.challenged.add(request.callId);
+    this.count(isChallenge ? "challenged" : "rejected", request, status);
+  }
+
+  onNoAnswer({ request }: Forwarding, why: NoAnswer, status: number): void {
+    this.count(why, request, status);
+  }
+
+  onAccepted(forwarding: Forwarding, grants: Grants, response: Message): Acceptance | null {
+    const { request, order, arrivedAtMs, upstreamFlow, offers } = forwarding;
+    // R-13: another REGISTER took the last place while this one was at the PBX.
+    if (this.writer.isFull(request)) {
+      this.takeBack(forwarding, grants);
+      this.count("rejected", request, 403);
+      return null;
+    }
+    const applied = this.accept(forwarding, grants);
+    this.ledger.noteDropped(response, request.aorKey, order, upstreamFlow);
+    return {
+      lines: this.replyLines(request, applied.listed, offers),
+      onRelayed: () => this.resume(applied, arrivedAtMs, grants.upstream),
+    };
+  }
+
+  onOver({ request, order, unanswered }: Forwarding): void {
+    this.unanswered.end(request.aorKey, order, unanswered);
+    this.onAnswered(request.aorKey, order);
+  }
+
+  /** A REGISTER, a phone's or our own, was answered or failed, and what came of it is written. */
+  private onAnswered(aorKey: string, order: number): void {
+    this.writer.inFlight.end(aorKey, order);
+    this.removals.answered(aorKey);
   }
 
   /** REGISTERs go one way: one that we sent and that comes back, changed or not, goes round in circles. */
@@ -171,53 +224,72 @@ export class MidRegistrar {
     return at >= 0 && at < message.bodyStart;
   }
 
-  /** R-13: true if another REGISTER took the last place while this one was at the PBX. */
-  isFull(request: RegisterRequest): boolean {
-    return this.bindings.isFull(request);
-  }
-
   /** The PBX accepted: usrloc is written. */
-  accept(request: RegisterRequest, grants: Grants, flow: Flow, order: number, arrivedAtMs: number): Applied {
-    const applied = this.bindings.apply(request, grants.phone, flow, order);
-    if (this.mode !== "aor") this.ledger.noteDeviceGrants(request, grants, order, arrivedAtMs);
+  private accept({ request, flow, order, arrivedAtMs }: Forwarding, grants: Grants): Applied {
+    const applied = this.writer.apply(request, grants.phone, flow, order);
+    const { isOneForAll } = this.policy;
+    if (!isOneForAll) {
+      for (const contact of this.ledger.noteDeviceGrants(request, grants, order, arrivedAtMs)) {
+        this.renewals.granted(contact.aor, contact.id);
+      }
+    }
     if (request.isWildcard || request.contacts.length > 0) {
-      const isOurs = this.mode === "aor" || request.isWildcard || grants.upstream === 0 || applied.saved.length > 0;
-      if (isOurs) this.ledger.write(request, grants, order, arrivedAtMs);
-      this.agent.endIfDeserted(request.aorKey);
+      const isOurs = isOneForAll || request.isWildcard || grants.upstream === 0 || applied.saved.length > 0;
+      if (isOurs) this.write(request, grants, order, arrivedAtMs);
+      this.removals.endIfDeserted(request.aorKey);
     }
     this.count(applied.listed.length > 0 ? "accepted" : applied.removed > 0 ? "removed" : "fetched", request, 200);
     return applied;
   }
 
-  /** A REGISTER of our own was answered or failed. */
-  answered(aorKey: string, order: number): void {
-    this.inFlight.end(aorKey, order);
-    this.agent.answered(aorKey);
+  /** What the PBX grants is written, and renewed in time where that is ours to do. */
+  private write(request: RegisterRequest, grants: Grants, order: number, arrivedAtMs: number): void {
+    const granted = this.ledger.write(request, grants, order, arrivedAtMs);
+    if (granted !== null) this.renewals.granted(granted, granted.id);
+  }
+
+  /** The PBX accepted what we cannot keep: it is taken off the PBX again where it is not another device's too. */
+  private takeBack({ request, plan, order, arrivedAtMs }: Forwarding, grants: Grants): void {
+    this.write(request, grants, order, arrivedAtMs);
+    this.removals.endIfDeserted(request.aorKey);
+    const aor = this.usrloc.find(request.aorKey);
+    if (aor === undefined || this.policy.isOneForAll) return;
+    for (const id of plan.ids) if (!this.ledger.isWanted(aor, id)) this.removals.end(aor, id);
   }
 
   /** The PBX answers again after it did not: perhaps it was started anew. */
   onPbxBack(): void {
     this.ledger.onPbxBack();
-    this.keeper.renewAll();
+    this.renewals.renewAll();
   }
 
-  /** The PBX accepted what we cannot keep: it is taken off the PBX again where it is not another device's too. */
-  takeBack(request: RegisterRequest, plan: UpstreamPlan, grants: Grants, order: number, arrivedAtMs: number): void {
-    this.ledger.write(request, grants, order, arrivedAtMs);
-    this.agent.endIfDeserted(request.aorKey);
-    const aor = this.usrloc.find(request.aorKey);
-    if (aor === undefined || this.mode === "aor") return;
-    for (const id of plan.ids) if (!this.ledger.isWanted(aor, id)) this.agent.end(aor, id);
+  /**
+   * What was stored is there again (R-18).
+   * @param isOtherPbx it tells of another PBX, or of other Contacts than this one gets: every registration goes to it anew
+   */
+  restored(remnants: readonly StoredRemnant[], isOtherPbx: boolean): void {
+    if (isOtherPbx) this.ledger.forgetAll();
+    else this.removals.onRemnants(remnants);
+    this.renewals.restored();
   }
 
-  /** The REGISTER was answered or failed, and what came of it is written. */
-  over(request: RegisterRequest, order: number, doubt: Doubt | null): void {
-    this.doubts.end(request.aorKey, order, doubt);
-    this.answered(request.aorKey, order);
+  /** The settings changed: other users may be ours to renew. */
+  reconfigured(): void {
+    this.renewals.restored();
+  }
+
+  /** A device was set by hand: the PBX's binding is renewed where that is ours to do (R-09). */
+  deviceSet(contact: Contact): void {
+    this.renewals.granted(contact.aor, this.ledger.upstreamId(contact));
+  }
+
+  /** The last contact of an AoR ran out while we were away (R-18). */
+  onAorLeft(aor: Aor): void {
+    this.removals.onAorLeft(aor);
   }
 
   /** Lines of the 2xx to the phone: Contacts (R-03, R-14), and the Path we kept from the PBX (RFC 3327 §5.3). */
-  replyLines(request: RegisterRequest, listed: readonly Contact[], offers: readonly PushOffer[]): string {
+  private replyLines(request: RegisterRequest, listed: readonly Contact[], offers: readonly PushOffer[]): string {
     const isFetch = request.contacts.length === 0 && !request.isWildcard;
     const all = this.usrloc.find(request.aorKey)?.contacts ?? [];
     let lines = contactLines(isFetch || this.settings.repliesWithAll ? all : listed, listed, this.clock.nowMs);
@@ -226,7 +298,7 @@ export class MidRegistrar {
   }
 
   /** After the 200 is on its way: the devices join their calls, in this same turn (W-04). */
-  resume(applied: Applied, arrivedAtMs: number, upstreamExpires: number): void {
+  private resume(applied: Applied, arrivedAtMs: number, upstreamExpires: number): void {
     for (const contact of applied.saved) {
       if (!contact.isRegistered) continue;
       this.report(contact, upstreamExpires);
@@ -257,7 +329,7 @@ export class MidRegistrar {
   /** A contact left. */
   onContactRemoved(contact: Contact, cause: RemovalCause): void {
     this.ledger.onContactRemoved(contact.aor);
-    this.agent.onContactRemoved(contact, cause);
+    this.removals.onContactRemoved(contact, cause);
   }
 
   /** R-02: the 2xx does not list our Contact. Coped with, but the admin should know. */
@@ -274,14 +346,14 @@ export class MidRegistrar {
     this.user.onAuthResult(flow, isPassed);
   }
 
-  count(result: string, request: RegisterRequest, status: number): void {
+  private count(result: string, request: RegisterRequest, status: number): void {
     this.port.count("registrations_total", result);
     const fields = { aor: request.aorKey, call: request.callId };
     if (result === "rejected") return this.port.log("info", `The PBX refused a REGISTER with ${status}`, fields);
     if (!result.startsWith("pbx_")) return;
     // A PBX that is away does not answer thousands.
     const { level, note } = this.complaints.next(result, this.clock.nowMs);
-    this.port.log(level, (UNANSWERED[result] ?? "The PBX did not answer a REGISTER") + note, fields);
+    this.port.log(level, UNANSWERED[result as NoAnswer] + note, fields);
   }
 
   private refuse(server: ServerTransaction, status: number, reason: string, lines = ""): void {

@@ -5,10 +5,8 @@
  *
  * A PURR is announced with every 2xx, and only there: the REGISTER for the PBX is none of the phone's Contact.
  */
-import { announcesPush, featureCapsLines, isAnnounceable, type PushCaps } from "../rfc8599/feature_caps.ts";
+import { featureCapsLines, isAnnounceable, type PushCaps } from "../rfc8599/feature_caps.ts";
 import { isPushQuery } from "../rfc8599/parameters.ts";
-import { FEATURE_CAPS } from "../sip/header.ts";
-import type { Message } from "../sip/message.ts";
 import { parseUri, uriParam } from "../sip/uri.ts";
 import type { Contact } from "../usrloc/contact.ts";
 import { wakesItself } from "./refresh_push.ts";
@@ -56,11 +54,6 @@ const USUAL_MIN_EXPIRES = 60;
 
 /** Seconds above `push.refresh_before`: whoever asks for less would be pushed again as soon as it has registered. */
 const ROOM = 60;
-
-/** True if a proxy between the phone and us announced that it pushes: then we do not (RFC 8599 §5.3). */
-export function isPushedByOther(request: Message): boolean {
-  return request.has(FEATURE_CAPS) && announcesPush(request.values(FEATURE_CAPS));
-}
 
 /** What a REGISTER asks of push, and what it is told. */
 export function pushAnswer(request: RegisterRequest, services: PushServices, settings: RegistrarSettings): PushAnswer {

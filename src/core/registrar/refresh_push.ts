@@ -7,7 +7,7 @@ import type { Port } from "../port.ts";
 import { paramOf } from "../sip/scan.ts";
 import type { Contact } from "../usrloc/contact.ts";
 import type { PushPort } from "../usrloc/push_order.ts";
-import { Pace } from "./pace.ts";
+import { SendRate } from "./send_rate.ts";
 
 export type RefreshPort = Port & Pick<PushPort, "push">;
 
@@ -32,7 +32,7 @@ const BURST = 100;
 const AWAKE_MS = 20_000;
 
 export class RefreshPush {
-  private readonly pace = new Pace(EACH_MS, BURST);
+  private readonly pace = new SendRate(EACH_MS, BURST);
   /** Devices that wait for their turn to be pushed. */
   private readonly waiting = new WeakSet<Contact>();
 

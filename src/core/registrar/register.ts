@@ -2,8 +2,9 @@
  * What a REGISTER asks for (RFC 3261 §10.3): AoR, contacts, expiries, in one shape for both modes. Reads, checks,
  * decides nothing.
  */
+import { announcesPush } from "../rfc8599/feature_caps.ts";
 import { pushParamsOf } from "../rfc8599/parameters.ts";
-import { CALL_ID, CONTACT, EXPIRES, PATH, USER_AGENT } from "../sip/header.ts";
+import { CALL_ID, CONTACT, EXPIRES, FEATURE_CAPS, PATH, USER_AGENT } from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";
 import { parseNameAddr } from "../sip/name_addr.ts";
 import { detached, digits, paramOf, unquote, withoutParam } from "../sip/scan.ts";
@@ -11,8 +12,7 @@ import { aorOf, canonicalUser, isSipScheme, uriParam } from "../sip/uri.ts";
 import type { Aor, Contact } from "../usrloc/contact.ts";
 import type { DeviceIdentity } from "../usrloc/identity.ts";
 import type { DeviceKind } from "../usrloc/model.ts";
-import { isPushedByOther } from "./push_support.ts";
-import { comparable, repeatedContact } from "./repeated.ts";
+import { comparable, repeatedContact } from "./unchanged_contact.ts";
 import { type DeviceHint, type DeviceHints, MAX_EXPIRES } from "./settings.ts";
 
 /** One Contact of a REGISTER. */
@@ -234,4 +234,9 @@ function qOf(value: string | undefined): number {
 
 export function isProblem(result: RegisterRequest | RegisterProblem): result is RegisterProblem {
   return "status" in result;
+}
+
+/** True if a proxy between the phone and us announced that it pushes: then we do not (RFC 8599 §5.3). */
+function isPushedByOther(request: Message): boolean {
+  return request.has(FEATURE_CAPS) && announcesPush(request.values(FEATURE_CAPS));
 }

@@ -27,7 +27,7 @@ export interface RegistrarSettings {
   readonly maxContacts: number;
   readonly overflow: "evict" | "reject";
   readonly repliesWithAll: boolean;
-  /** Bindings in all (`limits.bindings`). */
+  /** ContactWriter in all (`limits.bindings`). */
   readonly maxBindings: number;
   readonly idleMs: number;
   /** True if there are `devices:` rules: what they say of a phone must be asked with every REGISTER. */

@@ -3,8 +3,17 @@
  * know shapes of an API.
  */
 import type { Aor, Contact } from "../usrloc/contact.ts";
-import type { MidRegistrar } from "./mid_registrar.ts";
 import { isAtRisk, isPushable } from "./refresh_push.ts";
+import type { UpstreamLedger } from "./upstream/ledger.ts";
+import type { UpstreamPolicy } from "./upstream/policy.ts";
+import type { Renewals } from "./upstream/renewals.ts";
+
+/** The PBX's side, as far as it is asked here; the mid-registrar has it. */
+export interface UpstreamView {
+  readonly policy: UpstreamPolicy;
+  readonly ledger: UpstreamLedger;
+  readonly renewals: Renewals;
+}
 
 /** `latefork`: our own REGISTERs. `push`: the phone, which we wake for it. `phone`: the phone alone. */
 export type Refresher = "phone" | "latefork" | "push";
@@ -41,12 +50,12 @@ export interface Upkeep {
 }
 
 /** @param mid null: registrar mode */
-export function deviceUpkeep(contact: Contact, mid: MidRegistrar | null, nowMs: number): Upkeep {
+export function deviceUpkeep(contact: Contact, mid: UpstreamView | null, nowMs: number): Upkeep {
   const upstreamEndsMs = mid?.ledger.upstreamEndsMs(contact) ?? 0;
   const user = contact.aor.user;
   const id = mid?.ledger.upstreamId(contact) ?? "";
-  const state = mid?.keeper.stateOf(id) ?? null;
-  const isOurs = mid !== null && state !== null && mid.keeper.isKeeping(user, id);
+  const state = mid?.renewals.stateOf(id) ?? null;
+  const isOurs = mid !== null && state !== null && mid.policy.isRenewing(user, id);
   const failed = pushFailure(contact);
   const lastFailure = state !== null && state.reason !== "" ? state.reason : failed;
   const held = heldState(contact, upstreamEndsMs, nowMs);
@@ -63,7 +72,7 @@ export function deviceUpkeep(contact: Contact, mid: MidRegistrar | null, nowMs: 
       refreshedBy: "latefork",
       next: state.state === "idle" ? "looked at again: no device can be reached or woken" : "our REGISTER to the PBX",
       nextMs: state.nextMs,
-      why: mid.settings.trustsUs ? "pbx.trusts_us" : `pbx.credentials_file has ${user}`,
+      why: mid.policy.settings.trustsUs ? "pbx.trusts_us" : `pbx.credentials_file has ${user}`,
       isAtRisk: isGone || isAtRisk(contact),
     };
   }
@@ -89,7 +98,7 @@ export function deviceUpkeep(contact: Contact, mid: MidRegistrar | null, nowMs: 
 }
 
 /** What keeps the PBX's binding of an AoR: that of the device that does most for it. */
-export function aorUpkeep(aor: Aor, mid: MidRegistrar | null, nowMs: number): Upkeep | null {
+export function aorUpkeep(aor: Aor, mid: UpstreamView | null, nowMs: number): Upkeep | null {
   let best: Upkeep | null = null;
   for (const contact of aor.contacts) {
     const upkeep = deviceUpkeep(contact, mid, nowMs);
@@ -104,7 +113,7 @@ export type UpstreamState = "none" | "registered" | "removed" | "lapsed" | "at_r
 /** How many AoRs there are in each state; every state is listed. */
 export function upstreamStates(
   aors: Iterable<Aor>,
-  mid: MidRegistrar | null,
+  mid: UpstreamView | null,
   nowMs: number,
 ): Map<UpstreamState, number> {
   const counts = new Map<UpstreamState, number>();
@@ -116,9 +125,9 @@ export function upstreamStates(
   return counts;
 }
 
-function upstreamState(aor: Aor, mid: MidRegistrar | null, nowMs: number): UpstreamState {
+function upstreamState(aor: Aor, mid: UpstreamView | null, nowMs: number): UpstreamState {
   const { state, expiresAtMs } = aor.upstream;
-  if (mid !== null && aor.contacts.some((contact) => mid.keeper.isFailing(mid.ledger.upstreamId(contact)))) {
+  if (mid !== null && aor.contacts.some((contact) => mid.renewals.isFailing(mid.ledger.upstreamId(contact)))) {
     return "failing";
   }
   if (state === "registered" && expiresAtMs <= nowMs) return "lapsed";
@@ -158,9 +167,9 @@ function silence(contact: Contact): string {
     : `${tries} refresh pushes were not answered`;
 }
 
-function whyNotWe(mid: MidRegistrar | null, user: string, wasTried: boolean): string {
+function whyNotWe(mid: UpstreamView | null, user: string, wasTried: boolean): string {
   if (mid === null) return "";
-  if (mid.mode === "mirror") return "mode mirror leaves it to the phones: ";
+  if (mid.policy.mode === "mirror") return "mode mirror leaves it to the phones: ";
   return wasTried ? "the PBX refuses our own REGISTER: " : `pbx.credentials_file does not have ${user}: `;
 }
 

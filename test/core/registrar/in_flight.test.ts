@@ -145,8 +145,8 @@ describe("R-17 two REGISTERs at the PBX at the same time end in the state of the
     rig.fromPbx(accepted(first!));
     rig.fromPbx(answer(second!, "401 Unauthorized"));
     rig.pass(40_000);
-    const inner = rig.core as unknown as { bindings: { inFlight: InFlight } };
-    expect(inner.bindings.inFlight.size).toBe(0);
+    const inner = rig.core as unknown as { writer: { inFlight: InFlight } };
+    expect(inner.writer.inFlight.size).toBe(0);
   });
 });
 

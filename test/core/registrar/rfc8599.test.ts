@@ -51,7 +51,7 @@ function through(rig: Rig, text: RegisterText, grant = 0): { upstream: string; r
 
 function invite(rig: Rig, phone: TestFlow, user = "alice"): string {
   rig.fromPbx(
-    `INVITE sip:${user}@10.0.0.5:5060;lf=${rig.core.bindings.aorId(AOR)} SIP/2.0\r\n` +
+    `INVITE sip:${user}@10.0.0.5:5060;lf=${rig.core.writer.aorId(AOR)} SIP/2.0\r\n` +
       "Via: SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKi1\r\nMax-Forwards: 70\r\n" +
       "From: <sip:bob@example.org>;tag=1\r\nTo: <sip:alice@example.org>\r\nCall-ID: i1\r\nCSeq: 1 INVITE\r\n" +
       "Contact: <sip:bob@10.0.0.2>\r\nContent-Length: 0\r\n\r\n",

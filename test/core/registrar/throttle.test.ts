@@ -182,7 +182,7 @@ describe("R-06 an absorbed REGISTER is authentic", () => {
       const rig = new Rig({ pbx: { trusts_us: true } });
       if (isKnown) registered(rig, rig.phone("192.0.2.8"), { expires: 60, contacts: ["<sip:alice@192.0.2.8>"] });
       const flow = rig.phone("192.0.2.7", 5060, "tcp");
-      const aor = rig.core.usrloc.ensure(AOR, "alice", "example.org", rig.core.bindings.aorId(AOR));
+      const aor = rig.core.usrloc.ensure(AOR, "alice", "example.org", rig.core.writer.aorId(AOR));
       const known = rig.core.usrloc.find(AOR)!.contacts[0] ?? null;
       rig.setByHand(aor, known, "sip:alice@192.0.2.7:5060", flow);
       while (rig.sent.every((sent) => sent.flow !== rig.pbx)) rig.pass(rig.core.schedule.nextMs - rig.clock.nowMs);

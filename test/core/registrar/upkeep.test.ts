@@ -131,7 +131,7 @@ test("R-09 registrar mode: there is no PBX to keep", () => {
 test("R-09 a device set by hand is registered at the PBX where that is ours to do", () => {
   const rig = new Rig({ pbx: { trusts_us: true } });
   const flow = rig.phone("192.0.2.7");
-  const aor = rig.core.usrloc.ensure(AOR, "alice", "example.org", rig.core.bindings.aorId(AOR));
+  const aor = rig.core.usrloc.ensure(AOR, "alice", "example.org", rig.core.writer.aorId(AOR));
   rig.setByHand(aor, null, "sip:alice@192.0.2.7", flow);
   untilAsked(rig);
   rig.fromPbx(accepted(rig.one(rig.pbx)));

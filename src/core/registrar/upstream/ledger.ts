@@ -2,18 +2,42 @@
  * What the PBX is believed to hold: for each AoR or device until when, what its 2xx changes in that, and who is told if
  * it is not what it should be. Sends nothing.
  */
-import type { Clock } from "../clock.ts";
-import type { Flow } from "../sip/flow.ts";
-import type { Message } from "../sip/message.ts";
-import type { Aor, Contact } from "../usrloc/contact.ts";
-import type { Upstream } from "../usrloc/model.ts";
-import type { Usrloc } from "../usrloc/usrloc.ts";
-import type { Bindings } from "./apply.ts";
-import type { MidRegistrar } from "./mid_registrar.ts";
-import { isPushable } from "./refresh_push.ts";
-import type { RegisterRequest } from "./register.ts";
-import type { Grants } from "./relay.ts";
-import { grantOf } from "./upstream_contact.ts";
+import type { Clock } from "../../clock.ts";
+import type { Flow } from "../../sip/flow.ts";
+import type { Message } from "../../sip/message.ts";
+import type { Aor, Contact } from "../../usrloc/contact.ts";
+import type { Upstream } from "../../usrloc/model.ts";
+import type { Usrloc } from "../../usrloc/usrloc.ts";
+import type { Port } from "../../port.ts";
+import type { ContactWriter } from "../contact_writer.ts";
+import { isPushable } from "../refresh_push.ts";
+import type { RegisterRequest } from "../register.ts";
+import { grantOf } from "./contact.ts";
+import type { UpstreamPolicy } from "./policy.ts";
+
+/** What a 2xx grants, in seconds. */
+export interface Grants {
+  /** To each of the phone's contacts; 0: it is not registered. */
+  phone: number[];
+  /** To our Contact for each of them. */
+  each: number[];
+  /** To us; 0: the PBX holds nothing of what was asked. */
+  upstream: number;
+  /** What is said again whenever we answer in the PBX's place. */
+  lines: string;
+}
+
+/** What the PBX granted to a REGISTER of our own. */
+export interface OwnGrant {
+  /** Seconds. */
+  readonly granted: number;
+  readonly order: number;
+  readonly sentAtMs: number;
+  readonly callId: string;
+  readonly cseq: number;
+  /** Header lines that are said again where we answer in the PBX's place. */
+  readonly lines: string;
+}
 
 export class UpstreamLedger {
   /** AoRs whose sleeping phones the PBX drops sooner than a push can wake them. */
@@ -24,15 +48,16 @@ export class UpstreamLedger {
   private fresh: WeakSet<Upstream | Contact> | null = null;
 
   constructor(
-    private readonly registrar: MidRegistrar,
+    private readonly policy: UpstreamPolicy,
     private readonly usrloc: Usrloc,
-    private readonly bindings: Bindings,
+    private readonly writer: ContactWriter,
+    private readonly port: Port,
     private readonly clock: Clock,
   ) {}
 
   /** When the PBX's binding that a contact depends on ends, ms; 0: none that we know of. */
   upstreamEndsMs(contact: Contact): number {
-    if (this.registrar.mode !== "aor") return contact.isDropped ? 0 : contact.upstreamEndsMs;
+    if (!this.policy.isOneForAll) return contact.isDropped ? 0 : contact.upstreamEndsMs;
     const { upstream } = contact.aor;
     return upstream.state === "registered" ? upstream.expiresAtMs : 0;
   }
@@ -54,27 +79,32 @@ export class UpstreamLedger {
   /** As far as the PBX's answers prove it: what a REGISTER may be answered on. */
   provenEndsMs(contact: Contact): number {
     const { upstream } = contact.aor;
-    if (this.fresh !== null && !this.fresh.has(this.registrar.mode === "aor" ? upstream : contact)) return 0;
+    if (this.fresh !== null && !this.fresh.has(this.policy.isOneForAll ? upstream : contact)) return 0;
     return Math.min(this.upstreamEndsMs(contact), upstream.provenMs ?? Infinity);
   }
 
   /** True if there is a device the PBX must hold this Contact for. */
   isWanted(aor: Aor, id: string): boolean {
-    return this.registrar.mode === "aor" ? aor.contacts.length > 0 : this.usrloc.contact(id) !== undefined;
+    return this.policy.isOneForAll ? aor.contacts.length > 0 : this.usrloc.contact(id) !== undefined;
   }
 
-  /** How long the PBX holds the Contact of each device. */
-  noteDeviceGrants(request: RegisterRequest, grants: Grants, order: number, arrivedAtMs: number): void {
+  /**
+   * Writes how long the PBX holds the Contact of each device.
+   * @returns the devices it holds one for
+   */
+  noteDeviceGrants(request: RegisterRequest, grants: Grants, order: number, arrivedAtMs: number): Contact[] {
+    const granted: Contact[] = [];
     const aor = this.usrloc.find(request.aorKey);
     request.contacts.forEach((wanted, i) => {
-      const contact = this.bindings.known(aor, wanted);
+      const contact = this.writer.known(aor, wanted);
       if (contact === null || grants.each[i]! === 0) return;
       // what a later one was granted counts.
-      if (this.registrar.inFlight.isOvertaken(aor!.key, contact.id, order)) return;
+      if (this.writer.inFlight.isOvertaken(aor!.key, contact.id, order)) return;
       this.usrloc.setDeviceUpstream(contact, arrivedAtMs + grants.each[i]! * 1000, false);
       this.fresh?.add(contact);
-      this.registrar.keeper.granted(contact.aor, contact.id);
+      granted.push(contact);
     });
+    return granted;
   }
 
   /**
@@ -83,7 +113,7 @@ export class UpstreamLedger {
    */
   noteDropped(response: Message, aorKey: string, order: number, flow: Flow): void {
     const aor = this.usrloc.find(aorKey);
-    if (this.registrar.mode === "aor" || aor === undefined || !this.registrar.inFlight.isLast(aorKey, order)) return;
+    if (this.policy.isOneForAll || aor === undefined || !this.writer.inFlight.isLast(aorKey, order)) return;
     const held = aor.contacts.filter(({ upstreamEndsMs }) => upstreamEndsMs > this.clock.nowMs);
     // One device that is not dropped: nothing to learn, so the PBX's Contacts are not read a second time per REGISTER.
     if (held.length === 0 || (held.length === 1 && !held[0]!.isDropped)) return;
@@ -101,7 +131,7 @@ export class UpstreamLedger {
   private tellDropped({ aor, id }: Contact): void {
     const level = this.dropping.has(aor) ? "debug" : "warn";
     this.dropping.add(aor);
-    this.registrar.port.log(
+    this.port.log(
       level,
       "The PBX dropped this device's Contact when another one registered: raise its max_contacts, or take pbx.mode aor",
       { aor: aor.key, device: id },
@@ -110,36 +140,28 @@ export class UpstreamLedger {
 
   /** Id of the Contact at the PBX that a device depends on. */
   upstreamId(contact: Contact): string {
-    return this.registrar.mode === "aor" ? contact.aor.id : contact.id;
+    return this.policy.isOneForAll ? contact.aor.id : contact.id;
   }
 
   /** When our Contact with this id ends at the PBX, ms; 0: it holds none that we know of. */
   contactEndsMs(aorKey: string, id: string): number {
     const aor = this.usrloc.find(aorKey);
     if (aor === undefined) return 0;
-    if (this.registrar.mode !== "aor") return this.usrloc.contact(id)?.upstreamEndsMs ?? 0;
+    if (!this.policy.isOneForAll) return this.usrloc.contact(id)?.upstreamEndsMs ?? 0;
     return aor.upstream.state === "registered" ? aor.upstream.expiresAtMs : 0;
   }
 
-  /** The PBX granted a REGISTER of our own. */
-  writeOwn(
-    aor: Aor,
-    id: string,
-    granted: number,
-    order: number,
-    sentAtMs: number,
-    callId: string,
-    cseq: number,
-    lines: string,
-  ): void {
+  /** The PBX granted a REGISTER of our own for the Contact with this id. */
+  writeOwn(aor: Aor, id: string, grant: OwnGrant): void {
+    const { granted, order, sentAtMs, callId, cseq, lines } = grant;
     const expiresAtMs = sentAtMs + granted * 1000;
-    const device = this.registrar.mode === "aor" ? null : this.usrloc.contact(id) ?? null;
+    const device = this.policy.isOneForAll ? null : this.usrloc.contact(id) ?? null;
     if (device !== null) {
       this.usrloc.setDeviceUpstream(device, expiresAtMs, false);
       this.fresh?.add(device);
     }
-    if (this.registrar.mode === "aor" && !this.registrar.inFlight.takesUpstream(aor.key, order)) return;
-    const longest = this.registrar.mode === "aor" ? expiresAtMs : Math.max(expiresAtMs, aor.upstream.expiresAtMs);
+    if (this.policy.isOneForAll && !this.writer.inFlight.takesUpstream(aor.key, order)) return;
+    const longest = this.policy.isOneForAll ? expiresAtMs : Math.max(expiresAtMs, aor.upstream.expiresAtMs);
     this.usrloc.setUpstream(aor, { state: "registered", expiresAtMs: longest, callId, cseq, lines });
     this.fresh?.add(aor.upstream);
   }
@@ -147,27 +169,31 @@ export class UpstreamLedger {
   /** When what a phone depends on ends: with our own refreshes its binding here, else the earlier of both. */
   endsMs(contact: Contact): number {
     const upstreamMs = this.upstreamEndsMs(contact);
-    if (upstreamMs === 0 || this.registrar.keeper.isKeeping(contact.aor.user, this.upstreamId(contact))) {
+    if (upstreamMs === 0 || this.policy.isRenewing(contact.aor.user, this.upstreamId(contact))) {
       return contact.expiresAtMs;
     }
     return Math.min(contact.expiresAtMs, upstreamMs);
   }
 
-  /** The PBX granted a phone's REGISTER. */
-  write(request: RegisterRequest, grants: Grants, order: number, arrivedAtMs: number): void {
+  /**
+   * The PBX answered a phone's REGISTER with 2xx.
+   * @returns the AoR whose one Contact for all devices it granted; null: none
+   */
+  write(request: RegisterRequest, grants: Grants, order: number, arrivedAtMs: number): Aor | null {
     const { aorKey, callId, cseq } = request;
     const { upstream, lines } = grants;
     const known = this.usrloc.find(aorKey);
-    const isOneForAll = this.registrar.mode === "aor";
-    if (isOneForAll && !this.registrar.inFlight.takesUpstream(aorKey, order)) return;
+    const { isOneForAll } = this.policy;
+    if (isOneForAll && !this.writer.inFlight.takesUpstream(aorKey, order)) return null;
     if (upstream === 0) {
-      if (known === undefined || (!isOneForAll && known.contacts.length > 0)) return;
+      if (known === undefined || (!isOneForAll && known.contacts.length > 0)) return null;
       if (known.contacts.length > 0) {
-        this.registrar.port.log("warn", "The PBX ended its binding though devices are registered", { aor: aorKey });
+        this.port.log("warn", "The PBX ended its binding though devices are registered", { aor: aorKey });
       }
-      return this.usrloc.setUpstream(known, { state: "removed", expiresAtMs: 0, callId, cseq, lines });
+      this.usrloc.setUpstream(known, { state: "removed", expiresAtMs: 0, callId, cseq, lines });
+      return null;
     }
-    const aor = known ?? this.usrloc.ensure(aorKey, request.user, request.domain, this.bindings.aorId(aorKey));
+    const aor = known ?? this.usrloc.ensure(aorKey, request.user, request.domain, this.writer.aorId(aorKey));
     let expiresAtMs = arrivedAtMs + upstream * 1000;
     // One Contact per device: what counts is how long the PBX holds any of them.
     if (!isOneForAll && aor.upstream.state === "registered") {
@@ -176,25 +202,25 @@ export class UpstreamLedger {
     const isSooner = isOneForAll && aor.upstream.state === "registered" && expiresAtMs < aor.upstream.expiresAtMs;
     this.usrloc.setUpstream(aor, { state: "registered", expiresAtMs, callId, cseq, lines });
     this.fresh?.add(aor.upstream);
-    if (isOneForAll) this.registrar.keeper.granted(aor, aor.id);
     // The PBX took back what it granted before: the other devices are to refresh earlier than they thought.
     if (isSooner) { for (const contact of aor.contacts) this.usrloc.reschedule(contact); }
     this.warnOfShortGrant(aor, upstream, request);
+    return isOneForAll ? aor : null;
   }
 
   /** less than a refresh push needs, and nobody to refresh in the phone's place. */
   private warnOfShortGrant(aor: Aor, granted: number, request: RegisterRequest): void {
     // In mode mirror the phone itself may have asked for no more.
-    const isCut = this.registrar.mode !== "mirror" ||
-      request.contacts.some((wanted) => this.registrar.planner.asked(wanted) > granted);
-    const isShort = isCut && granted * 1000 <= this.registrar.settings.refreshLeadMs &&
-      !this.registrar.keeper.canKeep(aor.user) &&
+    const isCut = this.policy.mode !== "mirror" ||
+      request.contacts.some((wanted) => this.policy.asked(wanted) > granted);
+    const isShort = isCut && granted * 1000 <= this.policy.settings.refreshLeadMs &&
+      !this.policy.canRenew(aor.user) &&
       aor.contacts.some((contact) => isPushable(contact));
     if (!isShort) return void this.shortGrants.delete(aor);
     if (this.shortGrants.has(aor)) return;
     this.shortGrants.add(aor);
-    const words = shortGrantWords(granted, this.registrar.settings.refreshLeadMs, this.registrar.mode === "mirror");
-    this.registrar.port.log("warn", words, { aor: aor.key });
+    const words = shortGrantWords(granted, this.policy.settings.refreshLeadMs, this.policy.mode === "mirror");
+    this.port.log("warn", words, { aor: aor.key });
   }
 
   /** A device left: what its AoR was told of may be over. */

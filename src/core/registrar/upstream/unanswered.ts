@@ -1,17 +1,17 @@
 /**
- * A REGISTER is on its way to the PBX that may end or shorten what it holds. Until its answer tells, nothing is answered
- * here that builds on more than this REGISTER leaves there: should the answer never come, or we be killed meanwhile, the
- * next REGISTER goes to the PBX, too (R-05, R-18). A refusal takes the doubt back.
+ * REGISTERs that are at the PBX and may end or shorten what it holds. Until one is answered, nothing is absorbed that
+ * relies on more than it leaves there: if the answer never comes, or this process is killed, the next REGISTER goes to
+ * the PBX, too (R-05, R-18). A refusal restores what was believed before.
  */
-import type { Aor, Contact } from "../usrloc/contact.ts";
-import type { Upstream } from "../usrloc/model.ts";
-import type { Usrloc } from "../usrloc/usrloc.ts";
+import type { Aor, Contact } from "../../usrloc/contact.ts";
+import type { Upstream } from "../../usrloc/model.ts";
+import type { Usrloc } from "../../usrloc/usrloc.ts";
 
 /** Id of a Contact at the PBX → seconds it is asked for, 0: to remove it; null: all of the AoR's are removed. */
 export type Asked = ReadonlyMap<string, number> | null;
 
-export class Doubts {
-  private readonly byAor = new Map<string, Set<Doubt>>();
+export class UnansweredRegisters {
+  private readonly byAor = new Map<string, Set<UnansweredRegister>>();
 
   constructor(private readonly usrloc: Usrloc) {}
 
@@ -20,21 +20,21 @@ export class Doubts {
    * if nobody is registered yet.
    * @param isOneForAll the PBX holds one Contact for all devices (R-04)
    */
-  begin(aorKey: string, order: number, asked: Asked, isOneForAll: boolean, nowMs: number): Doubt | null {
+  begin(aorKey: string, order: number, asked: Asked, isOneForAll: boolean, nowMs: number): UnansweredRegister | null {
     if (asked?.size === 0) return null; // a question changes nothing
-    const doubt = new Doubt(this.usrloc, aorKey, order, asked, isOneForAll, nowMs);
-    doubt.apply();
+    const unanswered = new UnansweredRegister(this.usrloc, aorKey, order, asked, isOneForAll, nowMs);
+    unanswered.apply();
     const ofAor = this.byAor.get(aorKey);
-    if (ofAor === undefined) this.byAor.set(aorKey, new Set([doubt]));
-    else ofAor.add(doubt);
-    return doubt;
+    if (ofAor === undefined) this.byAor.set(aorKey, new Set([unanswered]));
+    else ofAor.add(unanswered);
+    return unanswered;
   }
 
-  /** A REGISTER was answered or failed, and what came of it is written: what was sent behind it is in doubt as before. */
-  end(aorKey: string, order: number, doubt: Doubt | null): void {
+  /** A REGISTER was answered or failed, and what came of it is written: what was sent behind it still counts. */
+  end(aorKey: string, order: number, unanswered: UnansweredRegister | null): void {
     const ofAor = this.byAor.get(aorKey);
     if (ofAor === undefined) return;
-    if (doubt !== null) ofAor.delete(doubt);
+    if (unanswered !== null) ofAor.delete(unanswered);
     if (ofAor.size === 0) this.byAor.delete(aorKey);
     for (const later of ofAor) if (later.order > order) later.apply();
   }
@@ -44,7 +44,7 @@ export class Doubts {
   }
 }
 
-export class Doubt {
+export class UnansweredRegister {
   private before: Upstream | null = null;
   private after: Upstream | null = null;
   /** Until when each device was believed in, and is now. */
@@ -59,7 +59,7 @@ export class Doubt {
     private readonly nowMs: number,
   ) {}
 
-  /** Believes no more than is left then. */
+  /** From now on no more is relied on than this REGISTER leaves. */
   apply(): void {
     const aor = this.usrloc.find(this.aorKey);
     if (aor === undefined) return;
@@ -81,7 +81,7 @@ export class Doubt {
   private applyToAor(aor: Aor): void {
     const { upstream } = aor;
     const untilMs = this.nowMs + Math.max(0, ...(this.asked?.values() ?? [])) * 1000;
-    // What is in doubt may be there all the same, and is to be ended when the time has come.
+    // The PBX may hold it all the same, and is to be ended when the time has come.
     if (upstream.state !== "registered" || (upstream.provenMs ?? upstream.expiresAtMs) <= untilMs) return;
     this.before = upstream;
     this.after = { ...upstream, provenMs: untilMs };

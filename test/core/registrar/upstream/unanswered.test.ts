@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { Doubts } from "../../../src/core/registrar/doubt.ts";
-import { PbxModel } from "./pbx_model.ts";
-import { answer, headers, register, registered, type RegisterText, Rig, statusLine, type TestFlow } from "./rig.ts";
+import { UnansweredRegisters } from "../../../../src/core/registrar/upstream/unanswered.ts";
+import { PbxModel } from "../pbx_model.ts";
+import { answer, headers, register, registered, type RegisterText, Rig, statusLine, type TestFlow } from "../rig.ts";
 
 const AOR = "alice@example.org";
 const MODES = ["aor", "contact"] as const;
@@ -222,7 +222,7 @@ describe("R-05 while the PBX's answer to less is not known, no more is believed 
 
   test("R-17 nothing is remembered once all are answered", () => {
     const rig = new Rig();
-    const doubts = new Doubts(rig.core.usrloc);
+    const doubts = new UnansweredRegisters(rig.core.usrloc);
     registered(rig, rig.phone("192.0.2.7"), { expires: 7200 });
     const aor = rig.core.usrloc.find(AOR)!;
     const asked = new Map([[aor.id, 60]]);

@@ -1,20 +1,31 @@
 /** Our Contact at the PBX (R-07): what it looks like, and finding it again in what the PBX answers (R-02). */
-import { CONTACT, EXPIRES } from "../sip/header.ts";
-import type { Flow } from "../sip/flow.ts";
-import type { Message } from "../sip/message.ts";
-import { type NameAddr, parseNameAddr } from "../sip/name_addr.ts";
-import { paramOf, splitList, unquote } from "../sip/scan.ts";
-import { canonicalUser, uriParam } from "../sip/uri.ts";
-import { bareHost, splitHostPort } from "../sip/host.ts";
-import { expiresOf } from "./register.ts";
-import type { ContactPlacement } from "./settings.ts";
+import { CONTACT, EXPIRES } from "../../sip/header.ts";
+import type { Flow } from "../../sip/flow.ts";
+import type { Message } from "../../sip/message.ts";
+import { type NameAddr, parseNameAddr } from "../../sip/name_addr.ts";
+import { paramOf, splitList, unquote } from "../../sip/scan.ts";
+import { canonicalUser, uriParam } from "../../sip/uri.ts";
+import { bareHost, splitHostPort } from "../../sip/host.ts";
+import { expiresOf } from "../register.ts";
+import type { ContactPlacement } from "../settings.ts";
 
 /** Our Contact URI for an AoR or device id, reached over the listener the PBX is reached from. */
-export function upstreamUri(placement: ContactPlacement, user: string, id: string, flow: Flow): string {
+function upstreamUri(placement: ContactPlacement, user: string, id: string, flow: Flow): string {
   const transport = flow.transport === "udp" ? "" : ";transport=" + flow.transport;
   const host = flow.listener.advertised;
   if (placement === "user") return "sip:" + id + "@" + host + transport;
   return "sip:" + user + "@" + host + transport + (placement === "param" ? ";lf=" + id : "");
+}
+
+/** One Contact header line for the PBX, with its CRLF. `expires` in seconds. */
+export function upstreamContactLine(
+  placement: ContactPlacement,
+  user: string,
+  id: string,
+  flow: Flow,
+  expires: number,
+): string {
+  return "Contact: <" + upstreamUri(placement, user, id, flow) + ">;expires=" + expires + "\r\n";
 }
 
 /** What the 2xx says about one of our Contacts. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { accepted, headers, register, registered, type RegisterText, Rig, statusLine, type TestFlow } from "./rig.ts";
+import { accepted, headers, register, registered, type RegisterText, Rig, statusLine, type TestFlow } from "../rig.ts";
 
 const ROUTES = ["<sip:edge.pbx.example;lr>, <sip:core.pbx.example;lr>", "<sip:far.pbx.example;lr>"];
 const LINES = [

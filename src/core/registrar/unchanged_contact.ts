@@ -1,6 +1,6 @@
 /**
- * A refresh mostly repeats its Contact to the byte, and what was read from it the first time still holds: so it is
- * compared, and not read again. Must not know what a Contact means.
+ * Most refreshes repeat their Contact to the byte. What was read from it the first time still holds, so it is compared
+ * and not read again. Must not know what a Contact means.
  */
 import { CONTACT } from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";

@@ -5,18 +5,35 @@
  *   sent ─no answer, 5xx→ waiting ─in time→ sent            waiting ─the PBX's binding has lapsed→ over
  *   any ─stop()→ over
  */
-import type { Message } from "../sip/message.ts";
-import type { ClientOwner, ClientTransaction } from "../transaction/client.ts";
-import type { Due } from "../transaction/deadline.ts";
-import type { Aor } from "../usrloc/contact.ts";
-import { jitterMs } from "./jitter.ts";
-import { ownRegister } from "./own_register.ts";
-import type { UpstreamAgent } from "./upstream_agent.ts";
-import { isPassing, retryAfterMs, UpstreamCredentials } from "./upstream_answer.ts";
+import type { Message } from "../../sip/message.ts";
+import type { ClientOwner, ClientTransaction } from "../../transaction/client.ts";
+import type { Due } from "../../transaction/deadline.ts";
+import type { Aor } from "../../usrloc/contact.ts";
+import { jitterMs } from "../jitter.ts";
+import type { UpstreamLink } from "./own_register.ts";
+import type { SendRate } from "../send_rate.ts";
+import type { Clock } from "../../clock.ts";
+import { isPassing, retryAfterMs, UpstreamCredentials } from "./credentials.ts";
 
 /** Between tries while the PBX does not answer; doubles up to the second. */
 const RETRY_MS = 5000;
 const MAX_RETRY_MS = 600_000;
+
+/** What a removal stands on, and whom it tells. */
+export interface RemovalOwner {
+  readonly link: UpstreamLink;
+  readonly clock: Clock;
+  /** When the next removal may go. */
+  readonly rate: SendRate;
+  /** True while the PBX holds a Contact of ours for this AoR, as far as we know. */
+  isHeld(aor: Aor): boolean;
+  /** Nothing more of it is sent. */
+  done(aor: Aor, id: string, removal: Removal): void;
+  /** The AoR is held no longer for the PBX's sake. */
+  over(aor: Aor): void;
+  /** The PBX keeps a Contact of ours. */
+  complain(aor: Aor, why: string): void;
+}
 
 export class Removal implements ClientOwner, Due {
   dueMs = 0;
@@ -30,17 +47,16 @@ export class Removal implements ClientOwner, Due {
   private isOver = false;
   private retryMs = RETRY_MS;
 
-  constructor(private readonly agent: UpstreamAgent, private readonly aor: Aor, private readonly id: string) {
-    const { registrar } = agent;
-    this.credentials = new UpstreamCredentials(registrar);
-    this.callId = registrar.port.token(20);
-    this.tag = registrar.port.token(10);
+  constructor(private readonly owner: RemovalOwner, private readonly aor: Aor, private readonly id: string) {
+    this.credentials = new UpstreamCredentials(owner.link);
+    this.callId = owner.link.port.token(20);
+    this.tag = owner.link.port.token(10);
   }
 
   /** Goes at once, or when those before it have gone. */
   start(): void {
-    const { nowMs } = this.agent.clock;
-    const turnMs = this.hasTurn ? nowMs : this.agent.pace.take(nowMs);
+    const { nowMs } = this.owner.clock;
+    const turnMs = this.hasTurn ? nowMs : this.owner.rate.take(nowMs);
     this.hasTurn = turnMs > nowMs;
     if (this.hasTurn) return this.wait(turnMs);
     this.credentials.begin();
@@ -53,8 +69,8 @@ export class Removal implements ClientOwner, Due {
     this.isOver = true;
     this.client?.abandon();
     this.client = null;
-    this.agent.registrar.table.schedule.deadlines.cancel(this);
-    this.agent.done(this.aor, this.id, this);
+    this.owner.link.table.schedule.deadlines.cancel(this);
+    this.owner.done(this.aor, this.id, this);
   }
 
   onResponse(response: Message): void {
@@ -76,15 +92,15 @@ export class Removal implements ClientOwner, Due {
 
   /** Its turn, or time for another try. */
   onDue(): void {
-    if (this.agent.isHeld(this.aor)) this.start();
+    if (this.owner.isHeld(this.aor)) this.start();
     else this.finish();
   }
 
   private send(): void {
-    const { registrar } = this.agent;
-    const flow = registrar.pbx.flow();
+    const { link } = this.owner;
+    const flow = link.pbx.flow();
     if (flow === null) return this.again("the PBX is not reachable", 0);
-    const client = ownRegister(registrar, this, {
+    const client = link.send(this, {
       aor: this.aor,
       id: this.id,
       flow,
@@ -99,25 +115,25 @@ export class Removal implements ClientOwner, Due {
 
   /** Nothing is lost yet: until the PBX's binding lapses it is tried again. */
   private again(why: string, atLeastMs: number): void {
-    const { agent } = this;
-    const waitMs = Math.max(this.retryMs, atLeastMs) + jitterMs(agent.registrar.port, this.retryMs / 2);
-    const dueMs = agent.clock.nowMs + waitMs;
-    if (!agent.isHeld(this.aor) || dueMs >= this.aor.upstream.expiresAtMs) return this.giveUp(why);
+    const { owner } = this;
+    const waitMs = Math.max(this.retryMs, atLeastMs) + jitterMs(owner.link.port, this.retryMs / 2);
+    const dueMs = owner.clock.nowMs + waitMs;
+    if (!owner.isHeld(this.aor) || dueMs >= this.aor.upstream.expiresAtMs) return this.giveUp(why);
     this.retryMs = Math.min(this.retryMs * 2, MAX_RETRY_MS);
     this.wait(dueMs);
   }
 
   private wait(untilMs: number): void {
-    this.agent.registrar.table.schedule.deadlines.set(this, untilMs);
+    this.owner.link.table.schedule.deadlines.set(this, untilMs);
   }
 
   private giveUp(why: string): void {
-    this.agent.complain(this.aor, why);
+    this.owner.complain(this.aor, why);
     this.finish();
   }
 
   private finish(): void {
     this.stop();
-    this.agent.over(this.aor);
+    this.owner.over(this.aor);
   }
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { type DigestSecret, parseCredentials } from "../../../src/core/sip/digest.ts";
-import { PbxModel } from "./pbx_model.ts";
+import { type DigestSecret, parseCredentials } from "../../../../src/core/sip/digest.ts";
+import { PbxModel } from "../pbx_model.ts";
 import {
   accepted,
   answer,
@@ -12,7 +12,7 @@ import {
   Rig,
   START_MS,
   statusLine,
-} from "./rig.ts";
+} from "../rig.ts";
 
 const AOR = "alice@example.org";
 const CHALLENGE = 'WWW-Authenticate: Digest realm="pbx", nonce="n1", algorithm=MD5, qop="auth"';

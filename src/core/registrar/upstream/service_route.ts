@@ -2,9 +2,9 @@
  * Header lines of the PBX's 2xx that a phone must hear again with every later one: it forgets its Service-Route if a
  * 2xx has none (RFC 3608 §5), and its identities likewise (RFC 7315 §4.1). An absorbed REGISTER is answered with them.
  */
-import { OTHER, SERVICE_ROUTE } from "../sip/header.ts";
-import type { Message } from "../sip/message.ts";
-import { detached, equalsIgnoreCase, isTokenChar } from "../sip/scan.ts";
+import { OTHER, SERVICE_ROUTE } from "../../sip/header.ts";
+import type { Message } from "../../sip/message.ts";
+import { detached, equalsIgnoreCase, isTokenChar } from "../../sip/scan.ts";
 
 /** What is kept of one AoR at most; beyond it nothing is, as half a route leads nowhere. */
 const MAX_LENGTH = 2048;

@@ -2,12 +2,12 @@
  * What the PBX's answer to a REGISTER of our own means: answering its challenges with `pbx.credentials_file`, whether a
  * refusal passes by itself, and when. Must not know what the REGISTER was for.
  */
-import { type DigestSecret, DigestSession, parseChallenges } from "../sip/digest.ts";
-import { PROXY_AUTHENTICATE, RETRY_AFTER, WWW_AUTHENTICATE } from "../sip/header.ts";
-import type { Message } from "../sip/message.ts";
-import type { Aor } from "../usrloc/contact.ts";
-import type { MidRegistrar } from "./mid_registrar.ts";
-import { expiresOf } from "./register.ts";
+import { type DigestSecret, DigestSession, parseChallenges } from "../../sip/digest.ts";
+import { PROXY_AUTHENTICATE, RETRY_AFTER, WWW_AUTHENTICATE } from "../../sip/header.ts";
+import type { Message } from "../../sip/message.ts";
+import type { Aor } from "../../usrloc/contact.ts";
+import { expiresOf } from "../register.ts";
+import type { UpstreamLink } from "./own_register.ts";
 
 /** Answers to challenges and to 423 in one go: a first one and a stale one, of a proxy and of the registrar. */
 const MAX_ANSWERS = 4;
@@ -30,7 +30,7 @@ export class UpstreamCredentials {
   private sessions: { www: DigestSession; proxy: DigestSession } | null = null;
   private answers = 0;
 
-  constructor(private readonly registrar: MidRegistrar) {}
+  constructor(private readonly link: UpstreamLink) {}
 
   /** A REGISTER goes that answers nothing yet. */
   begin(): void {
@@ -46,7 +46,7 @@ export class UpstreamCredentials {
   lines(aor: Aor): string {
     const sessions = this.sessionsFor(aor);
     if (sessions === null) return "";
-    const request = () => ({ method: "REGISTER", uri: "sip:" + aor.domain, cnonce: this.registrar.port.token(16) });
+    const request = () => ({ method: "REGISTER", uri: "sip:" + aor.domain, cnonce: this.link.port.token(16) });
     const www = sessions.www.authorize(request());
     const proxy = sessions.proxy.authorize(request());
     return (www === null ? "" : `Authorization: ${www}\r\n`) +
@@ -77,7 +77,7 @@ export class UpstreamCredentials {
   }
 
   private sessionsFor(aor: Aor): { www: DigestSession; proxy: DigestSession } | null {
-    const secret = this.registrar.settings.credentials(aor.user);
+    const secret = this.link.policy.settings.credentials(aor.user);
     if (secret === null) return this.sessions = null;
     // Another password after a reload: what was agreed with the old one is over.
     if (this.secret !== secret) this.sessions = null;

@@ -25,7 +25,7 @@ export const NO_ORDER = 0;
 /** 64·T1: as long as a request may be repeated (RFC 3261 §17.1.2.2). */
 const REPEAT_MS = 32_000;
 
-export class Bindings {
+export class ContactWriter {
   readonly inFlight = new InFlight();
   /** Set by the appliance once it knows; until then nothing is announced (P-02). */
   pushServices: PushServices = NO_PUSH_SERVICES;

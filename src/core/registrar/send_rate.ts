@@ -3,7 +3,7 @@
  * flooding whoever gets it. Gives times; must not know what is done then.
  */
 
-export class Pace {
+export class SendRate {
   private freeMs = 0;
 
   /**

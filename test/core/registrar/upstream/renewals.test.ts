@@ -1,9 +1,19 @@
 import { describe, expect, test } from "bun:test";
-import { coreSettings } from "../../../src/appliance/settings.ts";
-import { digestResponse, type DigestSecret, ha1, parseCredentials } from "../../../src/core/sip/digest.ts";
-import { PbxModel } from "./pbx_model.ts";
-import { accepted, answer, headers, parsed, register, registered, Rig, type RigOptions, type TestFlow } from "./rig.ts";
-import { storedContact } from "../usrloc/stored.ts";
+import { coreSettings } from "../../../../src/appliance/settings.ts";
+import { digestResponse, type DigestSecret, ha1, parseCredentials } from "../../../../src/core/sip/digest.ts";
+import { PbxModel } from "../pbx_model.ts";
+import {
+  accepted,
+  answer,
+  headers,
+  parsed,
+  register,
+  registered,
+  Rig,
+  type RigOptions,
+  type TestFlow,
+} from "../rig.ts";
+import { storedContact } from "../../usrloc/stored.ts";
 
 const AOR = "alice@example.org";
 const PUSHABLE = "<sip:alice@192.0.2.7:5060;pn-provider=acme;pn-prid=tok>";
@@ -247,7 +257,7 @@ describe("R-09 digest", () => {
       const wire = rig.one(rig.pbx);
       expect(parseCredentials(headers(wire, "Authorization")[0]!)).toMatchObject({ nonce: "n2", nc: "00000001" });
       rig.fromPbx(accepted(wire));
-      expect(rig.core.mid!.keeper.failing).toBe(0);
+      expect(rig.core.mid!.renewals.failing).toBe(0);
     });
   }
 
@@ -266,7 +276,7 @@ describe("R-09 digest", () => {
     expect(isRight(third, "Authorization")).toBe(true);
     expect(isRight(third, "Proxy-Authorization")).toBe(true);
     rig.fromPbx(accepted(third));
-    expect(rig.core.mid!.keeper.failing).toBe(0);
+    expect(rig.core.mid!.renewals.failing).toBe(0);
   });
 
   test("R-09 HA1 hashes in place of the password", () => {
@@ -285,14 +295,14 @@ describe("R-09 digest", () => {
     secondsToNext(rig);
     rig.fromPbx(answer(rig.one(rig.pbx), "401 Unauthorized", [challenge("MD5", "n1")]));
     rig.fromPbx(answer(rig.one(rig.pbx), "401 Unauthorized", [challenge("MD5", "n2")]));
-    expect(rig.core.mid!.keeper.failing).toBe(1);
+    expect(rig.core.mid!.renewals.failing).toBe(1);
     rig.core.reconfigure(coreSettings(rig.config, { ...rig.secrets, credentials: SECRETS }));
     secondsToNext(rig);
     rig.fromPbx(answer(rig.one(rig.pbx), "401 Unauthorized", [challenge("MD5", "n3")]));
     const wire = rig.one(rig.pbx);
     expect(isRight(wire)).toBe(true);
     rig.fromPbx(accepted(wire));
-    expect(rig.core.mid!.keeper.failing).toBe(0);
+    expect(rig.core.mid!.renewals.failing).toBe(0);
   });
 });
 
@@ -344,7 +354,7 @@ describe("R-09 a PBX that does not take it", () => {
       expect(alarms[0]).toMatchObject({ level: "warn", fields: { aor: AOR } });
       expect(alarms[0]!.message).toContain(words);
       expect(alarms.length).toBeLessThanOrEqual(2);
-      expect(rig.core.mid!.keeper.failing).toBe(1);
+      expect(rig.core.mid!.renewals.failing).toBe(1);
       const upkeep = rig.upkeepOfAor(rig.core.usrloc.find(AOR)!)!;
       expect(upkeep.lastFailure).toContain(words);
       expect(upkeep.isAtRisk).toBe(true);
@@ -354,7 +364,7 @@ describe("R-09 a PBX that does not take it", () => {
       for (let n = 0; n < 3 && rig.sent.length > 0; n++) {
         for (const wire of rig.take(rig.pbx)) rig.fromPbx(accepted(wire));
       }
-      expect(rig.core.mid!.keeper.failing).toBe(0);
+      expect(rig.core.mid!.renewals.failing).toBe(0);
       expect(rig.logText).toContain("refreshed again");
       expect(secondsToNext(rig)).toBeGreaterThan(400);
       // What failed long ago is not held against it.
@@ -392,7 +402,7 @@ describe("R-09 a PBX that does not take it", () => {
     }
     rig.pass(8_000_000);
     rig.take(rig.pbx);
-    expect(rig.core.mid!.keeper.failing).toBe(20);
+    expect(rig.core.mid!.renewals.failing).toBe(20);
     expect(rig.logged.filter(({ level }) => level === "warn" || level === "error")).toHaveLength(1);
     const phone = rig.phone("192.0.2.9");
     rig.receive(phone, register(phone, { user: "carol" }));
@@ -407,7 +417,7 @@ describe("R-09 a PBX that does not take it", () => {
       rig.pass(100);
     }
     expect(seen.size).toBe(20);
-    expect(rig.core.mid!.keeper.failing).toBe(0);
+    expect(rig.core.mid!.renewals.failing).toBe(0);
   });
 
   test("R-09 a PBX whose name is not resolved is tried again, too", () => {
@@ -416,13 +426,13 @@ describe("R-09 a PBX that does not take it", () => {
     rig.pbx = null;
     pbx.state = "closed";
     rig.pass(480_000);
-    expect(rig.core.mid!.keeper.failing).toBe(1);
+    expect(rig.core.mid!.renewals.failing).toBe(1);
     pbx.state = "open";
     rig.pbx = pbx;
     rig.pbxIsBack();
     secondsToNext(rig, 20_000);
     rig.fromPbx(accepted(rig.one(pbx)));
-    expect(rig.core.mid!.keeper.failing).toBe(0);
+    expect(rig.core.mid!.renewals.failing).toBe(0);
   });
 
   test("R-09 a refused refresh leaves it to the phones: they are pushed before the binding ends, and granted no more than the PBX grants", () => {
@@ -468,7 +478,7 @@ describe("R-09 whom it is done for", () => {
     rig.fromPbx(answer(removal, "200 OK"));
     rig.pass(10_000_000);
     expect(rig.sent).toEqual([]);
-    expect(rig.core.mid!.keeper.size).toBe(0);
+    expect(rig.core.mid!.renewals.size).toBe(0);
     expect(rig.core.schedule.nextMs).toBe(Infinity);
   });
 

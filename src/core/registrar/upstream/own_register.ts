@@ -1,0 +1,57 @@
+/**
+ * REGISTERs in our own name: as text, on their way, and what they need to get there. Renewals and removals send them.
+ */
+import type { Flow } from "../../sip/flow.ts";
+import { viaValue } from "../../sip/via.ts";
+import type { ClientOwner, ClientTransaction } from "../../transaction/client.ts";
+import type { Transactions } from "../../transaction/table.ts";
+import type { Aor } from "../../usrloc/contact.ts";
+import type { Port } from "../../port.ts";
+import type { InFlight } from "../in_flight.ts";
+import { upstreamContactLine } from "./contact.ts";
+import type { UpstreamPolicy } from "./policy.ts";
+
+export interface OwnRegister {
+  readonly aor: Aor;
+  /** Of the upstream Contact. */
+  readonly id: string;
+  readonly flow: Flow;
+  readonly callId: string;
+  readonly tag: string;
+  readonly cseq: number;
+  /** Seconds; 0 removes. */
+  readonly expires: number;
+  /** Further header lines with their CRLF: credentials. */
+  readonly lines: string;
+}
+
+/** The PBX, as the registrar sees it. */
+export interface UpstreamSide {
+  /** The way to it; null: there is none now. */
+  flow(): Flow | null;
+}
+
+/** The way of our own REGISTERs to the PBX. */
+export class UpstreamLink {
+  constructor(
+    readonly port: Port,
+    readonly table: Transactions,
+    readonly pbx: UpstreamSide,
+    readonly policy: UpstreamPolicy,
+    readonly inFlight: InFlight,
+  ) {}
+
+  /** Sends it; the answer comes to `owner`. */
+  send(owner: ClientOwner, what: OwnRegister): ClientTransaction {
+    const { aor, flow, expires } = what;
+    const branch = this.table.newBranch();
+    const address = "<sip:" + aor.key + ">";
+    const wire = "REGISTER sip:" + aor.domain + " SIP/2.0\r\n" +
+      "Via: " + viaValue(flow, branch) + "\r\nMax-Forwards: 70\r\n" +
+      "From: " + address + ";tag=" + what.tag + "\r\nTo: " + address + "\r\n" +
+      "Call-ID: " + what.callId + "\r\nCSeq: " + what.cseq + " REGISTER\r\n" +
+      upstreamContactLine(this.policy.settings.placement, aor.user, what.id, flow, expires) +
+      what.lines + "Expires: " + expires + "\r\nContent-Length: 0\r\n\r\n";
+    return this.table.send(wire, "REGISTER", branch, flow, owner);
+  }
+}
