@@ -217,7 +217,7 @@ function checkWebPush({ push }: Config, report: Report): void {
       "is missing",
       'push services want to know whom to write to, such as "mailto:ops@example.org"',
     );
-  } else if (!/^(mailto:[^\s@]+@[^\s@]+|https:\/\/[^\s/]+\S*)$/.test(subject)) {
+  } else if (!/^(mailto:[^\s@]+@[^\s@]+|https:\/\/[^\s/]\S*)$/.test(subject)) {
     const hint = subject.includes("@") ? `did you mean "mailto:${subject.replace(/^mailto:/, "")}"?` : "";
     report("error", path, `"${subject}" is neither a mailto: nor an https: URL`, hint);
   }

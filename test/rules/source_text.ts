@@ -82,6 +82,21 @@ export function blankLiterals(source: string): string {
   return out;
 }
 
+/** The regular expression literals of a file, with their flags, in the order of the text. */
+export function regExpLiteralsOf(source: string): { literal: string; line: number }[] {
+  const code = blankLiterals(source);
+  const found: { literal: string; line: number }[] = [];
+  // Of a literal nothing is left but its slashes; a division has code behind it.
+  for (const match of code.matchAll(/\/ *\/[a-z]*/g)) {
+    if (!beforeRegExp.test(code.slice(Math.max(0, match.index - 40), match.index))) continue;
+    found.push({
+      literal: source.slice(match.index, match.index + match[0].length),
+      line: lineOf(source, match.index),
+    });
+  }
+  return found;
+}
+
 /** 1-based line of an offset. */
 export function lineOf(source: string, offset: number): number {
   return source.slice(0, offset).split("\n").length;

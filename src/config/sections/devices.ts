@@ -10,7 +10,11 @@ export const DEVICES = listOf("Rules for phones that do not speak RFC 8599; the 
     applies: "live",
     doc: "Regular expression (RE2: no lookaround, no \\1) on the first 255 characters of User-Agent.",
   }),
-  header: key(headerMatch, { default: "", applies: "live", doc: 'Another header, as "Name: regular expression".' }),
+  header: key(headerMatch, {
+    default: "",
+    applies: "live",
+    doc: 'Another header, as "Name: regular expression", which sees as much.',
+  }),
   kind: key(choice("mobile", "desk", ""), {
     default: "",
     applies: "live",

@@ -322,8 +322,9 @@ class Compiler {
     const before = this.template(text.slice(0, end), path, offset);
     const query = this.template(text.slice(end + 1), path, offset + end + 1);
     for (const part of query) {
-      const secret = typeof part === "string" ? /([\w.-]+)=[^&]/.exec(part) : null;
-      if (secret !== null && SECRET_NAME.test(secret[1]!)) {
+      if (typeof part !== "string") continue;
+      const names = part.split("&").filter((pair) => /=./s.test(pair)).map((pair) => pair.slice(0, pair.indexOf("=")));
+      if (names.some((name) => SECRET_NAME.test(name))) {
         this.problem(path, "a secret stands in the file", "put it into token_file and write {token}");
       }
     }

@@ -76,6 +76,11 @@ test.each<[what: string, sender: string, error: string]>([
     '"https://a.example/x?token=abc" own.url: a secret stands in the file (put it into token_file and write {token})',
   ],
   [
+    "a secret behind another parameter of a query",
+    '{ url: "https://a.example/x?v=1&token=abc" }',
+    '"https://a.example/x?v=1&token=abc" own.url: a secret stands in the file (put it into token_file and write {token})',
+  ],
+  [
     "a token that is nowhere",
     '{ url: "https://a.example/{token}" }',
     "own own.token_file: is missing: {token} stands in this sender (name the file that holds it)",

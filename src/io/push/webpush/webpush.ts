@@ -65,7 +65,7 @@ export class WebPush implements PushBackend {
     this.config = config;
     this.world = world;
     this.settings = JSON.stringify(config);
-    const isContact = /^(mailto:[^\s@]+@[^\s@]+|https:\/\/[^\s/]+\S*)$/.test(config.subject);
+    const isContact = /^(mailto:[^\s@]+@[^\s@]+|https:\/\/[^\s/]\S*)$/.test(config.subject);
     this.setupProblem = isContact ? this.reload() : "push.webpush.subject is not a mailto: or https: URL";
   }
 
