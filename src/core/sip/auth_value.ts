@@ -1,6 +1,6 @@
 /**
  * The grammar of WWW-Authenticate, Proxy-Authenticate, Authorization and Proxy-Authorization values (RFC 7235 §2.1):
- * schemes and parameters, whatever the scheme. Must not know what digest makes of them. Nothing here throws.
+ * schemes and parameters of any scheme. Must not know how digest uses them. Nothing here throws.
  */
 import { elementEnd, isLws, isTokenChar, skipLws, skipQuoted, unquote } from "./scan.ts";
 
@@ -10,7 +10,7 @@ export interface AuthValue {
   scheme: string;
   /** Names in lower case, values without quotes and escapes. */
   params: Map<string, string>;
-  /** Something stood in it that is no parameter, a quote was not closed, or a parameter came twice. */
+  /** It holds something other than parameters, an open quote, or a parameter twice. */
   isMalformed: boolean;
 }
 
@@ -22,7 +22,7 @@ const QUOTE = 34;
 export const MAX_VALUES = 16;
 const MAX_PARAMS = 32;
 
-/** Reads one header value with one or several challenges, or with credentials, of whatever scheme. */
+/** Reads one header value: challenges (one or several), or credentials, of any scheme. */
 export function parseAuthValue(text: string): AuthValue[] {
   const values: AuthValue[] = [];
   let current: AuthValue | null = null;
@@ -44,7 +44,7 @@ export function parseAuthValue(text: string): AuthValue[] {
   return values;
 }
 
-/** Reads what follows `name=`; returns the position after it. A parameter before any scheme belongs to nobody. */
+/** Reads what follows `name=`; returns the position after it. A parameter before the first scheme is dropped. */
 function readParam(text: string, name: string, from: number, owner: AuthValue | null): number {
   const start = skipLws(text, from, text.length);
   const isQuoted = text.charCodeAt(start) === QUOTE;
@@ -59,7 +59,7 @@ function readParam(text: string, name: string, from: number, owner: AuthValue | 
   return isClean ? next : skipElement(text, next);
 }
 
-/** Skips the one opaque word that schemes such as Basic have in place of parameters (RFC 7235 §2.1 token68). */
+/** Skips a token68 (RFC 7235 §2.1): the one opaque word of schemes such as Basic, which have no parameters. */
 function skipToken68(text: string, from: number): number {
   let at = from;
   while (at < text.length && (isTokenChar(text.charCodeAt(at)) || text.charCodeAt(at) === 47)) at++;

@@ -2,8 +2,8 @@
  * Digest authentication as text (RFC 3261 §22, RFC 7616, RFC 8760): challenges and credentials read and written,
  * hashes, the client's side of it. Must not know messages, users, clocks or where a client nonce comes from.
  *
- * All text here is wire text, one character a byte: what comes from a message fits as it is, Unicode (a password from
- * a file read as UTF-8) goes through {@link wireText} first. Nothing that reads throws.
+ * All text here is wire text, one character a byte. Text of a message is that already; Unicode (a password from a file read
+ * as UTF-8) goes through {@link wireText} first. Nothing that reads throws.
  */
 import { createHash } from "node:crypto";
 import { MAX_VALUES, parseAuthValue } from "./auth_value.ts";
@@ -24,13 +24,13 @@ export interface Challenge {
   /** Absent is null: then it must not be sent back. */
   opaque: string | null;
   algorithm: Algorithm;
-  /** What is offered and known here; null: the server is of RFC 2069, the response is made without qop. */
+  /** The best `qop` offered that is known here. null: the server is of RFC 2069, and the response is made without qop. */
   qop: Qop | null;
   /** The server says that only the nonce was too old. */
   isStale: boolean;
 }
 
-/** Digest credentials as a client sent them; nothing is verified but that they are complete. */
+/** Digest credentials as a client sent them. They are complete; nothing else of them is verified. */
 export interface Credentials {
   username: string;
   realm: string;
@@ -48,8 +48,8 @@ export interface Credentials {
 }
 
 /**
- * A user as a server keeps it: hashes of the password, never the password. The one type here whose names are Unicode,
- * as people write them.
+ * A user as a server keeps it: hashes of the password, never the password. The names are Unicode, as people write them:
+ * all other text here is wire text.
  */
 export interface DigestUser {
   user: string;
@@ -253,7 +253,7 @@ export class DigestSession {
   challenged(challenges: readonly Challenge[]): "answer" | "refused" | "unsupported" {
     const challenge = chooseChallenge(challenges, this.secret);
     if (challenge === null) return "unsupported";
-    // A reused nonce (nc > 1) may have been forgotten by a server that does not say stale: that is no refusal yet.
+    // nc > 1: a server that never says stale may have forgotten the nonce. This is not a refusal yet.
     if (this.nc === 1 && (!challenge.isStale || ++this.staleInARow > 2)) {
       this.challenge = null;
       this.nc = 0;
@@ -283,7 +283,7 @@ export class DigestSession {
   authorize(request: Omit<DigestRequest, "nc">): string | null {
     if (this.challenge === null) return null;
     this.nc++;
-    // One cnonce for the life of a nonce: servers differ in which one makes the key of the -sess algorithms.
+    // One cnonce for the life of a nonce: servers differ in which cnonce makes the key of the -sess algorithms.
     if (this.nc === 1) this.cnonce = detached(request.cnonce);
     return answerChallenge([this.challenge], this.secret, { ...request, cnonce: this.cnonce, nc: this.nc });
   }

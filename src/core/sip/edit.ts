@@ -52,13 +52,13 @@ export class Edit {
   }
 }
 
-/** RFC 3261 §18.3: what goes over a stream says how long it is, also if it came in a datagram that did not. */
+/** RFC 3261 §18.3: a message on a stream has a Content-Length. One that came in a datagram may have none. */
 export function addLength(edit: Edit, message: Message): void {
   if (message.has(CONTENT_LENGTH)) return;
   edit.insert(message.bodyStart - 2, "Content-Length: " + (message.raw.length - message.bodyStart) + "\r\n");
 }
 
-/** Removes the first `count` elements of a comma-list header, whole lines where nothing is left. Empty elements are none. */
+/** Removes the first `count` elements of a comma-list header, and a line that becomes empty. Empty elements do not count. */
 export function removeListHeads(edit: Edit, message: Message, id: number, count: number): void {
   const raw = message.raw;
   let left = count;

@@ -41,6 +41,6 @@ export interface Flow {
    * their transport, which tells an admin where the device was, but cannot be used to send.
    */
   readonly key: string;
-  /** Usrloc's own note on who is registered over it, which spares it an index; nobody else looks at it. */
+  /** Usrloc's own note on what is registered over it, in place of an index. Only usrloc reads it. */
   registered?: object | undefined;
 }

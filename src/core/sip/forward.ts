@@ -48,7 +48,7 @@ export function forwardEdit(request: Message, how: Forwarding): Edit {
   return edit;
 }
 
-/** Where a line stands above every line of this header: Kamailio writes its Record-Route above the Vias. */
+/** The line above which a new line stands above all of this header's: Kamailio writes its Record-Route above the Vias. */
 function aboveAll(request: Message, id: number, viaLine: number): number {
   const first = request.find(id);
   return request.lineStart(first < 0 ? viaLine : Math.min(first, viaLine));
@@ -90,8 +90,8 @@ export function linesOf(message: Message, id: number): string {
 }
 
 /**
- * A request inside the dialog that a 2xx to our INVITE made, sent by us in the caller's place (W-12: a 2xx nobody
- * waits for is acknowledged and ended).
+ * A request inside the dialog that a 2xx to our INVITE made, sent by us in the caller's place. We acknowledge and end a
+ * 2xx that comes too late for the caller (W-12).
  * @param invite as we sent it
  * @param via value of our Via
  * @returns null if the 2xx has no usable Contact
@@ -104,10 +104,10 @@ export function inDialogRequest(
 ): string | null {
   const target = contactUri(answer);
   if (target === null) return null;
-  // The answer repeats the Record-Route our INVITE had, ours among it, below what was added between us and the phone;
-  // that part in reverse is the way from here (§12.1.2).
+  // The answer repeats the Record-Routes of our INVITE, ours among them. Above them stand those added between us and the
+  // phone, which in reverse are the way from here (§12.1.2).
   const routes = answer.list(RECORD_ROUTE) ?? [];
-  // Nobody has looked at the Record-Route of the INVITE: what cannot be read there cannot be told from theirs.
+  // The Record-Route of the INVITE was not checked before. If it cannot be read, ours cannot be told from theirs.
   routes.length = Math.max(0, routes.length - (invite.list(RECORD_ROUTE)?.length ?? routes.length));
   routes.reverse();
   return method + " " + target + " SIP/2.0\r\n" +

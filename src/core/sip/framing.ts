@@ -1,12 +1,12 @@
 /**
  * Cuts the byte stream of one connection into SIP messages (RFC 3261 §18.3) and keepalives (RFC 5626 §3.5.1).
- * Text is latin1: one character a byte. Knows nothing of sockets; whoever reads the connection feeds it.
+ * Text is latin1: one character a byte. Knows nothing of sockets: the reader of the connection feeds it.
  *
  * Work is linear in the bytes fed, however they are torn: pieces are collected in an array and joined once, and the
  * end of the header section is searched in new bytes alone (with the last three carried over).
  */
 
-/** Why a stream can no longer be cut into messages. The connection must be closed after an answer, if any. */
+/** Why a stream cannot be cut into messages any more. Answer if possible, then close the connection. */
 export interface FramingProblem {
   /** Status to answer with if the text can be answered at all: 400, or 513 for what is too large. */
   readonly status: 400 | 513;
@@ -47,7 +47,7 @@ const GARBAGE_SHOWN = 256;
 export class StreamFramer {
   private readonly limits: FramingLimits;
   private phase: Phase = "gap";
-  /** Line ends of the gap that have not made a ping yet: 0 nothing, 1 CR, 2 CRLF, 3 CRLF CR. */
+  /** How much of a ping (CRLF CRLF) the gap ends with: 0 nothing, 1 CR, 2 CRLF, 3 CRLF CR. */
   private gap = 0;
   private blocks: string[] = [];
   private pieces: string[] = [];
@@ -107,7 +107,7 @@ export class StreamFramer {
     for (; at < chunk.length; at++) {
       const code = chunk.charCodeAt(at);
       if (code === CR) {
-        // A CR that follows a CR starts over: what came before it was no line end.
+        // A CR after a CR starts over: the first one was no line end.
         this.gap = this.gap === 2 ? 3 : 1;
       } else if (code === LF) {
         if (this.gap === 3) {
@@ -239,9 +239,9 @@ export class StreamFramer {
 }
 
 /**
- * Body length that a header section announces (Content-Length, or `l`, RFC 3261 §20.14), or why it cannot be told.
- * Without the header it is 0 if nothing announces a body (no Content-Type); else the end of the message is unknown.
- * Repeated headers with the same value are one.
+ * Body length that a header section announces (Content-Length, or `l`, RFC 3261 §20.14), or why it is unknown. Without
+ * Content-Length it is 0 if there is no Content-Type either; with a Content-Type it is unknown. Repeated headers with the
+ * same value count as one.
  */
 export function contentLength(header: string): number | string {
   let length = -1;

@@ -1,6 +1,6 @@
 /**
- * A small hash of text (FNV-1a), for what must come out the same again though nothing is remembered: tags of stateless
- * answers, loop marks. No secret is safe with it.
+ * A small hash of text (FNV-1a), for values that must come out the same again without memory: tags of stateless answers,
+ * loop marks. Not for secrets.
  */
 import { CALL_ID } from "./header.ts";
 import type { Message } from "./message.ts";
@@ -19,7 +19,7 @@ export function hashAt(text: string, start: number, end: number, hash = START): 
   return hash;
 }
 
-// Texts that are there already: toString(36) would make one more.
+// A table of texts: toString(36) would make a new one each time.
 const ALPHABET = "abcdefghijklmnopqrstuvwxyz012345";
 const PAIRS = Array.from({ length: 1024 }, (_, i) => ALPHABET[i >> 5]! + ALPHABET[i & 31]!);
 
@@ -29,14 +29,14 @@ export function hashText(hash: number): string {
   return PAIRS[folded & 1023]! + PAIRS[folded >>> 10 & 1023]! + PAIRS[folded >>> 20 & 1023]!;
 }
 
-/** What tells requests apart that have one branch: their Call-ID and CSeq number. */
+/** Call-ID and CSeq number, which tell apart requests with the same branch. */
 export function requestHash(request: Message): number {
   const callId = request.find(CALL_ID);
   const hash = hashAt(request.raw, request.valueStart(callId), request.valueEnd(callId));
   return Math.imul(hash ^ request.cseq, PRIME);
 }
 
-/** The To tag of an answer that nobody remembers: the same for the same request (§8.2.7 asks that of a stateless UAS). */
+/** The To tag of a stateless answer: the same for the same request (§8.2.7). */
 export function statelessTag(request: Message): string {
   const { raw } = request;
   const via = request.via!;

@@ -1,4 +1,4 @@
-/** Hosts and ports as they stand in URIs, sent-by and config: brackets around IPv6, a port behind, the port where none stands. */
+/** Hosts and ports as text of URIs, sent-by and config: brackets around IPv6, ports, default ports. */
 import type { Transport } from "./flow.ts";
 
 /** A host without the brackets that a URI puts around IPv6; the case stays. */
@@ -24,20 +24,20 @@ export function splitHostPort(text: string): [string, number] {
   return [bareHost(text.slice(0, colon).toLowerCase()), Number(text.slice(colon + 1))];
 }
 
-/** RFC 3261 §19.1.2: the port of a URI or a Via that has none. */
+/** The default port of a URI or a Via (RFC 3261 §19.1.2). */
 export function defaultPort(transport: Transport): number {
   return transport === "tls" || transport === "wss" ? 5061 : 5060;
 }
 
-/** An IP address that only this machine can reach: one of 127.0.0.0/8, or ::1, however it is spelled. No name is. */
+/** True for an IP address that only this machine can reach: 127.0.0.0/8, or ::1 in any spelling. Names are false. */
 export function isLoopback(address: string): boolean {
   const key = hostKey(address);
   return key === "0:0:0:0:0:0:0:1" || /^127(\.\d{1,3}){3}$/.test(key);
 }
 
 /**
- * A host as a key for comparison: lower case, without brackets, an IPv6 address in the one form all its spellings
- * share, an IPv4 address in IPv6 clothes as IPv4 (RFC 5118 §4.8, RFC 5952).
+ * A host as a key for comparison: lower case, without brackets, an IPv6 address in its canonical form (RFC 5952), an
+ * IPv4-mapped one as IPv4 (RFC 5118 §4.8).
  */
 export function hostKey(host: string): string {
   if (!host.includes(":")) return host.charCodeAt(host.length - 1) === 46 ? host.slice(0, -1) : host;

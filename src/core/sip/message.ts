@@ -350,23 +350,23 @@ export function parseMessage(raw: string, isDatagram = true, limits: MessageLimi
     return message;
   }
   message.headersStart = lineEnd + 2;
-  // No method has a "/": whatever says SIP/ is meant as a response, and responses are never answered.
+  // No method has a "/": a text that begins with SIP/ is meant as a response, and responses are never answered.
   const problem = equalsIgnoreCase(raw, 0, 4, "sip/")
     ? readStatusLine(message, lineEnd)
     : readRequestLine(message, lineEnd);
   const scanned = message.scan(limits);
   const checked = scanned === null ? message.check(isDatagram) : lenientCheck(message);
-  // A wrong version outranks what the headers of another version may look like.
+  // A wrong version is reported first: the headers of another version may look different.
   message.problem = problem ?? scanned ?? checked;
   return message;
 }
 
-/** Parses what we sent: it was within the limits when it came in, and our own lines came on top. */
+/** Parses what we sent: it was within the limits when it came in, and has our own lines besides. */
 export function parseSent(wire: string): Message {
   return parseMessage(wire, true, UNLIMITED);
 }
 
-/** After a broken header section: still learn what is needed to answer. */
+/** After a broken header section: reads what an answer needs. */
 function lenientCheck(message: Message): null {
   message.check(true);
   return null;
@@ -424,7 +424,7 @@ const METHODS = [
   "REFER",
 ];
 
-/** Mostly one of a few, and so nothing is cut out for them. */
+/** The common ones are constants: nothing is cut out for them. */
 function methodAt(raw: string, end: number): string {
   for (const method of METHODS) if (method.length === end && raw.startsWith(method)) return method;
   return raw.slice(0, end);

@@ -15,7 +15,7 @@ export interface NameAddr {
   readonly tag: string;
 }
 
-/** Where it stands in a longer text; see `SipUri` for why nothing is cut out before it is asked for. */
+/** Positions in a longer text. As in `SipUri`, a part is cut out when it is asked for. */
 class NameAddrAt implements NameAddr {
   constructor(
     private readonly source: string,
@@ -51,7 +51,7 @@ export function parseNameAddr(value: string): NameAddr | null {
   return parseNameAddrAt(value, 0, value.length);
 }
 
-/** Parses the name-addr that is `[start, end)` of a longer text: a message need not cut a piece out for it. */
+/** Parses the name-addr at `[start, end)` of a longer text, without cutting it out. */
 export function parseNameAddrAt(source: string, start: number, end: number): NameAddr | null {
   let at = skipLws(source, start, end);
   const displayStart = at;
@@ -104,7 +104,7 @@ function positionOf(source: string, code: number, start: number, end: number): n
 }
 
 function tagOf(source: string, start: number, end: number): string {
-  // Nearly always it is the only parameter.
+  // Nearly always the tag is the only parameter.
   if (source.startsWith(";tag=", start) && isPlain(source, start + 5, end)) return source.slice(start + 5, end);
   return paramOf(source, "tag", start, end) ?? "";
 }
@@ -118,7 +118,7 @@ function isPlain(source: string, start: number, end: number): boolean {
   return true;
 }
 
-/** The value without its `tag`: what people are shown. */
+/** The value without its `tag`, for people. */
 export function withoutTag(address: NameAddr): string {
   const name = address.display === "" ? "" : address.display + " ";
   return `${name}<${address.uriText}>${withoutParam(address.params, "tag")}`;

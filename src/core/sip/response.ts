@@ -8,8 +8,8 @@ import type { Via } from "./via.ts";
 import { equalsIgnoreCase, nextElement, nextParam } from "./scan.ts";
 
 /**
- * The top Via value as §18.2.1 and RFC 3581 want it passed on: `received` where the source differs from sent-by or
- * `rport` is asked for, `rport` filled in. Whatever the peer claimed as `received` is replaced.
+ * The top Via value as it is passed on (§18.2.1, RFC 3581): with `received` where the source differs from sent-by or
+ * `rport` is asked for, and with `rport` filled in. A `received` that the peer wrote is replaced.
  */
 export function receivedVia(message: Message, flow: Flow): string {
   const via = message.via!;
@@ -93,7 +93,7 @@ export function responseTo(
   return out + raw.slice(runStart, runEnd) + lines + "Content-Length: " + body.length + "\r\n\r\n" + body;
 }
 
-/** A To that cannot be read is not added to: it may have a tag. */
+/** A To that cannot be read gets no tag: it may have one. */
 function takesTag(request: Message, toTag: string): boolean {
   return toTag !== "" && request.to.tag === "" && request.to.uri !== null;
 }

@@ -190,8 +190,8 @@ export function digits(text: string, start: number, end: number, max: number): n
   return value;
 }
 
-/** A copy that does not keep its parent string alive: whatever is stored longer than its message goes through here. */
+/** A copy that does not keep its parent string alive, for what is stored longer than its message. */
 export function detached(text: string): string {
-  // A join copies. JavaScriptCore sees through `(" " + text).slice(1)`, and the piece stays a piece of its message.
+  // A join copies. JavaScriptCore optimizes `(" " + text).slice(1)` away: the piece still points into its message.
   return text.length === 0 ? "" : ["", text].join("");
 }

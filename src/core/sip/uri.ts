@@ -25,8 +25,8 @@ export interface Uri {
 }
 
 /**
- * A sip or sips URI where it stands in a longer text. Its parts are cut out when they are asked for: of the three URIs
- * of a REGISTER most parts never are, and each piece is an object of its own.
+ * A sip or sips URI inside a longer text. A part is cut out when it is asked for: most parts of the three URIs of a
+ * REGISTER never are, and each piece would be an object.
  */
 class SipUri implements Uri {
   constructor(
@@ -73,7 +73,7 @@ class SipUri implements Uri {
     return this.isLower && !this.hasEscape && !this.hasPassword;
   }
 
-  /** `user@host`; the host alone if there is no user. To be asked for only if it is canonical as it stands. */
+  /** `user@host`; the host alone if there is no user. Ask only if `isCanonical` says that it is canonical as it stands. */
   get userAtHost(): string {
     return this.source.slice(this.start + this.scheme.length + 1, this.hostEnd);
   }
@@ -96,9 +96,9 @@ export function parseUri(text: string): Uri | null {
   return parseUriAt(text, 0, text.length);
 }
 
-/** Parses the URI that is `[start, end)` of a longer text: a message need not cut a piece out for it. */
+/** Parses the URI at `[start, end)` of a longer text, without cutting it out. */
 export function parseUriAt(source: string, start: number, end: number): Uri | null {
-  // One look at every character finds all the places, as this runs several times a message.
+  // One pass finds all positions: this runs several times a message.
   let colon = -1;
   let userColon = -1;
   let at = -1;
@@ -214,7 +214,7 @@ export function canonicalUser(user: string): string {
 
 /** Canonical `user@domain` of a sip or sips URI; the host alone if it has no user. */
 export function aorOf(uri: Uri, domain?: string): string {
-  // One piece of the text and nothing else: every REGISTER and every call asks for it.
+  // One slice and no other string: every REGISTER and every call asks for it.
   if (domain === undefined && uri instanceof SipUri && uri.isCanonical) return uri.userAtHost;
   const host = domain ?? uri.host;
   return uri.user === "" ? host : canonicalUser(uri.user) + "@" + host;
@@ -307,7 +307,7 @@ function escapesAreWhole(source: string, start: number, end: number): boolean {
   return true;
 }
 
-/** `toLowerCase` that costs nothing when there is nothing to do. */
+/** `toLowerCase` that makes no new string if there is nothing to change. */
 export function lowerCase(text: string): string {
   return lowerCaseAt(text, 0, text.length);
 }

@@ -11,7 +11,7 @@ export class Via {
   transport = "";
   /** 0 if absent. */
   port = 0;
-  /** As claimed by whoever wrote it; `""` present without a value. */
+  /** As the sender wrote it; `""` present without a value. */
   received: string | undefined = undefined;
   /** `undefined` absent, 0 present without a value. */
   rport: number | undefined = undefined;
@@ -104,7 +104,7 @@ function readProtocol(raw: string, start: number, end: number, via: Via): number
   return hostStart === at ? -1 : hostStart;
 }
 
-/** Position of what follows `word` and the white space around it; -1 if another stands there. */
+/** Position after `word` and the white space around it; -1 if another word stands there. */
 function afterWord(raw: string, at: number, end: number, word: string): number {
   if (at < 0) return -1;
   const start = skipLws(raw, at, end);
@@ -145,7 +145,7 @@ function readSentBy(raw: string, start: number, end: number, via: Via): number {
 const PROTOCOL: Record<Transport, string> = { udp: "UDP", tcp: "TCP", tls: "TLS", ws: "WS", wss: "WSS" };
 const TRANSPORTS = Object.values(PROTOCOL);
 
-/** One of a few, and so nothing is cut out for them. */
+/** The common ones are constants: nothing is cut out for them. */
 function transportAt(raw: string, start: number, end: number): string {
   for (const transport of TRANSPORTS) {
     if (transport.length === end - start && raw.startsWith(transport, start)) return transport;
