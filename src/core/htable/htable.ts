@@ -1,6 +1,6 @@
 /**
  * One named table of text values that expire (S-03). Owns expiry and the size bound. Knows no clock (`nowMs` is a
- * parameter) and no disk: whoever keeps the table durable listens to its changes.
+ * parameter) and no disk: the store listens to its changes.
  */
 import { DeadlineHeap, type Expiring } from "./deadline_heap.ts";
 
@@ -36,7 +36,7 @@ interface Entry extends Expiring {
 
 /**
  * A table. An entry is gone once `expiresAtMs <= nowMs`: reads hide it from that moment; `expire` frees it.
- * No method throws, whatever it is given.
+ * No method throws, for any input.
  */
 export class Htable {
   readonly name: string;
