@@ -1,4 +1,4 @@
-/** Which addresses are one source: an IPv4 address is one, of IPv6 whoever has one address has all of its /64. */
+/** Which addresses count as one source: an IPv4 address, and the /64 of an IPv6 address, as one host has all of it. */
 
 /**
  * The source an address belongs to, as its key in the table of bans: `192.0.2.7`, `2001:db8:0:7::/64`.

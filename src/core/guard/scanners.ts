@@ -1,6 +1,6 @@
-/** The User-Agents of tools that look for SIP servers to break into. What they are worth: their makers could change them. */
+/** The User-Agents of tools that look for SIP servers to break into. A first filter only: a scanner can name itself otherwise. */
 
-/** No word of a phone that people use; the product name anywhere in the header, in any case. */
+/** Product names, anywhere in the header, in any case. None is part of the name of a phone that people use. */
 const SCANNER =
   /friendly-(?:scanner|request)|sipvicious|sip-?scan|sipcli|siparmyknife|sivus|sundayddr|vaxs?ipuseragent|pplsip|^iwar\b/i;
 

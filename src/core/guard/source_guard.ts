@@ -219,7 +219,7 @@ export class SourceGuard {
   }
 
   private onFlood(source: Source, nowMs: number): void {
-    // Its calls would end with it, and whoever can forge its address could end them: what is too much is dropped, no more.
+    // A ban would end its calls, and a forged address could bring one about: only what is too much is dropped.
     if (this.phones.has(source.key)) {
       return this.tell("warn", "Flood from the address of registered phones: limited, not banned", source.key, nowMs);
     }
@@ -232,7 +232,7 @@ export class SourceGuard {
       this.bansAtMs = nowMs;
       this.bansInSecond = 0;
     }
-    // A table full of forged addresses must not push out the bans somebody set by hand.
+    // A table full of forged addresses must not push out bans set by hand.
     if (this.bansInSecond >= BANS_PER_SECOND || bans.size >= bans.max) return;
     this.bansInSecond++;
     bans.set(source.key, reason, undefined, nowMs);
