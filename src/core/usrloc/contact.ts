@@ -81,20 +81,20 @@ export class Contact implements ContactFields, Expiring {
   wakesItself: boolean | null = null;
   /** Refresh pushes since its last REGISTER. */
   refreshTries = 0;
-  /** The store's own note on where it keeps the contact, which spares it a search; nobody else looks at it. */
+  /** The store's own note on where it keeps the contact, in place of an index. Only the store reads it. */
   storeEntry?: object = undefined;
   path: string;
   userAgent: string;
   push: PushParams | null;
   kind: DeviceKind;
-  /** False once it is out of usrloc: whoever still holds it must not use it. */
+  /** False once it is out of usrloc: a reference that is still held must not be used. */
   isRegistered = true;
-  /** The push token usrloc's index knows it by; empty: none. */
+  /** The push token under which usrloc's index has it; empty: none. */
   indexedToken = "";
   instance: string;
   regId: number;
   q: number;
-  /** The key of the flow it had last, while it has none. */
+  /** While it has no flow: the key of its last one. */
   lastFlowKey: string;
   /** When the PBX's Contact for this device alone ends, ms; 0: none that we know of, or it holds one for the whole AoR. */
   upstreamEndsMs = 0;

@@ -42,7 +42,7 @@ export function findDevice<C extends Contact>(contacts: readonly C[], identity: 
       const uri = parseUri(contact.uri);
       if (uri === null || wanted === null || !urisEqual(uri, wanted)) continue;
     }
-    // An instance may have moved to the URI of a device that has none: who comes without one then is that device.
+    // An instance may have moved to the URI of a device without one: a REGISTER without instance is then that device's.
     if (contact.instance === "") return contact;
     withInstance ??= contact;
   }

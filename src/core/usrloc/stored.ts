@@ -1,7 +1,7 @@
-/** What the store is told of usrloc, and what it gives back at the start. */
+/** What usrloc tells the store, and what the store gives back at the start. */
 import type { Aor, Contact, ContactFields } from "./contact.ts";
 
-/** What the store is told, within the turn in which it happened; it reads the objects when it commits. */
+/** Changes, told to the store in the turn in which they happen. It reads the objects when it commits. */
 export interface ChangeLog {
   /** The contact is new, or any field but its flow object changed. `isRefresh`: only `expiresAtMs`, `registeredAtMs`, `cseq`, `callId` changed. */
   contactSaved(contact: Contact, isRefresh: boolean): void;
@@ -19,7 +19,7 @@ export interface StoredContact extends ContactFields {
   readonly isDropped: boolean;
 }
 
-/** A contact that expired while we were away: the PBX still holds its own Contact, which somebody has to end (R-08). */
+/** A contact that expired while we were away. The PBX still holds our Contact for it, which must be removed (R-08). */
 export interface StoredRemnant {
   readonly aorKey: string;
   readonly id: string;

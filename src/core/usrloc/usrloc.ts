@@ -1,6 +1,6 @@
 /**
- * usrloc: the truth about who is registered, in memory. Owns the indexes, exact expiry (R-10) and the change log to
- * the store. Must not know SIP messages, the PBX, or calls; whoever wants to hear of a removal is its listener.
+ * usrloc: the registered contacts, in memory, which are the truth at run time. Owns the indexes, exact expiry (R-10) and
+ * the change log to the store. Must not know SIP messages, the PBX, or calls: listeners hear of a removal.
  */
 import type { Clock } from "../clock.ts";
 import type { Flow } from "../sip/flow.ts";
@@ -37,7 +37,7 @@ export interface FlowPins {
   unpin(flow: Flow): void;
 }
 
-/** What it tells whoever keeps the store and the flow table. */
+/** What it tells the store and the flow table. */
 export interface UsrlocPort extends ChangeLog, FlowPins {}
 
 /** `live`: heard of lately, or its connection is open. `unknown`: UDP and silent. `lost`: no way to it but a push. */
@@ -106,7 +106,7 @@ export class Usrloc implements ExpiryOwner {
     return over === undefined ? [] : over instanceof Set ? [...over] : [over];
   }
 
-  /** True if anybody is registered over this flow. */
+  /** True if a contact is registered over this flow. */
   isPhoneFlow(flow: Flow): boolean {
     return flow.registered !== undefined;
   }
@@ -309,7 +309,7 @@ export class Usrloc implements ExpiryOwner {
     this.port.aorRemoved(aor);
   }
 
-  /** The other contacts, of whatever AoR, that are woken by the same push token. */
+  /** The other contacts, of any AoR, that are woken by the same push token. */
   sharingToken(contact: Contact): Contact[] {
     const { push } = contact;
     if (push === null) return [];
@@ -381,7 +381,7 @@ function registeredOver(flow: Flow): Contact | Set<Contact> | undefined {
   return flow.registered as Contact | Set<Contact> | undefined;
 }
 
-/** The end of an upstream binding nobody needs any more. */
+/** The end of an upstream binding that no contact needs any more. */
 class Lapse implements Expiring {
   dueMs = 0;
   heapSlot = -1;
