@@ -208,5 +208,5 @@ export class ServerTransaction implements Due, Lingering {
   }
 }
 
-/** In place of a request that nobody is to ask for any more. */
+/** Stands in place of a request that was let go. */
 export const RELEASED: Message = undefined as unknown as Message;
