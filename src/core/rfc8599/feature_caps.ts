@@ -42,12 +42,12 @@ export function featureCapsLines(services: readonly PushCaps[]): string {
 }
 
 /**
- * True if these Feature-Caps headers say that somebody pushes already (RFC 8599 §5.3.1: `sip.pns`, for any service).
+ * True if these Feature-Caps headers say that another proxy pushes already (RFC 8599 §5.3.1: `sip.pns`, for any service).
  * @param values one entry a header line
  */
 export function announcesPush(values: readonly string[]): boolean {
   for (const line of values) {
-    // A line nobody can read announces nothing.
+    // A line that cannot be read announces nothing.
     for (const element of splitList(line) ?? []) {
       // OpenSIPS leaves the `*` out, and with it the first semicolon.
       const params = element.startsWith("+") ? ";" + element : element;
