@@ -8,7 +8,7 @@ import { dirname } from "node:path";
  * an unfinished copy is removed.
  */
 export function writeCopy(db: Database, path: string): void {
-  // Made here because VACUUM INTO takes the process's umask, and "wx" is what refuses to overwrite; an empty file it accepts.
+  // The file is made here: VACUUM INTO would use the process's umask, and "wx" refuses to overwrite. It accepts an empty file.
   closeSync(openSync(path, "wx", 0o600));
   try {
     db.run("VACUUM INTO ?", [path]);
@@ -21,8 +21,8 @@ export function writeCopy(db: Database, path: string): void {
 }
 
 /**
- * Puts the copy `from` in the place of the database `to`, which nobody may be using. Throws with nothing changed if `from`
- * is damaged or `to` is in use.
+ * Puts the copy `from` in the place of the database `to`, which must not be in use. Throws with nothing changed if `from` is
+ * damaged or `to` is in use.
  */
 export function replaceDatabase(from: string, to: string): void {
   const copy = new Database(from, { readonly: true });
@@ -40,7 +40,7 @@ export function replaceDatabase(from: string, to: string): void {
   copyFileSync(from, unfinished);
   chmodSync(unfinished, 0o600);
   syncFile(unfinished);
-  // The log of the old database must not be applied to the new one: it goes first.
+  // The log of the old database goes first: it must not be applied to the new one.
   rmSync(`${to}-wal`, { force: true });
   rmSync(`${to}-shm`, { force: true });
   renameSync(unfinished, to);
@@ -55,7 +55,7 @@ function refuseIfInUse(path: string): void {
     db.run("ROLLBACK");
   } catch (error) {
     const code = (error as { code?: string }).code ?? "";
-    // A damaged database is the very reason to restore.
+    // A damaged database may be replaced: it is a reason to restore.
     if (code.startsWith("SQLITE_BUSY")) throw error;
   } finally {
     db.close(true);

@@ -1,20 +1,20 @@
 /**
- * The clock that stored times are written in. The appliance sets its clock by the machine's once, at start; a machine's
- * is set later, when NTP arrives, or stands still while a virtual machine is suspended. So the store notes how far apart
- * the two are, and what was stored is moved to the clock of the next start. Knows no clock itself.
+ * The clock that stored times are written in. The appliance sets its clock by the machine's once, at start. The machine's
+ * clock may be set later, by NTP, or stand still while a virtual machine is suspended. So the store notes the distance of
+ * the two, and at the next start moves the stored times by it. Knows no clock itself.
  */
 import type { LoadResult, SqliteStore } from "./sqlite.ts";
 
-/** Name in `meta`: how far the machine's clock is ahead of the one of the stored times, ms. */
+/** Name in `meta`: how far the machine's clock is ahead of the stored times' clock, in ms. */
 const META_KEY = "clock_ahead_ms";
-/** Less is not worth a row on the disk, nor a second look at a clock that seems to have run backwards. */
+/** A smaller distance is neither written to the disk nor taken for a clock that ran backwards. */
 const SLACK_MS = 5000;
 
 /** How the times of a store relate to the clock of this start. */
 export interface ClockShift {
   /** To be added to every stored time; 0: nothing to do. */
   readonly shiftMs: number;
-  /** The machine's clock is behind what was stored, so nobody knows how long we were away. */
+  /** The machine's clock is behind what was stored: how long we were away is unknown. */
   readonly isBehind: boolean;
 }
 
@@ -26,17 +26,17 @@ export function noteClock(store: SqliteStore, aheadMs: number): number {
   return byMs;
 }
 
-/** How far stored times are from the clock that says `nowMs`, which has just been set by the machine's. */
+/** How far stored times are from the appliance's clock, which reads `nowMs` and was just set by the machine's. */
 export function clockShift(store: SqliteStore, nowMs: number): ClockShift {
   const aheadMs = noted(store);
-  // A machine without a clock of its own starts in the past: we were away for no time at least.
+  // A machine without a battery clock starts in the past. Then we count as away for no time.
   const newestMs = store.newestAfter(nowMs - aheadMs + SLACK_MS);
   return newestMs === 0 ? { shiftMs: aheadMs, isBehind: false } : { shiftMs: nowMs - newestMs, isBehind: true };
 }
 
 /**
- * Moves all that `load(nowMs - shiftMs)` gave to the new clock. What the PBX granted is proven no longer if nobody knows how
- * long we were away. The owner saves everything anew, which the note that all is in the new clock goes with.
+ * Moves all that `load(nowMs - shiftMs)` gave to the new clock. If how long we were away is unknown, what the PBX granted
+ * counts as unproven. The owner saves everything anew, together with the note that all is in the new clock.
  */
 export function moveTimes(store: SqliteStore, loaded: LoadResult, { shiftMs, isBehind }: ClockShift): void {
   for (const contact of loaded.contacts) {

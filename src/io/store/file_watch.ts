@@ -1,6 +1,6 @@
 /**
- * Whether the files of the database are still the ones that are open: whoever removes or replaces them while the
- * appliance runs takes away what it writes from then on, and SQLite does not notice. Knows files, nothing of SQL.
+ * Tells whether the files of the database are still the ones that are open. If they are removed or replaced while the
+ * appliance runs, all it writes from then on is lost, and SQLite does not notice. Knows files, nothing of SQL.
  */
 import { statSync } from "node:fs";
 
@@ -16,7 +16,7 @@ export class FileWatch {
     this.isInPlace();
   }
 
-  /** False from the moment on that one of the files is gone or another one stands in its place; true again once it is back. */
+  /** False while one of the files is gone or replaced; true again once it is back. */
   isInPlace(): boolean {
     let isInPlace = true;
     for (const file of [this.path, `${this.path}-wal`]) {
@@ -30,7 +30,7 @@ export class FileWatch {
   }
 }
 
-/** 0: there is none, or it cannot be asked for. */
+/** 0: there is no file, or it cannot be read. */
 function inodeOf(path: string): number {
   try {
     return statSync(path).ino;

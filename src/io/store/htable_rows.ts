@@ -19,7 +19,7 @@ type Change = { value: string; expiresAtMs: number } | null;
 interface TableRows {
   /** Keys with a row on the disk. */
   readonly stored: Set<string>;
-  /** Bounded by the table's `max` and by `stored`: a key that never was on the disk needs no deletion. */
+  /** Bounded by the table's `max` and by `stored`: a key that was never on the disk needs no deletion. */
   readonly changes: Map<string, Change>;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Looks into a database without changing it (O-02): nothing is made, migrated or checkpointed, and a running appliance
- * is not kept waiting. Owns what can be said of it from outside; knows nothing of usrloc.
+ * Looks into a database without changing it (O-02): nothing is made, migrated or checkpointed, and a running appliance does
+ * not wait for it. Knows nothing of usrloc.
  */
 import { constants, Database } from "bun:sqlite";
 import { existsSync, unlinkSync } from "node:fs";
@@ -12,7 +12,7 @@ import { describeProblem, isBusy } from "./problem.ts";
 export interface Inspected {
   /** Why it cannot be used, in words; empty if it can. */
   readonly problem: string;
-  /** Another process has it open; whether that is as it should be, the caller knows. */
+  /** Another process has it open; the caller knows whether it may. */
   readonly isBusy: boolean;
   readonly aors: number;
   readonly contacts: number;
@@ -48,8 +48,8 @@ export function inspectStore(path: string): Inspected {
 }
 
 /**
- * Without a log beside it nobody has the file open (README), and all of it can be read as it stands. With one, it is
- * open, or its appliance was killed: then SQLite reads the log too, for which it makes a -shm file, which goes again.
+ * Without a log beside it the file is not open in any process (README) and can be read as it is. With a log it is open, or
+ * its appliance was killed: SQLite then reads the log too, and makes a -shm file for it, which it removes again.
  */
 function openReadOnly(path: string): Database {
   if (!existsSync(`${path}-wal`)) {

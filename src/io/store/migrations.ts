@@ -69,16 +69,16 @@ export const STEPS: readonly string[] = [
   ALTER TABLE contact ADD COLUMN pn_auth TEXT NOT NULL DEFAULT '';`,
   // 1: the token was set by hand, and no REGISTER takes it away.
   `ALTER TABLE contact ADD COLUMN pn_by_hand INTEGER NOT NULL DEFAULT 0;`,
-  // What the PBX holds for one device alone: until when, and 1 if it let go of it by itself.
+  // What the PBX holds for this one device: until when, and 1 if the PBX ended it by itself.
   `ALTER TABLE binding ADD COLUMN upstream_ends_at INTEGER NOT NULL DEFAULT 0;
   ALTER TABLE binding ADD COLUMN upstream_dropped INTEGER NOT NULL DEFAULT 0;`,
-  // Header lines of the PBX's last 2xx that absorbed REGISTERs are answered with.
+  // Header lines of the PBX's last 2xx, for the answers to absorbed REGISTERs.
   `ALTER TABLE aor ADD COLUMN upstream_lines TEXT NOT NULL DEFAULT '';`,
-  // Beyond this no REGISTER is answered in the PBX's place; 0: as long as it granted.
+  // Until when REGISTERs are answered in the PBX's place; 0: as long as the PBX granted.
   `ALTER TABLE aor ADD COLUMN upstream_proven INTEGER NOT NULL DEFAULT 0;`,
 ];
 
-/** Why this database is not ours to touch, in words; empty if it is, or is new. Reads only. */
+/** Why this database is not ours, in words; empty if it is ours or new. Reads only. */
 export function refusal(db: Database, path: string, steps: readonly string[] = STEPS): string {
   const version = number(db, "PRAGMA user_version");
   if (!isNew(db) && number(db, "PRAGMA application_id") !== APPLICATION_ID) {

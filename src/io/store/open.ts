@@ -40,7 +40,7 @@ export function openDatabase(options: StoreOptions): OpenedDatabase {
     db.run("PRAGMA busy_timeout = 1000");
     // No second latefork on one file, and no -shm file, which some file systems cannot share.
     db.run("PRAGMA locking_mode = EXCLUSIVE");
-    // Before the first pragma that writes: the database of somebody else stays as it is.
+    // Before the first pragma that writes: a database that is not ours stays as it is.
     problem = refusal(db, path) || prepare(db, options);
     if (problem === "") return { db, problem };
   } catch (error) {
@@ -70,7 +70,7 @@ export function unsound(db: Database, path: string): string {
   }
 }
 
-/** Tokens and secrets are inside: nobody else reads it. SQLite gives the -wal file the same mode. */
+/** Tokens and secrets are inside: only the owner may read it. SQLite gives the -wal file the same mode. */
 function makePrivateFile(path: string): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const fd = openSync(path, "a", 0o600);

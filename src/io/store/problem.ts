@@ -34,7 +34,7 @@ export function damage(path: string): string {
     `or move ${path} away to start empty`;
 }
 
-/** The sentence for a file that was taken away while it is open, with the way to keep what is in it. */
+/** The sentence for a file that was removed while it is open, with the way to keep what is in it. */
 export function misplaced(path: string): string {
   return `Cannot keep ${path}: it was removed or replaced while latefork runs; write a copy with "latefork backup FILE", ` +
     `stop latefork, copy FILE to ${path}, remove ${path}-wal if it is there, and start`;

@@ -1,8 +1,8 @@
 /**
- * What every REGISTER changes (times, CSeq, Call-ID, the PBX's grant) as a log in SQLite, the table `binding`: a refresh appends a row, the newest row of a
- * contact counts, the oldest rows are trimmed. However many contacts there are and in whatever order they refresh, a
- * commit touches the two ends of one table: cost and bytes of a refresh stay the same (N-07, S-05). Knows nothing of
- * transactions; `UsrlocRows` drives it.
+ * What every REGISTER changes (times, CSeq, Call-ID, the PBX's grant) as a log in SQLite, the table `binding`. A refresh
+ * appends a row, the newest row of a contact counts, the oldest rows are trimmed. A commit touches the two ends of one
+ * table, for any number of contacts in any order: cost and bytes of a refresh stay the same (N-07, S-05). Knows nothing
+ * of transactions; `UsrlocRows` drives it.
  */
 import type { Database } from "bun:sqlite";
 import type { Contact } from "../../core/usrloc/contact.ts";
@@ -41,7 +41,7 @@ export class LogEntry {
   }
 }
 
-/** The log. Twice as long as there are contacts, so that most rows are outdated by the time they are trimmed. */
+/** The log. It has two rows for each contact, so that most rows are outdated when they are trimmed. */
 export class RefreshLog {
   private readonly db: Database;
   private readonly put;
@@ -93,12 +93,12 @@ export class RefreshLog {
   }
 
   /**
-   * Takes off the oldest rows once enough are too many; those that still count move to the new end. At most about twice
-   * what the commit appended and a constant: no commit stalls on it. Call after the appends.
+   * Removes the oldest rows once there are enough too many; rows that still count move to the new end. It touches about
+   * twice as many rows as the commit appended at most, and a constant: no commit stalls on it. Call after the appends.
    */
   trim(): void {
     const end = this.last + this.appended.length;
-    // Never shorter than what this very transaction appended: that is not in the list yet, and nobody would move it.
+    // Never trims rows of this transaction: they are not in the list yet and would not be moved.
     const limit = Math.max(this.minRows, 2 * Math.max(this.live, this.appended.length));
     const surplus = end - this.first + 1 - limit;
     if (surplus < this.slackRows) return;
@@ -123,14 +123,14 @@ export class RefreshLog {
     this.first = this.trimmedTo;
   }
 
-  /** The contact is gone: its rows count for nothing and go when their time has come. */
+  /** The contact is gone: its rows do not count any more, and are trimmed with the others. */
   remove(entry: LogEntry): void {
     this.unlink(entry);
   }
 
   /** The newest row of every contact by its `contact_row`, longest unchanged first. Before any change; then `adopt` in this order. */
   load(): Map<number, RefreshRow> {
-    // The database sorts out the outdated rows: as objects of ours they would cost half the time of loading.
+    // The database leaves outdated rows out: to make objects of them takes half the time of loading.
     const select = this.db.prepare<RefreshRow, []>(
       `SELECT seq, ${COLUMNS} FROM binding
        WHERE seq IN (SELECT max(seq) FROM binding GROUP BY contact_row) ORDER BY seq`,

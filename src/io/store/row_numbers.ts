@@ -1,8 +1,8 @@
 /** Which row of a table belongs to which object, and which rows have to go. Knows nothing of SQL. */
 
 /**
- * Row numbers of one table by the name of the object, each with what is kept beside it. A number is given once, rising, and
- * never again in this process: so rows above the last commit are known not to be on the disk.
+ * Row numbers of one table by the name of the object, each with what is kept beside it. Numbers rise and are given once in
+ * this process: so rows above the last commit are known not to be on the disk.
  */
 export class RowNumbers<T> {
   private readonly entries = new Map<string, T>();

@@ -1,7 +1,7 @@
 /**
  * The durable copy of usrloc, htables and the installation's secrets (S-01, S-02, S-04). Owns the transaction: changes are
- * collected while the loop turn runs, one commit writes them all. Memory stays the truth: a failing disk is reported,
- * never thrown, and what it missed is kept for the next commit. Knows no clock; the owner decides when to commit and retry.
+ * collected while the loop turn runs, and one commit writes them all. Memory stays the truth: a failing disk is reported,
+ * never thrown, and its changes are kept for the next commit. Knows no clock: the owner decides when to commit and retry.
  */
 import type { Database, Statement } from "bun:sqlite";
 import type { HtableListener } from "../../core/htable/htable.ts";
@@ -59,7 +59,7 @@ const NOTHING_TO_DO: CommitResult = Object.freeze({ ok: true, rows: 0, error: ""
 /** Made by `openStore`. No method throws. */
 export class SqliteStore implements ChangeLog, HtableListener {
   readonly path: string;
-  /** True if nothing outlives the process: commits may then wait until somebody wants a copy ({@link backup}). */
+  /** True for `:memory:`: commits may then wait until a copy is asked for ({@link backup}). */
   readonly isVolatile: boolean;
   private currentState: StoreState = "ok";
   private latestError = "";
@@ -171,13 +171,13 @@ export class SqliteStore implements ChangeLog, HtableListener {
     return { ok: true, rows, error: "" };
   }
 
-  /** Looks whether the file is still there (S-02): what is written to one that was removed or replaced is lost at the next start. */
+  /** Looks whether the file is still there (S-02): what is written to a removed or replaced file is lost at the next start. */
   checkFile(): void {
     if (this.watch !== null && this.currentState !== "closed") this.isMisplaced = !this.watch.isInPlace();
   }
 
   /**
-   * When the last REGISTER of those contacts came in that are stored, ms of the clock they were stored in.
+   * When the last REGISTER of a stored contact came in, in ms of the clock it was stored in.
    * @returns 0 if it was not after `afterMs`, or cannot be read
    */
   newestAfter(afterMs: number): number {
@@ -197,10 +197,10 @@ export class SqliteStore implements ChangeLog, HtableListener {
     try {
       result.expired = this.usrloc.load(nowMs, result.aors, result.contacts, result.remnants);
       this.htables.load(nowMs, result.htableItems);
-      // The pages read are of no use to the commits of the next hour.
+      // Frees the pages that were read: the commits of the next hour do not need them.
       this.db.run("PRAGMA shrink_memory");
     } catch (error) {
-      // Rows that were not read are missing from our numbering: writing would lose or double them.
+      // Rows that were not read have no number here: writing would lose or double them.
       this.isDamaged = true;
       this.currentState = "failed";
       this.latestError = result.problem = describeProblem("read", this.path, error);
@@ -246,7 +246,7 @@ export class SqliteStore implements ChangeLog, HtableListener {
     try {
       if (this.db.inTransaction) this.rollback.run();
     } catch {
-      // SQLite has rolled back by itself; the next BEGIN shows whether the connection is of use.
+      // SQLite has rolled back by itself; the next BEGIN shows whether the connection still works.
     }
     this.currentState = "failed";
     this.latestError = describeProblem("write", this.path, error);

@@ -2,7 +2,7 @@
  * usrloc in SQLite: which AoRs and contacts changed since the last commit, and the statements that write and load them.
  * Knows nothing of transactions and files; `SqliteStore` drives it.
  *
- * What a phone says seldom is in the wide row of `contact`; what changes with every REGISTER is in the log of refreshes.
+ * What seldom changes is in the wide row of `contact`; what changes with every REGISTER is in the log of refreshes.
  */
 import type { Database } from "bun:sqlite";
 import type { Aor, Contact } from "../../core/usrloc/contact.ts";
@@ -132,7 +132,7 @@ export class UsrlocRows implements ChangeLog {
     for (const row of this.contactRows.removed) this.deleteContact.run(row);
     for (const row of this.aorRows.removed) this.deleteAor.run(row);
     for (const contact of this.saved.values()) {
-      // A contact without its AoR could not be loaded, whatever order the changes were told in.
+      // A contact cannot be loaded without its AoR: the AoR is written too, in any order of the changes.
       if (this.aorRows.get(contact.aor.key) === undefined) this.aors.set(contact.aor.key, contact.aor);
       const entry = this.contactRows.get(contact.id) ?? this.contactRows.give(contact.id);
       contact.storeEntry = entry;
@@ -142,7 +142,7 @@ export class UsrlocRows implements ChangeLog {
     }
     for (const aor of this.aors.values()) this.writeAor(aor);
     for (const contact of this.refreshed) {
-      // Another object took its place under its id.
+      // Another object has its id by now.
       if (this.saved.size > 0 && this.saved.has(contact.id)) continue;
       this.log.append(contact.storeEntry as LogEntry, contact);
     }
@@ -163,7 +163,7 @@ export class UsrlocRows implements ChangeLog {
 
   /** When the last REGISTER of a stored contact came in; 0 if not after `afterMs`. Throws what SQLite throws. */
   newestAfter(afterMs: number): number {
-    // Rows of the log that no longer count may be in another clock; it is asked again only if there is something to find.
+    // Outdated rows of the log may be in another clock: the exact question is asked only if this one finds something.
     const ofLog = "SELECT max(registered_at) AS newest FROM binding";
     const ofContacts = `${ofLog} WHERE contact_row IN (SELECT row FROM contact)
       AND seq IN (SELECT max(seq) FROM binding GROUP BY contact_row)`;
@@ -183,7 +183,7 @@ export class UsrlocRows implements ChangeLog {
    * @returns how many contacts had expired by `nowMs`; they are left out, and deleted by the next commit
    */
   load(nowMs: number, aors: StoredAor[], contacts: StoredContact[], remnants: StoredRemnant[]): number {
-    // Few domains, models and apps, many phones: one string for all of them.
+    // Many phones share few domains, models and apps: each text is one string.
     const shared = new SharedTexts(Infinity);
     const aorKeys = this.loadAors(aors, shared);
     const refreshes = this.log.load();
