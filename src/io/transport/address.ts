@@ -8,8 +8,8 @@ import type { Transport } from "../../core/sip/flow.ts";
 import { bareHost, hostPort, isLoopback } from "../../core/sip/host.ts";
 
 /**
- * The one spelling of an address, without brackets: IPv6 as RFC 5952 has it, IPv4 inside IPv6 (`::ffff:192.0.2.1`)
- * as plain IPv4. Null if it is no IP address.
+ * The canonical spelling of an address, without brackets: IPv6 as of RFC 5952, IPv4-mapped IPv6 (`::ffff:192.0.2.1`) as
+ * plain IPv4. Null if the text is not an IP address.
  */
 export function canonicalAddress(text: string): string | null {
   const bare = text.endsWith("]") ? bareHost(text) : text;
@@ -42,7 +42,7 @@ export function splitHostPort(text: string): { host: string; port: number } {
 
 /** The name of a flow across restarts, see `Flow.key`. */
 export function flowKey(transport: Transport, local: string, localPort: number, remote: string, remotePort: number) {
-  // Joined and not added: a sum keeps its pieces until somebody reads it, and a key is kept for each contact.
+  // `join`, not `+`: a concatenation keeps its pieces alive until it is read, and each contact keeps a key.
   return [transport, hostPort(local, localPort), hostPort(remote, remotePort)].join("|");
 }
 

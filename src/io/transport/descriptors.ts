@@ -1,7 +1,7 @@
 /** How many file descriptors the process may have, as each connection takes one. Knows no sockets. */
 import { readFileSync } from "node:fs";
 
-/** For everything that is no connection of ours: listeners, the database, the control port, push services. */
+/** Kept for everything else: listeners, the database, the control port, push services. */
 const RESERVED = 256;
 
 /** The limit of this process (`ulimit -n`); Infinity where it cannot be asked. */
@@ -14,7 +14,7 @@ export function descriptorLimit(): number {
   }
 }
 
-/** How many connections so many descriptors allow: the rest is reserved, of a small number half. At least 1. */
+/** How many connections so many descriptors allow: all but those kept, or half of a small number. At least 1. */
 export function connectionsFor(descriptors: number): number {
   return Math.max(1, descriptors - Math.min(RESERVED, Math.ceil(descriptors / 2)));
 }

@@ -1,6 +1,6 @@
 /**
- * Bytes to text and back, one character a byte. Bun has the direct calls on every Buffer, its types do not; they save
- * the look at the encoding's name for each message.
+ * Bytes to text and back, one character a byte. Uses calls that Bun's Buffer has and its types do not name: they need not
+ * look at the name of an encoding for each message.
  */
 interface Latin1Bytes {
   latin1Slice(start: number, end: number): string;

@@ -85,7 +85,7 @@ export class Native {
   }
 
   /**
-   * Bun asks for IP_RECVERR; an ICMP error one peer caused then fails the next send, whomever that goes to.
+   * Bun sets IP_RECVERR: an ICMP error that one peer caused then fails the next send to any peer.
    */
   ignoreIcmpErrors(fd: number, isIpv6: boolean): boolean {
     return isIpv6 ? this.set(fd, IPPROTO_IPV6, IPV6_RECVERR, 0) : this.set(fd, IPPROTO_IP, IP_RECVERR, 0);
@@ -263,7 +263,7 @@ function load(): Native | null {
     try {
       return new Native(dlopen(name, SYMBOLS).symbols);
     } catch {
-      // Another C library, then.
+      // Try the next C library.
     }
   }
   return null;

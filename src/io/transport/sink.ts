@@ -5,7 +5,7 @@ import type { Flow, Transport } from "../../core/sip/flow.ts";
 import type { FramingProblem } from "../../core/sip/framing.ts";
 import type { LogFields, LogLevel } from "../../core/port.ts";
 
-/** The owner's ear. Every call is an input of its own and never comes out of one of the owner's own calls. */
+/** What the owner hears. Every call is an input of its own and is never made from inside a call of the owner. */
 export interface TransportSink {
   /** A complete message: latin1 text, one character a byte. The text may share memory with what was read with it: copy what is kept. */
   message(flow: Flow, text: string): void;
@@ -30,14 +30,14 @@ export interface TransportLimits {
   readonly maxUnfinishedBytes: number;
   /** What may wait to be written to one connection before it is closed. */
   readonly maxQueuedBytes: number;
-  /** UDP flows nobody has pinned, per local address; the ones heard longest ago make room. */
+  /** Unpinned UDP flows per local address; those heard longest ago make room. */
   readonly maxUdpFlows: number;
   /** What may wait to be sent from one UDP socket before the oldest is dropped. */
   readonly maxUdpQueuedBytes: number;
   readonly connectTimeoutMs: number;
   /** A connection that was accepted and has not given a message or keepalive by then is closed. */
   readonly firstMessageTimeoutMs: number;
-  /** A flow that nobody has pinned and that was silent for so long is closed (connections) or forgotten (UDP). */
+  /** An unpinned flow that was silent for so long is closed (connections) or forgotten (UDP). */
   readonly idleTimeoutMs: number;
 }
 
