@@ -1,6 +1,6 @@
 /**
- * Owns what asking a push service without a phone looks like (O-02, `latefork check --live`): the push that is meant for
- * nobody, what came of it, and the bare connection where a service must not be sent anything. It must not know any service.
+ * Owns how a push service is asked without a phone (O-02, `latefork check --live`): a push to a token that no phone has, its
+ * result, and a bare connection where a service must not be sent anything. It must not know any service.
  */
 import { isIP } from "node:net";
 import { bareHost } from "../../core/sip/host.ts";
@@ -28,7 +28,7 @@ export const MAX_ASKED_HOSTS = 16;
 export const CONNECT_MS = 4000;
 
 /**
- * A push to a token that nobody has. It is a `refresh`: were there such a phone, it would show nothing.
+ * A push to a token that no phone has. It is a `refresh`: if there were such a phone, it would show nothing.
  *
  * @param uuid of the push, as services want one.
  */
@@ -104,8 +104,8 @@ function connectTo(address: string, { origin, ca, signal }: Way): Promise<string
       resolve(problem);
     };
     const late = (): void => finish(`${origin} did not take a connection in time (${address})`);
-    // Loaded when somebody asks, as an appliance never does. Certificate checks are asked for explicitly:
-    // NODE_TLS_REJECT_UNAUTHORIZED=0 would switch them off.
+    // Loaded here, as a running appliance never asks. Certificates are checked explicitly:
+    // NODE_TLS_REJECT_UNAUTHORIZED=0 would switch that off.
     const socket = isTls
       ? process.getBuiltinModule("node:tls").connect({
         host: address,

@@ -23,11 +23,11 @@ export interface PushAnswer {
   readonly isOurFault: boolean;
   /** Of a fault that seems ours: one phone alone may have caused it, so it says little about the service (see `health.ts`). */
   readonly isPerhapsThePhones?: boolean;
-  /** Who said it, where that is not the backend's one host: scheme, host and port. */
+  /** The host that said it, if the backend has several: scheme, host and port. */
   readonly host?: string;
 }
 
-/** What an attempt is told. */
+/** What an attempt is given. */
 export interface PushAttempt {
   /** What is left of the push's life: what the service may keep it for. */
   readonly leftMs: number;
@@ -37,11 +37,11 @@ export interface PushAttempt {
   readonly signal: AbortSignal;
   /** Call it once, as soon as the outcome is known; later calls are ignored. */
   answer(answer: PushAnswer): void;
-  /** What the outcome is if time runs out before {@link answer}: the status is there, the words are still coming. */
+  /** The outcome if time runs out before {@link answer}: the status is there, the body is still coming. */
   draft(answer: PushAnswer): void;
 }
 
-/** The attempt, whose answers say which host they are of. For a backend with several: what one says is no word about another. */
+/** The attempt with the host in its answers, for a backend with several: an answer of one says nothing about another. */
 export function answeredBy(host: string, attempt: PushAttempt): PushAttempt {
   return {
     ...attempt,

@@ -26,7 +26,7 @@ export const BACKOFF_MS = 250;
 export const MAX_BACKOFF_MS = 10_000;
 /** A longer life than a day is no push; timers overflow at 24 days. */
 const MAX_LIFE_MS = 86_400_000;
-/** A push that lives longer (a missed call) is given up after this all the same: what nobody waits for is not tried all day. */
+/** A push that lives longer (a missed call) is given up after this too: no one waits for it. */
 export const MAX_WINDOW_MS = 300_000;
 
 /** One entry of `GET /v1/push`. */

@@ -1,16 +1,16 @@
 /**
- * Owns how a push service is seen to do: the last word of each host, and which of them make the whole backend ill. It must
- * know no time, no retries and no service.
+ * Owns the health of push services: the last answer of each host, and when hosts make the whole backend ill. It must know
+ * no time, no retries and no service.
  *
- * A host is ill by its last word, `retry` or a fault of ours. A fault that may as well be the phone's own (it subscribed with
- * another key) is believed of the host once a second device hears it, or where nobody else was ever served. A backend is ill
- * by a host that fails several devices, or when no host is well: a phone may name a service that nobody else can reach.
+ * A host is ill if its last answer was `retry` or a fault of ours. A fault that may be the phone's own (it subscribed with
+ * another key) counts once a second device gets it, or if no other device was ever served. A backend is ill if one of its
+ * hosts fails several devices, or if no host is well: a single phone may name a service that cannot be reached at all.
  */
 import type { PushAnswer } from "./backend.ts";
 
 /** Hosts remembered; the one that spoke longest ago is forgotten first. Phones choose them. */
 export const MAX_HEALTH_HOSTS = 64;
-/** So many devices that fail are several. */
+/** So many failing devices count as several. */
 const SEVERAL = 2;
 
 /** One entry of `hosts` in `GET /v1/push`. */
@@ -25,7 +25,7 @@ export interface HostHealth {
 interface Host {
   isFailing: boolean;
   reason: string;
-  /** That failed since somebody was served, at most {@link SEVERAL}. */
+  /** Devices that failed since one was served, at most {@link SEVERAL}. */
   readonly failed: Set<string>;
   /** The device served last; empty: none yet. */
   served: string;
@@ -36,7 +36,7 @@ export class Health {
 
   /**
    * What a host said.
-   * @param device whoever was to be woken: its contact id, or its token
+   * @param device to be woken: its contact id, or its token
    */
   note(host: string, device: string, answer: PushAnswer): void {
     const isRefused = answer.kind === "refused" && !answer.isOurFault;

@@ -254,7 +254,7 @@ export class PushRelay {
         continue;
       }
       const problem = old.backend.reload();
-      // A backend that is broken anyway is told of by problems().
+      // problems() tells of a backend that was broken before.
       if (problem !== "" && old.backend.problem() === "") problems.push(`${problem}; the old one is kept`);
       this.deliveries.set(backend.provider, old);
     }

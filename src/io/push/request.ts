@@ -15,12 +15,12 @@ const CAN_WAIT: Readonly<Record<PushEvent, boolean>> = {
   refresh: true,
 };
 
-/** True for what nobody waits for; it comes in crowds, too. */
+/** True for a push that no call or user waits for. Such pushes also come in crowds. */
 export function canWait(event: PushEvent): boolean {
   return CAN_WAIT[event];
 }
 
-/** Whom a push is for. */
+/** What a push is for. */
 export interface PushTo {
   /** Of the push. */
   readonly uuid: string;

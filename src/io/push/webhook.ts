@@ -100,7 +100,7 @@ export class Webhook implements PushBackend {
     return exchange(what, attempt, this.world);
   }
 
-  /** Connects and no more: a request, whatever it says, is the owner's code to run, and may wake somebody. */
+  /** Connects and no more: any request runs the owner's code, which may wake a phone. */
   async ask(_prids: readonly string[], signal: AbortSignal): Promise<ServiceAnswer[]> {
     const { now, lookup } = this.world;
     const startedAtMs = now();

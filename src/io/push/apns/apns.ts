@@ -114,7 +114,7 @@ export class Apns implements PushBackend {
     return "";
   }
 
-  /** Apple counts provider tokens by key, whatever else was configured anew. */
+  /** Apple counts provider tokens by key: with the same key the token is kept, even if other settings changed. */
   succeed(before: PushBackend): void {
     if (!(before instanceof Apns)) return;
     for (const [token, what] of before.learned) this.learned.set(token, what);
@@ -231,7 +231,7 @@ export class Apns implements PushBackend {
       signal: one.attempt.signal,
       onStatus: (answer) => this.heard(one).draft(this.answerOf(answer, apnsErrorOf(answer.status, ""), one)),
       done: (answer, reason) => {
-        // Nobody listens any more: time was up, and the delivery has given its verdict.
+        // Too late: time was up, and the delivery has given its verdict.
         if (one.attempt.signal.aborted) return one.settled();
         if (answer !== null && this.goesOn(answer, one, client, token)) return this.postAgain(one);
         const verdict = answer === null ? retry(reason) : this.verdict(answer, one);

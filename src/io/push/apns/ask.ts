@@ -1,6 +1,6 @@
 /**
- * Owns how APNs is asked without a phone (O-02): what is sent to nobody, and what the answer shows of key and team. It must
- * not know how a push to somebody is sent.
+ * Owns how APNs is asked without a phone (O-02): what is sent, and what the answer shows of key and team. It must not know
+ * how a push to a phone is sent.
  */
 import type { ApnsError } from "./errors.ts";
 import { type ApnsNotification, apnsNotificationOf } from "./notification.ts";
@@ -10,10 +10,10 @@ import type { Http2Answer } from "../http/http2.ts";
 import type { Http2Client } from "../http/http2_client.ts";
 import type { PushWorld } from "../world.ts";
 
-/** Of the form of a token, and an app's name that Apple gives to nobody else: what is refused is one of them. */
+/** A token that no phone has and an app that is ours by its name: Apple refuses one of the two. */
 const NOBODYS_TOKEN = "0".repeat(64);
 const NOBODYS_BUNDLE = "org.latefork.check";
-/** What is said once key and team have been found right: they are judged first. */
+/** The answers that show that key and team are right: Apple judges these first. */
 const KEY_IS_TAKEN: ReadonlySet<string> = new Set([
   "BadDeviceToken",
   "BadTopic",

@@ -6,7 +6,7 @@
 /**
  * `dead`: the token is dead. `environment`: the other of production and sandbox is tried once. `token`: a new
  * provider token, once. `connection`: a new connection, once. `retry`: later, within the window. `refused`: this push
- * cannot be sent. `config`: no push can until somebody changes something; shown as the backend's health.
+ * cannot be sent. `config`: no push can be sent until the admin changes something; shown as the backend's health.
  */
 export type ApnsAction = "dead" | "environment" | "token" | "connection" | "retry" | "refused" | "config";
 
@@ -136,7 +136,7 @@ export const APNS_ERRORS: readonly ApnsError[] = [
 const BY_REASON: ReadonlyMap<string, ApnsError> = new Map(APNS_ERRORS.map((error) => [error.reason, error]));
 
 /**
- * The row for an answer other than 200. A reason nobody has documented is judged by its status.
+ * The row for an answer other than 200. An undocumented reason is judged by its status.
  *
  * @param reason empty if the answer had none.
  */

@@ -64,7 +64,7 @@ function typeOf({ event, method }: PushRequest, isVoipDevice: boolean): PushType
     case "test":
       return isVoipDevice ? "voip" : "alert";
     case "message":
-      // What else waits in a dialog (a NOTIFY, an UPDATE) is nothing to show to anybody.
+      // Other requests that wait in a dialog (NOTIFY, UPDATE) show nothing to the user.
       return method === "MESSAGE" ? "alert" : "background";
     case "missed":
       return "alert";
@@ -83,10 +83,10 @@ const WORDS: Readonly<Record<PushEvent, string>> = {
   cancel: "",
 };
 
-/** What the phone is told, and three keys under the names Flexisip uses. */
+/** What the phone gets, with three keys under the names Flexisip uses. */
 function payload(fields: PushFields, type: PushType, title: string): string {
   const aps: Record<string, unknown> = {};
-  // An alert alone starts no app until somebody taps it, and a call does not wait so long.
+  // An alert alone starts the app only when it is tapped: too late for a call.
   if (type === "background" || (type === "alert" && fields.event !== "missed")) aps["content-available"] = 1;
   if (type === "alert") {
     aps.alert = { title, body: WORDS[fields.event as PushEvent] };

@@ -5,7 +5,7 @@
 
 /**
  * `dead`: the token is dead. `token`: a new access token, once. `retry`: later, within the window. `refused`: this push
- * cannot be sent. `config`: no push can until somebody changes something; shown as the backend's health.
+ * cannot be sent. `config`: no push can be sent until the admin changes something; shown as the backend's health.
  */
 export type FcmAction = "dead" | "token" | "retry" | "refused" | "config";
 
@@ -97,8 +97,7 @@ export const FCM_ERRORS: readonly FcmError[] = [
 ];
 
 /**
- * The row for an answer other than 200. A code nobody has documented (`UNSPECIFIED_ERROR` among them) is judged by its
- * status.
+ * The row for an answer other than 200. An undocumented code, and `UNSPECIFIED_ERROR`, is judged by its status.
  *
  * @param code empty if the answer had none.
  */
@@ -128,7 +127,7 @@ export interface FcmSaid {
   readonly message: string;
 }
 
-/** Reads the JSON of an answer; whatever is no error of Google's gives empty fields. */
+/** Reads the JSON of an answer. Anything other than an error of Google's gives empty fields. */
 export function fcmSaid(body: string): FcmSaid {
   const error = objectOf(objectOf(parsed(body)).error);
   const details = Array.isArray(error.details) ? error.details.map(objectOf) : [];

@@ -1,6 +1,6 @@
 /**
  * Owns the FCM backend (HTTP v1): project and access token of a push, and what the answer leads to (the table of
- * `fcm_errors.ts`). It must not know HTTP/2, how a token is had, windows or retries within them.
+ * `errors.ts`). It must not know HTTP/2, how a token is obtained, windows or retries within them.
  */
 import type { Config } from "../../../config/schema.ts";
 import { readServiceAccount, type ServiceAccount } from "../../../config/service_account.ts";
@@ -94,7 +94,7 @@ export class Fcm implements PushBackend {
       return Promise.resolve();
     };
     const { projectId } = this.account!;
-    // Nobody's project but ours takes our token. A number is a project too, which the file does not tell.
+    // Only our own project takes our access token. A project number cannot be compared: the file does not have it.
     if (isProjectId(request.param) && request.param !== projectId) {
       return refuse(wrongProject(request.param, projectId));
     }
@@ -109,7 +109,7 @@ export class Fcm implements PushBackend {
     });
   }
 
-  /** An access token, and a message to a token nobody has that FCM is to judge and not to send (`validate_only`). */
+  /** Asks for an access token, and sends a message for FCM to judge and not to deliver (`validate_only`). */
   async ask(_prids: readonly string[], signal: AbortSignal): Promise<ServiceAnswer[]> {
     const { now, systemNow } = this.world;
     const { email, projectId, tokenUri } = this.account!;
@@ -156,7 +156,7 @@ export class Fcm implements PushBackend {
   private asked(answer: Http2Answer, push: PushRequest, token: string): Omit<ServiceAnswer, "ms"> {
     const { action, code } = errorOf(answer);
     const { projectId } = this.account!;
-    // Whoever says that the registration token is wrong has taken account and project.
+    // An answer that the registration token is wrong shows that account and project are right.
     if (answer.status === 200 || action === "dead" || code === "SENDER_ID_MISMATCH") {
       const said = answer.status === 200 ? "200" : `${answer.status} ${code}`;
       const words =

@@ -26,8 +26,8 @@ export function fcmMessageOf(request: PushRequest, nowMs: number, leftMs: number
 }
 
 /**
- * What the phone is told, and the keys Linphone's SDK reads. None is one of FCM's own (`from`, `message_type`,
- * `google…`, `gcm…`).
+ * What the phone gets, with the keys Linphone's SDK reads. Names that FCM reserves (`from`, `message_type`, `google…`,
+ * `gcm…`) are not used.
  */
 function dataOf(fields: PushFields): Record<string, string> {
   const { ttl, ...said } = shown(fields);

@@ -15,7 +15,7 @@ export const EARLY_MS = 5 * 60_000;
 export const SPARE_MS = 10_000;
 /** Longest time one exchange may take. */
 export const EXCHANGE_MS = 4000;
-/** After a refusal nobody asks for this long, however many pushes want a token; after a failure for a moment. */
+/** After a refusal Google is not asked for this long, after a failure for a moment, however many pushes want a token. */
 export const REFUSED_MS = 5000;
 export const FAILED_MS = 150;
 /** A token FCM does not take is replaced at most this often. */

@@ -1,6 +1,6 @@
 /**
- * Owns what HTTP says beside status and body: how long to wait, and, in words, why there is no answer at all. Every
- * backend that speaks HTTP uses it. It must not know any push service.
+ * Owns what HTTP says besides status and body: how long to wait, and, in words, why there is no answer. Every backend that
+ * speaks HTTP uses it. It must not know any push service.
  */
 
 /** RFC 9110 §10.2.3: seconds or a date. Ms from now, or -1 if absent or unreadable. */
@@ -29,7 +29,7 @@ export function unreachable(host: string, error: unknown): string {
     : `cannot reach ${host} (${code || "error"})`;
 }
 
-/** The code of an error, its name if it has none; empty for what is no error. */
+/** The code of an error, or its name if it has no code; empty for other values. */
 export function codeOf(error: unknown): string {
   if (typeof error !== "object" || error === null) return "";
   const { code, name } = error as { code?: unknown; name?: unknown };

@@ -39,7 +39,7 @@ export interface Http2Post {
   /** Lower-case names. */
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | Uint8Array;
-  /** Fires when nobody waits for the answer any more. */
+  /** Fires when the answer is not wanted any more. */
   readonly signal: AbortSignal;
   /** Status and headers are there, the body is not yet. */
   onStatus(answer: Http2Answer): void;
@@ -158,7 +158,7 @@ export class Http2Connection {
     stream.on("end", () => {
       if (head !== null) this.finish(exchange, { ...head, body }, "");
     });
-    // What went wrong is told by `close`.
+    // `close` follows and says what went wrong.
     stream.on("error", () => {});
     stream.on("close", () => {
       exchange.wasRefused = stream.rstCode === REFUSED_STREAM;
@@ -171,7 +171,7 @@ export class Http2Connection {
     this.watch();
   }
 
-  /** Nobody waits for the answer any more. */
+  /** The answer is not wanted any more. */
   cancel(exchange: Exchange): void {
     exchange.stream?.close(CANCEL);
     this.finish(exchange, null, "it was given up");

@@ -1,6 +1,6 @@
 /**
  * Owns the encryption of a message for a subscription (RFC 8291, `aes128gcm`), by the library `web-push`, which is loaded
- * when the first phone with keys is known: it costs 2 MB in the binary, 9 from source. It must not know what is encrypted, or for whom.
+ * when the first phone with keys is known: it costs 2 MB in the binary, 9 from source. It must not know what is encrypted.
  */
 import type { PushKeys } from "../../../core/usrloc/model.ts";
 

@@ -4,9 +4,9 @@
  */
 
 /**
- * `accepted`: taken. `dead`: the subscription is. `smaller`: once more without its payload. `retry`: later, within the
- * window. `refused`: this push cannot be sent. `config`: no push can until somebody changes something; shown as the
- * backend's health.
+ * `accepted`: taken. `dead`: the subscription is dead. `smaller`: once more without its payload. `retry`: later, within
+ * the window. `refused`: this push cannot be sent. `config`: no push can be sent until the admin changes something; shown
+ * as the backend's health.
  */
 export type WebPushAction = "accepted" | "dead" | "smaller" | "retry" | "refused" | "config";
 
@@ -50,7 +50,7 @@ export const WEBPUSH_ERRORS: readonly WebPushError[] = [
   { status: 500, action: "retry", words: "the service has a fault" },
   { status: 502, action: "retry", words: "the service is not available" },
   { status: 503, action: "retry", words: "the service is not available" },
-  // UnifiedPush: ntfy says so of a topic nobody listens to.
+  // UnifiedPush: ntfy's answer for a topic without a listener.
   {
     status: 507,
     action: "retry",
@@ -60,7 +60,7 @@ export const WEBPUSH_ERRORS: readonly WebPushError[] = [
 
 const BY_STATUS: ReadonlyMap<number, WebPushError> = new Map(WEBPUSH_ERRORS.map((row) => [row.status, row]));
 
-/** The row for an answer; a status nobody has documented is judged by its class. */
+/** The row for an answer. An undocumented status is judged by its class. */
 export function webPushErrorOf(status: number): WebPushError {
   const known = BY_STATUS.get(status);
   if (known !== undefined) return known;

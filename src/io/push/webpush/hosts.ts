@@ -17,7 +17,7 @@ export const MAX_WARM_HOSTS = 16;
 
 /** The way to one service. */
 export class WebPushHost {
-  /** Who we say we are there. */
+  /** Our VAPID identity towards this service. */
   vapid: VapidHeader;
   /** Why nothing may be sent there, as of the last time its name was asked for. */
   refusal = "";

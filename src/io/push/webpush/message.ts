@@ -33,7 +33,7 @@ export function webPushMessageOf(request: PushRequest, nowMs: number, leftMs: nu
   if (plainText === null) return `AoR and Call-ID are too long for a push of ${MAX_BODY_BYTES} bytes`;
   const isMuteCancel = request.event === "cancel" && !hasKeys;
   const headers: Record<string, string> = {
-    // A cancel that cannot say so can still take the place of a call push nobody has fetched, and then be gone itself.
+    // A cancel without a body can still replace a call push that was not fetched, and then be dropped itself.
     ttl: isMuteCancel ? "0" : String(fields.ttl),
     urgency: isMuteCancel || canWait(request.event) ? "normal" : "high",
   };

@@ -18,7 +18,7 @@ export interface WebPushTarget {
 /**
  * @param prid text of the subscription URI, Unicode.
  * @param allowHosts names and addresses, lower-case, without brackets (`push.webpush.allow_hosts`).
- * @returns the problem in words if it is no URI to push to.
+ * @returns the problem in words if it cannot be pushed to.
  */
 export function webPushTargetOf(prid: string, allowHosts: readonly string[]): WebPushTarget | string {
   if (!URL.canParse(prid)) return "pn-prid is no subscription URI";

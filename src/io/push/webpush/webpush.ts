@@ -197,7 +197,7 @@ export class WebPush implements PushBackend {
       signal: attempt.signal,
       onStatus: (answer) => attempt.draft(this.answerOf(answer, one, "")),
       done: (answer, reason) => {
-        // Nobody listens any more: time was up, and the delivery has given its verdict.
+        // Too late: time was up, and the delivery has given its verdict.
         if (attempt.signal.aborted) return one.settled();
         if (answer === null) {
           if (host.refusal !== "") return this.refuse(one, host.refusal);
