@@ -96,7 +96,7 @@ function rowOf(entry: LadderEntry, parties: readonly string[]): Row {
   const label = readable(entry.label ?? entry.event);
   const note = readable(entry.note ?? "");
   if (from < 0 || to < 0 || from === to) {
-    // Nobody to draw an arrow between: everything is said in the note.
+    // Without two parties there is no arrow: the note says everything.
     const who = [entry.from, entry.to].filter((party) => party !== undefined).map((party) => readable(party!));
     const subject = [...new Set(who), entry.label === undefined ? "" : label].filter((part) => part !== "").join(" ");
     return { tMs: entry.tMs, arrows: [], note: [subject, note].filter((part) => part !== "").join(": ") || label };

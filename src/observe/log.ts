@@ -1,6 +1,6 @@
 /**
  * The structured log: one line a fact, on stderr (O-05). Owns levels, their overrides for one AoR, the bound against
- * floods, masking, and buffering. Must not know SIP; never throws, whatever becomes of the stream.
+ * floods, masking, and buffering. Must not know SIP. Never throws, even if the stream fails.
  */
 import { writeSync } from "node:fs";
 import type { LogFields, LogLevel } from "../core/port.ts";
@@ -34,7 +34,7 @@ export interface LogOutput {
   write(bytes: Uint8Array): number;
   /** The clock of the machine, for the time in a line. */
   nowMs(): number;
-  /** A clock that nobody sets, for everything that lasts; absent: `nowMs` is one. */
+  /** A clock that is never set, for durations; absent: `nowMs` is such a clock. */
   steadyMs?(): number;
   /** Runs `flush` after so long. */
   later(flush: () => void, delayMs: number): void;

@@ -1,7 +1,7 @@
 /**
- * The numbers of `/metrics`: counters, histograms, and gauges asked for when somebody looks, as Prometheus text. Must
- * not know where the numbers come from. Our own small file because importing prom-client adds 16 MB of RSS; the hot
- * path here is one Map lookup and one increment.
+ * The numbers of `/metrics` as Prometheus text: counters, histograms, and gauges that are read for each answer. Must not
+ * know where the numbers come from. A file of our own, as importing prom-client adds 16 MB of RSS; the hot path here is
+ * one Map lookup and one increment.
  */
 import type { Counter, Histogram } from "../core/port.ts";
 
@@ -107,7 +107,7 @@ export class Metrics {
   }
 
   /**
-   * A number that is read when somebody asks. Registering a name again replaces it.
+   * A number that is read for each answer of `/metrics`. Registering a name again replaces it.
    * @param name without the prefix: `locations`, `calls_open`, `upstream_bindings`, `flows`, `banned`, `build_info`.
    * @param labels names of its labels; `read` gives a plain number if there are none.
    */

@@ -23,7 +23,7 @@ export function isSecretField(name: string): boolean {
   return SECRET_FIELD.test(name);
 }
 
-/** Credentials out, push tokens shortened; applied to everything, whatever `privacy` says. */
+/** Credentials are removed and push tokens shortened, in everything and with any `log.privacy`. */
 export function maskSecrets(text: string): string {
   return text
     .replace(AUTHORIZATION, "$1 ***")

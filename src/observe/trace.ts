@@ -1,6 +1,6 @@
 /**
  * The message ring: the last messages in and out, kept cheaply and looked at rarely (O-07). Bounded in messages and in
- * bytes. Must not parse SIP beyond finding a header when somebody asks.
+ * bytes. Must not parse SIP, except to find a header for a question of the control port.
  */
 import { maskPrivate, maskSecrets } from "./privacy.ts";
 import { readable } from "./display.ts";
@@ -16,7 +16,7 @@ export interface TraceFilter {
   isPrivate?: boolean;
 }
 
-/** Where a message came from or went: its key is asked for when somebody looks. */
+/** Where a message came from or went. Its key is read only when the trace is shown. */
 export interface TracedFlow {
   readonly key: string;
 }
