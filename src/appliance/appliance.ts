@@ -3,6 +3,7 @@
  * stopping; every rule of SIP, calls and registrations is in the core.
  */
 import manifest from "../../package.json" with { type: "json" };
+import { Drain } from "./drain.ts";
 import { readSecretFiles, type SecretFiles, secretProblems } from "./files.ts";
 import { mergeLive } from "./merge_live.ts";
 import type { PbxNames } from "./pbx_names.ts";
@@ -48,9 +49,6 @@ export interface ApplianceOptions extends PbxWatchOptions {
   readonly log?: Log;
 }
 
-/** Open calls may take this long to end when draining. */
-const DRAIN_MS = 30_000;
-
 export class Appliance implements ControlHost {
   readonly version: string = manifest.version;
   readonly configFile: string | null;
@@ -83,8 +81,12 @@ export class Appliance implements ControlHost {
   private readonly nonceKey = crypto.getRandomValues(new Uint8Array(32));
   private readonly installation: string;
   private stopping: Promise<void> | null = null;
-  private drained: (() => void) | null = null;
-  private drainUntilMs = Infinity;
+  private readonly drainage = new Drain({
+    nowMs: () => this.turn.nowMs,
+    owed: (untilMs) => this.core.owed(untilMs),
+    endCalls: () => this.core.silo.endAll("latefork is shutting down"),
+    say: (level, message) => this.world.log(level, message),
+  });
 
   constructor(options: ApplianceOptions) {
     this.config = options.config;
@@ -105,7 +107,7 @@ export class Appliance implements ControlHost {
         this.world.flushed();
       },
       commit: () => this.world.commit(),
-      nextMs: () => Math.min(this.core.schedule.nextMs, this.htables.nextExpiryMs(), this.world.nextCommitDueMs),
+      nextMs: () => this.nextMs(),
       tick: (nowMs) => this.tick(nowMs),
       onFault: (error) => this.onFault(error),
       onLag: (seconds) => this.metrics.measure("loop_lag_seconds", seconds),
@@ -223,28 +225,25 @@ export class Appliance implements ControlHost {
     }
     const reasons: Partial<Record<ApplianceState, string>> = {
       starting: "starting",
-      draining: `draining, ${this.core.silo.openCalls} ${this.core.silo.openCalls === 1 ? "call" : "calls"} open`,
+      draining: ["draining", this.waitsFor()].filter((words) => words !== "").join(", "),
       stopped: "stopped",
     };
     return { state: this.state, reason: reasons[this.state] ?? "" };
   }
 
-  /** No new calls; resolves when the open ones have ended or 30 s have passed (O-04). */
+  /** What a drain still waits for, in words; empty: nothing. */
+  waitsFor(): string {
+    return this.drainage.waitsFor();
+  }
+
+  /** No new calls; resolves when the open ones have ended and what is on its way has arrived, within bounds (O-04). */
   drain(): Promise<void> {
     if (this.state === "ready") {
       this.state = "draining";
       this.core.isDraining = true;
-      this.drainUntilMs = this.turn.nowMs + DRAIN_MS;
     }
-    return new Promise((resolve) => {
-      const before = this.drained;
-      this.drained = () => {
-        before?.();
-        resolve();
-      };
-      this.turn.enter();
-      this.checkDrained();
-    });
+    this.turn.enter();
+    return this.drainage.begin();
   }
 
   canonicalAddress(text: string): string | null {
@@ -356,14 +355,12 @@ export class Appliance implements ControlHost {
   private runDue(): void {
     this.core.schedule.run();
     this.htables.expire(this.turn.nowMs);
-    if (this.drained !== null) this.checkDrained();
+    if (this.turn.nowMs >= this.drainage.nextMs) this.drainage.look();
   }
 
-  private checkDrained(): void {
-    if (this.core.silo.openCalls > 0 && this.turn.nowMs < this.drainUntilMs) return;
-    const done = this.drained;
-    this.drained = null;
-    done?.();
+  private nextMs(): number {
+    const { core, htables, world, drainage } = this;
+    return Math.min(core.schedule.nextMs, htables.nextExpiryMs(), world.nextCommitDueMs, drainage.nextMs);
   }
 
   private tick(nowMs: number): void {

@@ -130,14 +130,8 @@ export const CLIENT_VERBS: Readonly<Record<string, ClientVerb>> = {
 
   drain: async (client, rest, io) => {
     const { flags } = readVerbArgs(rest, JSON_FLAG, [0, 0]);
-    const answer = await client.json<{ calls_open: number }>("POST", "/v1/drain");
-    const { calls_open: open } = answer;
-    if (flags.json) io.stdout(jsonText(answer) + "\n");
-    else {io.stdout(
-        open === 0
-          ? "draining, no calls are open\n"
-          : `draining, ${open} ${open === 1 ? "call is" : "calls are"} open\n`,
-      );}
+    const answer = await client.json<{ calls_open: number; waits_for: string }>("POST", "/v1/drain");
+    io.stdout(flags.json ? jsonText(answer) + "\n" : `draining, ${drainWords(answer)}\n`);
     return OK;
   },
 
@@ -148,6 +142,11 @@ export const CLIENT_VERBS: Readonly<Record<string, ClientVerb>> = {
     return OK;
   },
 };
+
+function drainWords({ calls_open: open, waits_for: waits }: { calls_open: number; waits_for: string }): string {
+  if (open > 0) return `${open} ${open === 1 ? "call is" : "calls are"} open`;
+  return waits === "" ? "no calls are open" : `no calls are open, waits for ${waits}`;
+}
 
 /** What a push or an eviction did to the phone (R-08, P-04). */
 const DEAD = "The token is dead and forgotten, and with it the phone unless it is connected: it must register again.\n";

@@ -134,7 +134,8 @@ export const VERBS: readonly VerbHelp[] = [
     usage: "[--json]",
     what: "take no new calls, end when the open ones have ended",
     more: [
-      "The process then exits, as after SIGTERM, at the latest after 30 s. systemd with Restart=always starts it again.",
+      "The process exits, as after SIGTERM, when calls have ended (30 s at most) and what is on its way has arrived (32 s",
+      "at most). systemd with Restart=always starts it again.",
     ],
     options: [JSON_OPTION],
     isClient: true,

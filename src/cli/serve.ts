@@ -83,9 +83,8 @@ function ended(appliance: Appliance, io: Io): Promise<void> {
     const drain = async (why: string) => {
       if (!isEnding) {
         isEnding = true;
-        const open = appliance.core.silo.openCalls;
-        const waiting = `waiting for ${open} open ${open === 1 ? "call" : "calls"}, a signal ends at once`;
-        io.stderr(`stopping${why}${open === 0 ? "" : `: ${waiting}`}\n`);
+        const waits = appliance.waitsFor();
+        io.stderr(`stopping${why}${waits === "" ? "" : `: waiting for ${waits}; a signal ends at once`}\n`);
         await appliance.drain();
       }
       await appliance.stop().catch((error) => appliance.onFault(error));

@@ -39,7 +39,9 @@ export interface ControlHost {
   readiness(): Readiness;
   /** @throws ApiError 422 `config_invalid` with `details: { problems }`; the old config stays. */
   reload(): Promise<ReloadResult>;
-  /** Takes no new calls, and ends the process when the open ones have ended. */
+  /** What a drain waits for, in words: `1 call open, 1 ACK to pass`; empty: nothing. */
+  waitsFor(): string;
+  /** Takes no new calls, and ends the process when the open ones have ended and what is on its way has arrived. */
   endWhenDrained(): void;
 }
 

@@ -26,7 +26,7 @@ export const OPERATION: readonly Route[] = [
     status: 202,
     answer(_c, host) {
       host.endWhenDrained();
-      return jsonAnswer({ draining: true, calls_open: host.core.silo.openCalls }, 202);
+      return jsonAnswer({ draining: true, calls_open: host.core.owed().calls, waits_for: host.waitsFor() }, 202);
     },
   }),
 ];

@@ -31,7 +31,7 @@ import { type Message, parseMessage } from "./sip/message.ts";
 import { reasonPhrase } from "./sip/reason.ts";
 import { receivedVia, responseTo } from "./sip/response.ts";
 import type { ServerTransaction } from "./transaction/server.ts";
-import { Transactions } from "./transaction/table.ts";
+import { type InFlight, Transactions } from "./transaction/table.ts";
 import { Schedule } from "./transaction/timers.ts";
 import type { Aor, Contact } from "./usrloc/contact.ts";
 import type { PushReport } from "./usrloc/push_order.ts";
@@ -259,9 +259,23 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
     if (this.isDraining) {
       const why = "refused: latefork is shutting down";
       this.silo.refused(transaction.request, { kind: "limit", aor: aor.key, status: 503, why });
-      return transaction.respond(503, "Shutting down", "Retry-After: 10\r\n");
+      return refuseDraining(transaction);
     }
     this.silo.start(transaction, aor, device, callerToken, routesToDrop);
+  }
+
+  mayCallOut(transaction: ServerTransaction): boolean {
+    if (this.isDraining) refuseDraining(transaction);
+    return !this.isDraining;
+  }
+
+  /**
+   * What somebody still waits for (O-04). One pass over all transactions: not for every turn.
+   * @param untilMs requests that came later are left out
+   */
+  owed(untilMs = Infinity): InFlight {
+    const inFlight = this.table.inFlight(untilMs);
+    return { ...inFlight, cancels: inFlight.cancels + this.silo.owedDevices };
   }
 
   onNobodyCalled(request: Message, aorKey: string, status: number, why: string): void {
@@ -369,4 +383,9 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
     this.trustOf.set(address, isTrusted);
     return isTrusted;
   }
+}
+
+/** O-04: a call that began now would be cut off. */
+function refuseDraining(transaction: ServerTransaction): void {
+  transaction.respond(503, "Shutting down", "Retry-After: 10\r\n");
 }

@@ -129,7 +129,11 @@ test("O-03 reload tells what took effect, and exits 78 with the problems if the 
 
 test("O-04 drain tells how many calls are open", async () => {
   expect((await ask("drain")).out).toBe("draining, 1 call is open\n");
-  expect(JSON.parse((await ask("drain", "--json")).out)).toEqual({ draining: true, calls_open: 1 });
+  expect(JSON.parse((await ask("drain", "--json")).out)).toEqual({
+    draining: true,
+    calls_open: 1,
+    waits_for: "1 call open",
+  });
 });
 
 test("S-06 backup writes a whole file for its owner alone, or none", async () => {

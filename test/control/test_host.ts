@@ -115,6 +115,10 @@ export class TestHost implements ControlHost {
     return Promise.try(this.reloads);
   }
 
+  waitsFor(): string {
+    return "1 call open";
+  }
+
   endWhenDrained(): void {
     this.isEnding = true;
   }

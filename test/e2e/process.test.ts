@@ -65,7 +65,7 @@ test("O-04 a drain asked for over the control port is answered, then ends the pr
   const { child, api, said, hears } = await start("drain");
   const answer = await fetch(api + "/v1/drain", { method: "POST" });
   expect(answer.status).toBe(202);
-  expect(await answer.json()).toEqual({ draining: true, calls_open: 0 });
+  expect(await answer.json()).toEqual({ draining: true, calls_open: 0, waits_for: "" });
   expect(await child.exited).toBe(0);
   await hears("stopping, ");
   expect(said()).toContain("stopping, the control port asked for it\n");

@@ -78,6 +78,11 @@ export class Branch implements ClientOwner, Due {
     return this.state === "trying" || this.state === "ringing";
   }
 
+  /** True once it lost or timed out: if its phone is heard of after all, it has to stop ringing (W-11). */
+  get isGivenUp(): boolean {
+    return !this.isLive && this.state !== "answered";
+  }
+
   /** True once any response came, 100 included. */
   get isHeardOf(): boolean {
     return this.final !== null || (this.client !== null && this.client.hasProvisional);

@@ -40,6 +40,8 @@ export interface RouterUser {
     callerToken: string,
     routesToDrop: number,
   ): void;
+  /** May a phone begin a call to the PBX? If not, its INVITE has been answered. */
+  mayCallOut(transaction: ServerTransaction): boolean;
   /** An INVITE that means nobody registered here is answered `status`; `why` in words. */
   onNobodyCalled(request: Message, aorKey: string, status: number, why: string): void;
   /** A request inside a dialog went on, for the ladder. */
@@ -205,6 +207,7 @@ export class Router implements TransactionUser {
       this.table.port.count("rejected_total", "stranger");
       return transaction.respondOnce(403, "Forbidden (not registered here)");
     }
+    if (transaction.isInvite && !this.user.mayCallOut(transaction)) return;
     // Whatever Route or Request-URI say: a phone's request goes to the PBX (F-06).
     const pbxFlow = this.pbx.flow();
     if (pbxFlow === null) return transaction.respond(503, "PBX not reachable");

@@ -28,16 +28,14 @@ export function tellDevices(call: SiloCall): void {
  * A device woken for this call registers after its end (W-13): it gets INVITE and CANCEL, so that its app can close the
  * call it had to show.
  */
-export function registeredTooLate({ fork, home, legs, story }: SiloCall, contact: Contact): void {
-  const { delayedCancel, untold } = home.settings;
+export function registeredTooLate(call: SiloCall, contact: Contact): void {
+  const { fork, home, legs, story } = call;
   const leg = legs.of(contact);
   if (leg === undefined) return;
   wokeTooLate(leg);
   if (!isOwed(leg)) return;
   if (contact.flow === null || contact.flow.state === "closed") return;
-  const { push } = contact;
-  const isUntold = push !== null && (isVoipToken(push) || untold.cancel.has(push.provider));
-  if (delayedCancel === "false" || (delayedCancel === "auto" && !isUntold)) return;
+  if (!isToldLate(call, contact)) return;
   leg.hasTakenPart = true;
   story.branch(leg, "INVITE (late)", "to hear that it is over");
   leg.branch = fork.addGhost(home.dialogs.targetOf(contact, contact.flow, story.record.callId));
@@ -63,6 +61,21 @@ function release(call: SiloCall, leg: Leg): void {
   const isCancelled = !wake.isShared && !isVoipToken(push) && !(isMissed && isApns(push));
   if (isCancelled) pushCancel(leg, contact, isAnswered ? "answered_elsewhere" : cancelReason(result));
   if (isMissed) pushMissed(leg, contact);
+}
+
+/** How many devices of a call that is over are owed INVITE and CANCEL, should they wake now. */
+export function owedDevices(call: SiloCall): number {
+  let owed = 0;
+  for (const leg of call.legs.all) if (isOwed(leg) && isToldLate(call, leg.pushContact)) owed++;
+  return owed;
+}
+
+/** `wake.delayed_cancel`: whether this device is told by SIP of a call that is over. */
+function isToldLate({ home }: SiloCall, contact: Contact | undefined): boolean {
+  const { delayedCancel, untold } = home.settings;
+  if (delayedCancel !== "auto") return delayedCancel !== "false";
+  const push = contact?.push ?? null;
+  return push !== null && (isVoipToken(push) || untold.cancel.has(push.provider));
 }
 
 /** By a device here, or, as the PBX that cancelled says, by another phone it rang. */

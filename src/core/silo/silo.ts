@@ -11,7 +11,7 @@ import type { Transactions } from "../transaction/table.ts";
 import type { Aor, Contact } from "../usrloc/contact.ts";
 import type { PushReport } from "../usrloc/push_order.ts";
 import type { RemovalCause, Usrloc } from "../usrloc/usrloc.ts";
-import { registeredTooLate, tellDevices } from "./after_end.ts";
+import { owedDevices, registeredTooLate, tellDevices } from "./after_end.ts";
 import { appendDevice } from "./by_hand.ts";
 import { SiloCall } from "./call.ts";
 import type { CallRecord } from "./record.ts";
@@ -198,6 +198,18 @@ export class Silo implements CallHome {
       }
     }
     return { calls: calls.length, branches };
+  }
+
+  /** Devices that calls which are over still owe INVITE and CANCEL (W-13). One pass over the tombstones. */
+  get owedDevices(): number {
+    let owed = 0;
+    for (const key of this.ended.keys()) for (const call of this.ended.of(key)) owed += owedDevices(call);
+    return owed;
+  }
+
+  /** Ends every open call (O-04). */
+  endAll(reason: string): void {
+    for (const key of [...this.open.keys()]) for (const call of this.open.of(key)) call.end(reason);
   }
 
   onPushed(uuid: string, callId: string): void {

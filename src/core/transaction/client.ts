@@ -24,6 +24,8 @@ export interface ClientOwner {
   /** Each 1xx, the first final, and for an INVITE every further 2xx. */
   onResponse(response: Message, transaction: ClientTransaction): void;
   onFailure(failure: ClientFailure, transaction: ClientTransaction): void;
+  /** True of an INVITE that nobody wants answered any more: its phone is to be told as soon as it is heard of. */
+  readonly isGivenUp?: boolean;
 }
 
 /** What it needs of the table that holds it. */

@@ -31,6 +31,8 @@ export interface ServerTable {
   /** Where a response goes now (§18.2.2); null: nowhere. */
   replyFlow(request: Message | null, flow: Flow | null): Flow | null;
   removeServer(transaction: ServerTransaction): void;
+  /** Its first 2xx went to the caller, whose ACK is on its way. */
+  onAccepted(transaction: ServerTransaction): void;
 }
 
 export class ServerTransaction implements Due, Lingering {
@@ -48,7 +50,8 @@ export class ServerTransaction implements Due, Lingering {
   private intervalMs = T1_MS;
   private timeoutAtMs = 0;
   private replyFlow: Flow | null;
-  private readonly requestHash: number;
+  /** Of Call-ID and CSeq number, which its ACK has too. */
+  readonly requestHash: number;
 
   constructor(
     private readonly table: ServerTable,
@@ -67,6 +70,11 @@ export class ServerTransaction implements Due, Lingering {
   /** False for another request with the branch of this one: some UAs have one branch for all they send. */
   isSameRequest(request: Message): boolean {
     return requestHash(request) === this.requestHash;
+  }
+
+  /** When a request that is not answered yet came in, ms; of an INVITE it is not known: 0. */
+  get arrivedAtMs(): number {
+    return this.isInvite || this.timeoutAtMs === 0 ? 0 : this.timeoutAtMs - LATEST_MS;
   }
 
   /** True while a CANCEL or a final response can still make a difference. */
@@ -119,6 +127,7 @@ export class ServerTransaction implements Due, Lingering {
     if (this.isInvite && status < 300) {
       this.state = "accepted";
       this.lastResponse = "";
+      this.table.onAccepted(this);
       // Further 2xx find a connection that was lost by its request.
       if (!this.flow.isReliable) this.release();
       this.table.schedule.longLinger.add(this, now);

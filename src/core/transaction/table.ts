@@ -3,6 +3,7 @@
  * new ones. What a request means is its user's business.
  */
 import type { Flow } from "../sip/flow.ts";
+import { requestHash } from "../sip/hash.ts";
 import { defaultPort } from "../sip/host.ts";
 import type { Message } from "../sip/message.ts";
 import { type ClientOwner, type ClientTable, ClientTransaction } from "./client.ts";
@@ -30,11 +31,28 @@ export interface SilenceListener {
   onSilence(flow: Flow, sentAtMs: number): void;
 }
 
+/** Messages that somebody still waits for. */
+export interface InFlight {
+  /** INVITEs outside a dialog without a final response. */
+  calls: number;
+  /** ACKs to finals of an INVITE. */
+  acks: number;
+  /** INVITEs that are over, of whose end their phone has not heard or not told yet. */
+  cancels: number;
+  /** Other requests without a final response. */
+  requests: number;
+}
+
 export class Transactions implements ClientTable, ServerTable {
   private readonly servers = new Map<string, ServerTransaction>();
   private readonly clients = new Map<string, ClientTransaction>();
   /** Client transactions by connection, so that a close fails them at once; UDP flows do not close. */
   private readonly byFlow = new Map<Flow, Set<ClientTransaction>>();
+  /**
+   * How many ACKs are still to come for the 2xx that went to callers, by the hash of Call-ID and CSeq: a call that a PBX
+   * passes on with its Call-ID goes through here twice. Forgotten with Timer L.
+   */
+  private readonly unacknowledged = new Map<number, number>();
   /** How every branch of this process begins. */
   readonly branchStart: string;
   private branchCount = 0;
@@ -79,7 +97,10 @@ export class Transactions implements ClientTable, ServerTable {
         if (known.state === "completed" || known.state === "confirmed") return known.onAck();
       } else if (known.isSameRequest(request)) return known.onRetransmission();
     }
-    if (isAck) return user.onAck(request, flow);
+    if (isAck) {
+      this.acknowledged(requestHash(request));
+      return user.onAck(request, flow);
+    }
     const transaction = new ServerTransaction(this, key, request, flow, request.method === "INVITE");
     this.servers.set(key, transaction);
     if (request.method === "CANCEL") {
@@ -146,9 +167,44 @@ export class Transactions implements ClientTable, ServerTable {
     this.listener?.onSilence(flow, sentAtMs);
   }
 
+  /**
+   * What is still in flight (O-04). One pass over all transactions: not for every turn.
+   * @param untilMs requests that came later are left out
+   */
+  inFlight(untilMs: number): InFlight {
+    const found: InFlight = { calls: 0, acks: 0, cancels: 0, requests: 0 };
+    for (const count of this.unacknowledged.values()) found.acks += count;
+    for (const server of this.servers.values()) {
+      if (server.isInvite && server.state === "completed") found.acks++;
+      // Nobody misses an OPTIONS: whoever asks whether we are there is told by the silence.
+      if (!server.isPending || server.request.method === "OPTIONS" || server.arrivedAtMs > untilMs) continue;
+      if (server.isInvite && server.request.to.tag === "") found.calls++;
+      else found.requests++;
+    }
+    for (const client of this.clients.values()) {
+      if (!client.isPending) continue;
+      if (client.isInvite && client.owner?.isGivenUp === true) found.cancels++;
+      // A BYE of our own: what we forward is counted where it came from.
+      else if (client.method === "BYE" && client.owner === null) found.requests++;
+    }
+    return found;
+  }
+
+  /** For the transactions alone. */
+  onAccepted({ requestHash }: ServerTransaction): void {
+    this.unacknowledged.set(requestHash, (this.unacknowledged.get(requestHash) ?? 0) + 1);
+  }
+
   /** For the transactions alone. */
   removeServer(transaction: ServerTransaction): void {
+    if (transaction.isInvite && transaction.status < 300) this.unacknowledged.delete(transaction.requestHash);
     if (this.servers.get(transaction.key) === transaction) this.servers.delete(transaction.key);
+  }
+
+  private acknowledged(hash: number): void {
+    const left = (this.unacknowledged.get(hash) ?? 0) - 1;
+    if (left > 0) this.unacknowledged.set(hash, left);
+    else this.unacknowledged.delete(hash);
   }
 
   /** For the transactions alone. */
