@@ -1,24 +1,29 @@
 /**
  * The connections of all stream transports: framing of what comes in, the bounded queue of what goes out, limits, idle
- * and half-open detection, and telling the sink. Must not know how a connection is made (tcp.ts).
+ * and half-open detection, and telling the sink. Must not know how a connection is made (accept.ts, dial.ts, tls.ts).
  *
  * State of a connection:
- * | from       | on                                         | to     |
- * | ---------- | ------------------------------------------ | ------ |
- * | connecting | opened                                     | open   |
- * | connecting | refused, connect timeout, queue full, stop | closed |
- * | open       | peer closed, reset, dead, or not SIP       | closed |
- * | open       | queue full (slow reader), idle, stop       | closed |
+ * | from       | on                                                          | to     |
+ * | ---------- | ----------------------------------------------------------- | ------ |
+ * | connecting | opened: TCP is there, and with TLS its handshake done       | open   |
+ * | connecting | refused, no handshake, timeout, queue full, too many, stop  | closed |
+ * | open       | peer closed, reset, dead, or not SIP                        | closed |
+ * | open       | queue full (slow reader), idle, stop                        | closed |
+ *
+ * A WebSocket connection is `open` before its upgrade, too: the core hears of a flow only by its first message.
  */
 import { LineBudget } from "../../core/guard/line_budget.ts";
-import type { Flow, FlowState, Listener } from "../../core/sip/flow.ts";
+import type { LogLevel } from "../../core/port.ts";
+import type { Flow, FlowState, Listener, Transport } from "../../core/sip/flow.ts";
 import { StreamFramer } from "../../core/sip/framing.ts";
 import { hostPort } from "../../core/sip/host.ts";
 import { flowKey } from "./address.ts";
 import { readLatin1, writeLatin1 } from "./latin1.ts";
 import { isResponseText, nextFlowId, type TransportContext } from "./sink.ts";
+import { clientOf } from "./forwarded.ts";
+import { GOING_AWAY, type WebFrame, type WebSocketFramer } from "./websocket.ts";
 
-/** What a connection needs of its socket; Bun's TCP sockets have it. */
+/** What a connection needs of its socket; Bun's sockets have it, with TLS and without. */
 export interface ByteStream {
   /** Takes what fits and returns how many bytes that were; negative if the stream is gone. Does not keep the bytes. */
   write(bytes: Uint8Array): number;
@@ -30,19 +35,24 @@ export interface ByteStream {
 
 /** With more waiting to be written no ping is answered: of two bytes each the queue would take half a million. */
 const MAX_QUEUED_FOR_PONG = 4096;
-/** About connections that are refused or make room. */
+/**
+ * We ping a WebSocket that was silent for so long: web servers in between close what is silent for a minute, a page
+ * cannot ping by itself. Who sends nothing at all until the next is due is gone.
+ */
+const WEB_PING_MS = 50_000;
 
 /** Bytes encoded for one write. */
 const scratch = Buffer.allocUnsafeSlow(64 * 1024);
 
 /** One connection, in either direction. Only {@link Connections} changes it. */
-export class TcpFlow implements Flow {
+export class StreamFlow implements Flow {
   readonly id = nextFlowId();
-  readonly transport = "tcp";
+  readonly transport: Transport;
   readonly isReliable = true;
   readonly listener: Listener;
-  readonly remoteAddress: string;
-  readonly remotePort: number;
+  /** The proxy's in front of us until it has said whose connection it is; nobody else was told of the flow before that. */
+  remoteAddress: string;
+  remotePort: number;
   readonly isInbound: boolean;
   state: FlowState;
   lastHeardMs = 0;
@@ -51,26 +61,47 @@ export class TcpFlow implements Flow {
   /** How many owners need it to stay though it is silent; see `Transports.pin`. */
   pins = 0;
   stream: ByteStream | null = null;
-  /** Null once it is closed: others keep the flow, and half a message with it would stay as long. */
-  framer: StreamFramer | null;
+  /** Null once it is closed: others keep the flow, and half a message with it would stay as long. Null of WebSockets. */
+  framer: StreamFramer | null = null;
+  /** The same of a WebSocket. */
+  web: WebSocketFramer | null = null;
+  /** When the last byte of a WebSocket came, and when we pinged it since then (0: we did not). */
+  webHeardMs = 0;
+  webPingedMs = 0;
   // Messages to write: everything before #head is gone, and headOffset characters of the one at head are.
   readonly queue: string[] = [];
   head = 0;
   headOffset = 0;
   queuedBytes = 0;
   isDirty = false;
+  /** Whether the peer has sent anything, of connections that are not open yet. */
+  hasBegun = false;
   /** Why it closes at the next flush; empty if it does not. */
   endReason = "";
   registered: object | undefined = undefined;
 
-  constructor(context: TransportContext, listener: Listener, address: string, port: number, isInbound: boolean) {
+  constructor(
+    context: TransportContext,
+    listener: Listener,
+    address: string,
+    port: number,
+    isInbound: boolean,
+    web: WebSocketFramer | null,
+  ) {
+    this.transport = listener.transport;
     this.listener = listener;
     this.remoteAddress = address;
     this.remotePort = port;
     this.isInbound = isInbound;
     this.state = "connecting";
     this.sinceMs = context.now();
-    this.framer = new StreamFramer(context.limits);
+    if (web === null) this.framer = new StreamFramer(context.limits);
+    else this.web = web;
+  }
+
+  /** Bytes of an unfinished message that are held. */
+  get heldBytes(): number {
+    return (this.framer ?? this.web)?.heldBytes ?? 0;
   }
 
   get key(): string {
@@ -82,11 +113,13 @@ export class TcpFlow implements Flow {
 /** See the file header. */
 export class Connections {
   private readonly context: TransportContext;
-  private readonly openFlows = new Set<TcpFlow>();
-  private readonly byRemote = new Map<string, TcpFlow>();
+  private readonly openFlows = new Set<StreamFlow>();
+  private readonly byRemote = new Map<string, StreamFlow>();
   private readonly perSource = new Map<string, number>();
-  private dirty: TcpFlow[] = [];
+  private dirty: StreamFlow[] = [];
   private unfinishedBytes = 0;
+  /** Accepted and not open yet. */
+  private handshaking = 0;
   private readonly lines: LineBudget;
 
   constructor(context: TransportContext) {
@@ -98,13 +131,13 @@ export class Connections {
     return this.openFlows.size;
   }
 
-  flows(): Iterable<TcpFlow> {
+  flows(): Iterable<StreamFlow> {
     return this.openFlows;
   }
 
   /** The live connection to a remote address and port, from `listener` if one is given. */
-  find(address: string, port: number, listener?: Listener): TcpFlow | null {
-    const flow = this.byRemote.get(hostPort(address, port));
+  find(transport: Transport, address: string, port: number, listener?: Listener): StreamFlow | null {
+    const flow = this.byRemote.get(remoteKey(transport, address, port));
     if (flow === undefined || flow.endReason !== "") return null;
     return listener === undefined || flow.listener.address === listener.address ? flow : null;
   }
@@ -113,18 +146,18 @@ export class Connections {
    * Takes a connection in; null (and a warning) if a limit of X-01 forbids it. Where there are too many in all, the one
    * that nobody registered over and that was silent longest makes room: who fills the table keeps nobody else out.
    */
-  admit(listener: Listener, address: string, port: number, isInbound: boolean): TcpFlow | null {
+  admit(
+    listener: Listener,
+    address: string,
+    port: number,
+    isInbound: boolean,
+    web: WebSocketFramer | null = null,
+  ): StreamFlow | null {
     const { limits, counts } = this.context;
-    const source = this.context.sourceOf(address);
-    const ofSource = this.perSource.get(source) ?? 0;
-    // Without a line in the log: who bans has told of it, and a scanner comes often.
-    if (isInbound && this.context.isRefused(address)) {
-      counts.refusedSources++;
-      return null;
-    }
-    if (isInbound && ofSource >= limits.maxConnectionsPerSource && !this.context.isExempt(address)) {
-      counts.refusedPerSource++;
-      this.tell("Refused a connection: too many from its source", source, limits.maxConnectionsPerSource);
+    if (isInbound && !this.isWelcome(address)) return null;
+    if (isInbound && this.handshaking >= limits.maxHandshakes && !this.endOldestHandshake()) {
+      counts.refusedTotal++;
+      this.tell("Refused a connection: too many TLS handshakes", address, limits.maxHandshakes);
       return null;
     }
     if (this.openFlows.size >= limits.maxConnections && !this.makeRoom()) {
@@ -132,19 +165,42 @@ export class Connections {
       this.tell("Refused a connection: too many connections", address, limits.maxConnections);
       return null;
     }
-    const flow = new TcpFlow(this.context, listener, address, port, isInbound);
+    const flow = new StreamFlow(this.context, listener, address, port, isInbound, web);
     this.openFlows.add(flow);
-    this.byRemote.set(hostPort(address, port), flow);
-    if (isInbound) this.perSource.set(source, ofSource + 1);
+    this.byRemote.set(remoteKey(flow.transport, address, port), flow);
+    if (isInbound) {
+      this.handshaking++;
+      this.countSource(address, 1);
+    }
     return flow;
   }
 
+  /**
+   * A proxy in front of us said whose connection it is.
+   * @returns false if that source gets none: the connection is closed then
+   */
+  isFrom(flow: StreamFlow, address: string, port: number): boolean {
+    if (flow.state === "closed") return false;
+    if (!this.isWelcome(address)) {
+      this.close(flow, "Its source gets no connection");
+      return false;
+    }
+    this.forgetRemote(flow);
+    this.countSource(flow.remoteAddress, -1);
+    flow.remoteAddress = address;
+    flow.remotePort = port;
+    this.byRemote.set(remoteKey(flow.transport, address, port), flow);
+    this.countSource(address, 1);
+    return true;
+  }
+
   /** The stream of an admitted connection is there: what was queued meanwhile leaves. */
-  opened(flow: TcpFlow, stream: ByteStream): void {
+  opened(flow: StreamFlow, stream: ByteStream): void {
     if (flow.state !== "connecting") {
       stream.terminate();
       return;
     }
+    if (flow.isInbound) this.handshaking--;
     flow.state = "open";
     flow.stream = stream;
     flow.sinceMs = this.context.now();
@@ -152,32 +208,41 @@ export class Connections {
   }
 
   /** Bytes came in. */
-  received(flow: TcpFlow, bytes: Buffer): void {
+  received(flow: StreamFlow, bytes: Buffer): void {
     if (flow.state !== "open" || flow.endReason !== "") return;
     const context = this.context;
-    const framer = flow.framer!;
-    const heldBefore = framer.heldBytes;
-    const frames = framer.feed(readLatin1(bytes));
-    this.unfinishedBytes += framer.heldBytes - heldBefore;
+    const counts = context.counts[flow.transport];
+    const heldBefore = flow.heldBytes;
+    const frames: readonly WebFrame[] = flow.web === null
+      ? flow.framer!.feed(readLatin1(bytes))
+      : this.feedWeb(flow, flow.web, bytes);
+    if (isClosed(flow)) return;
+    this.unfinishedBytes += flow.heldBytes - heldBefore;
     if (this.unfinishedBytes > context.limits.maxUnfinishedBytes) this.endMostUnfinished();
     if (frames.length === 0 || isClosed(flow)) return;
-    flow.lastHeardMs = context.now();
     for (const frame of frames) {
       switch (frame.kind) {
         case "message":
-          if (isResponseText(frame.text)) context.counts.tcp.responsesIn++;
-          else context.counts.tcp.requestsIn++;
+          flow.lastHeardMs = context.now();
+          if (isResponseText(frame.text)) counts.responsesIn++;
+          else counts.requestsIn++;
           context.sink.message(flow, frame.text);
           break;
         case "ping":
-          context.counts.tcp.keepalivesIn++;
+          flow.lastHeardMs = context.now();
+          counts.keepalivesIn++;
           // Whoever has so much to read needs no pong to know that we live, and pings cost a peer nothing.
-          if (flow.queuedBytes < MAX_QUEUED_FOR_PONG) this.enqueue(flow, "\r\n");
+          if (flow.queuedBytes < MAX_QUEUED_FOR_PONG) this.enqueue(flow, frame.pong ?? "\r\n");
           break;
         case "malformed":
-          context.counts.tcp.malformedIn++;
+          flow.lastHeardMs = context.now();
+          counts.malformedIn++;
           this.endAtFlush(flow, `Malformed stream: ${frame.problem.reason}`);
           context.sink.malformed(flow, frame.text, frame.problem);
+          break;
+        case "reply":
+          this.enqueue(flow, frame.text);
+          if (frame.end !== "") this.endAtFlush(flow, frame.end);
           break;
       }
       // Any of these may have overrun the queue.
@@ -187,14 +252,14 @@ export class Connections {
   }
 
   /** The peer or the kernel closed the connection; an input, so the sink is told at once. */
-  lost(flow: TcpFlow, reason: string): void {
+  lost(flow: StreamFlow, reason: string): void {
     if (!this.remove(flow)) return;
     this.context.sink.closed(flow, reason);
     this.context.onInput();
   }
 
   /** Closes a connection from our side. The sink hears of it in this turn, after the call that led here has returned. */
-  close(flow: TcpFlow, reason: string): void {
+  close(flow: StreamFlow, reason: string): void {
     const { stream } = flow;
     if (!this.remove(flow)) return;
     stream?.terminate();
@@ -202,11 +267,12 @@ export class Connections {
   }
 
   /** Queues one message; false if the connection is closed or has just been closed because its queue is full (T-04). */
-  send(flow: TcpFlow, wire: string): boolean {
+  send(flow: StreamFlow, wire: string): boolean {
     if (flow.state === "closed") return false;
-    if (!this.enqueue(flow, wire)) return false;
-    if (isResponseText(wire)) this.context.counts.tcp.responsesOut++;
-    else this.context.counts.tcp.requestsOut++;
+    if (!this.enqueue(flow, flow.web === null ? wire : flow.web.frame(wire))) return false;
+    const counts = this.context.counts[flow.transport];
+    if (isResponseText(wire)) counts.responsesOut++;
+    else counts.requestsOut++;
     return true;
   }
 
@@ -218,6 +284,7 @@ export class Connections {
     for (const flow of dirty) {
       flow.isDirty = false;
       if (flow.state !== "open") continue;
+      if (flow.endReason !== "" && flow.web !== null) append(flow, flow.web.closing(flow.endReason));
       this.writeNow(flow);
       const { stream } = flow;
       if (flow.endReason !== "" && this.remove(flow)) {
@@ -228,23 +295,34 @@ export class Connections {
   }
 
   /** The stream takes bytes again. */
-  drained(flow: TcpFlow): void {
+  drained(flow: StreamFlow): void {
     if (flow.state === "open") this.writeNow(flow);
   }
 
   /** Closes what did not open, did not speak, or fell silent, each within its limit. */
   tick(nowMs: number): void {
-    const { connectTimeoutMs, firstMessageTimeoutMs, idleTimeoutMs } = this.context.limits;
+    const { connectTimeoutMs, firstMessageTimeoutMs, handshakeTimeoutMs, idleTimeoutMs } = this.context.limits;
     for (const flow of this.openFlows) {
       const ageMs = nowMs - flow.sinceMs;
       if (flow.state === "connecting") {
-        if (ageMs >= connectTimeoutMs) this.close(flow, "Cannot connect: timed out");
+        if (flow.isInbound && ageMs >= handshakeTimeoutMs) this.failHandshake(flow, "timed out");
+        else if (!flow.isInbound && ageMs >= connectTimeoutMs) this.close(flow, "Cannot connect: timed out");
       } else if (flow.isInbound && flow.lastHeardMs === 0 && ageMs >= firstMessageTimeoutMs) {
         this.close(flow, "Nothing was heard since it opened");
       } else if (flow.pins === 0 && nowMs - usedMs(flow) >= idleTimeoutMs) {
         this.close(flow, "Idle");
-      }
+      } else if (flow.web !== null && flow.web.isUpgraded) this.tickWeb(flow, flow.web, nowMs);
     }
+  }
+
+  /** A TLS handshake came to nothing; `reason` in words. */
+  failHandshake(flow: StreamFlow, reason: string): void {
+    if (flow.state !== "connecting") return;
+    this.context.counts.failedHandshakes++;
+    const remote = hostPort(flow.remoteAddress, flow.remotePort);
+    // Whoever scans ports fails it; who we call ourselves is the PBX.
+    this.tell("TLS handshake failed", remote, reason, flow.isInbound ? "info" : "warn");
+    this.close(flow, `TLS handshake failed: ${reason}`);
   }
 
   /** Writes what it can and closes all; the sink hears nothing. */
@@ -252,14 +330,69 @@ export class Connections {
     this.flush();
     for (const flow of [...this.openFlows]) {
       const { stream } = flow;
+      if (flow.web !== null && flow.state === "open") {
+        append(flow, flow.web.closing("", GOING_AWAY));
+        this.writeNow(flow);
+      }
       this.remove(flow);
       stream?.end();
     }
   }
 
+  private feedWeb(flow: StreamFlow, web: WebSocketFramer, bytes: Buffer): readonly WebFrame[] {
+    flow.webHeardMs = this.context.now();
+    flow.webPingedMs = 0;
+    const wasUpgraded = web.isUpgraded;
+    const frames = web.feed(bytes);
+    if (wasUpgraded || web.forwardedFor === "") return frames;
+    // A web server in front of us says whose connection it is, once.
+    const source = clientOf(web.forwardedFor, flow.remoteAddress, this.context.isProxy);
+    web.forwardedFor = "";
+    return source === "" || this.isFrom(flow, source, flow.remotePort) ? frames : [];
+  }
+
+  private tickWeb(flow: StreamFlow, web: WebSocketFramer, nowMs: number): void {
+    if (flow.webPingedMs === 0) {
+      if (nowMs - flow.webHeardMs < WEB_PING_MS) return;
+      flow.webPingedMs = nowMs;
+      this.enqueue(flow, web.ping());
+      this.context.onInput();
+    } else if (nowMs - flow.webPingedMs >= WEB_PING_MS) this.close(flow, "No answer to a ping");
+  }
+
+  /** True if this source may have one connection more. */
+  private isWelcome(address: string): boolean {
+    const { limits, counts } = this.context;
+    // Without a line in the log: who bans has told of it, and a scanner comes often.
+    if (this.context.isRefused(address)) {
+      counts.refusedSources++;
+      return false;
+    }
+    const source = this.context.sourceOf(address);
+    const ofSource = this.perSource.get(source) ?? 0;
+    if (ofSource < limits.maxConnectionsPerSource || this.context.isExempt(address)) return true;
+    counts.refusedPerSource++;
+    this.tell("Refused a connection: too many from its source", source, limits.maxConnectionsPerSource);
+    return false;
+  }
+
+  /**
+   * Who opens connections and does not begin the handshake makes room for those who do, the oldest first. False if all
+   * have begun: they wait for us, and are served in the order they came.
+   */
+  private endOldestHandshake(): boolean {
+    for (const flow of this.openFlows) {
+      if (flow.state !== "connecting" || !flow.isInbound || flow.hasBegun) continue;
+      if (this.context.isExempt(flow.remoteAddress)) continue;
+      this.failHandshake(flow, "it had not begun, and made room for others");
+      return true;
+    }
+    return false;
+  }
+
   /** False if all that are there are needed: the PBX's, ours to others, and those of registered phones. */
   private makeRoom(): boolean {
-    let victim: TcpFlow | null = null;
+    let victim: StreamFlow | null = null;
     for (const flow of this.openFlows) {
       if (!flow.isInbound || flow.pins > 0) continue;
       if (victim !== null && usedMs(flow) >= usedMs(victim)) continue;
@@ -274,10 +407,10 @@ export class Connections {
 
   /** Half messages on many connections would take as much as all of them may: the largest of a stranger goes. */
   private endMostUnfinished(): void {
-    let victim: TcpFlow | null = null;
+    let victim: StreamFlow | null = null;
     let most = 0;
     for (const flow of this.openFlows) {
-      const held = flow.framer!.heldBytes;
+      const held = flow.heldBytes;
       if (held <= most || flow.pins > 0 || this.context.isExempt(flow.remoteAddress)) continue;
       victim = flow;
       most = held;
@@ -288,11 +421,12 @@ export class Connections {
   }
 
   /** Whoever opens connections writes lines of the log with it. */
-  private tell(message: string, remote: string, limit: number): void {
-    this.lines.tell("warn", message, { remote, limit }, this.context.now());
+  private tell(message: string, remote: string, about: number | string, level: LogLevel = "warn"): void {
+    const fields = typeof about === "number" ? { remote, limit: about } : { remote, reason: about };
+    this.lines.tell(level, message, fields, this.context.now());
   }
 
-  private enqueue(flow: TcpFlow, wire: string): boolean {
+  private enqueue(flow: StreamFlow, wire: string): boolean {
     if (flow.state === "closed") return false;
     if (flow.queuedBytes + wire.length > this.context.limits.maxQueuedBytes) {
       // What waits may fit the kernel's buffer still: the batch of one turn is no slow reader.
@@ -304,25 +438,25 @@ export class Connections {
         return false;
       }
     }
-    flow.queue.push(wire);
-    flow.queuedBytes += wire.length;
+    append(flow, wire);
     this.markDirty(flow);
     return true;
   }
 
-  private endAtFlush(flow: TcpFlow, reason: string): void {
+  private endAtFlush(flow: StreamFlow, reason: string): void {
     flow.endReason = reason;
     this.markDirty(flow);
   }
 
-  private markDirty(flow: TcpFlow): void {
+  private markDirty(flow: StreamFlow): void {
     if (flow.isDirty) return;
     flow.isDirty = true;
     this.dirty.push(flow);
   }
 
-  private writeNow(flow: TcpFlow): void {
-    const { stream, queue } = flow;
+  private writeNow(flow: StreamFlow): void {
+    const { queue } = flow;
+    const stream = flow.state === "open" ? flow.stream : null;
     while (stream !== null && flow.head < queue.length) {
       const filled = fillScratch(flow);
       const written = stream.write(filled === scratch.length ? scratch : scratch.subarray(0, filled));
@@ -342,29 +476,37 @@ export class Connections {
     }
   }
 
-  private remove(flow: TcpFlow): boolean {
+  private remove(flow: StreamFlow): boolean {
     if (flow.state === "closed") return false;
+    if (flow.state === "connecting" && flow.isInbound) this.handshaking--;
     flow.state = "closed";
-    this.unfinishedBytes -= flow.framer?.heldBytes ?? 0;
+    this.unfinishedBytes -= flow.heldBytes;
     flow.framer = null;
+    flow.web = null;
     flow.stream = null;
     flow.queue.length = 0;
     flow.head = 0;
     flow.headOffset = 0;
     flow.queuedBytes = 0;
     this.openFlows.delete(flow);
-    const remote = hostPort(flow.remoteAddress, flow.remotePort);
-    if (this.byRemote.get(remote) === flow) this.byRemote.delete(remote);
-    if (flow.isInbound) {
-      const source = this.context.sourceOf(flow.remoteAddress);
-      const left = (this.perSource.get(source) ?? 1) - 1;
-      if (left <= 0) this.perSource.delete(source);
-      else this.perSource.set(source, left);
-    }
+    this.forgetRemote(flow);
+    if (flow.isInbound) this.countSource(flow.remoteAddress, -1);
     return true;
   }
 
-  private tellLater(flow: TcpFlow, reason: string): void {
+  private forgetRemote(flow: StreamFlow): void {
+    const remote = remoteKey(flow.transport, flow.remoteAddress, flow.remotePort);
+    if (this.byRemote.get(remote) === flow) this.byRemote.delete(remote);
+  }
+
+  private countSource(address: string, by: 1 | -1): void {
+    const source = this.context.sourceOf(address);
+    const count = (this.perSource.get(source) ?? 0) + by;
+    if (count <= 0) this.perSource.delete(source);
+    else this.perSource.set(source, count);
+  }
+
+  private tellLater(flow: StreamFlow, reason: string): void {
     queueMicrotask(() => {
       this.context.sink.closed(flow, reason);
       this.context.onInput();
@@ -372,18 +514,28 @@ export class Connections {
   }
 }
 
+function remoteKey(transport: Transport, address: string, port: number): string {
+  return transport + " " + hostPort(address, port);
+}
+
 /** When the connection was last of use. */
-function usedMs(flow: TcpFlow): number {
+function usedMs(flow: StreamFlow): number {
   return Math.max(flow.lastHeardMs, flow.sinceMs);
 }
 
 /** A call of its own because the compiler takes a state it has seen for a state that stays. */
-function isClosed(flow: TcpFlow): boolean {
+function isClosed(flow: StreamFlow): boolean {
   return flow.state === "closed";
 }
 
+function append(flow: StreamFlow, text: string): void {
+  if (text === "") return;
+  flow.queue.push(text);
+  flow.queuedBytes += text.length;
+}
+
 /** Encodes the front of a queue and returns how many bytes that are; nothing is taken off. */
-function fillScratch(flow: TcpFlow): number {
+function fillScratch(flow: StreamFlow): number {
   let used = 0;
   let offset = flow.headOffset;
   for (let at = flow.head; at < flow.queue.length && used < scratch.length; at++) {
@@ -398,7 +550,7 @@ function fillScratch(flow: TcpFlow): number {
 }
 
 /** Takes so many bytes off the front of a queue. */
-function advance(flow: TcpFlow, bytes: number): void {
+function advance(flow: StreamFlow, bytes: number): void {
   flow.queuedBytes -= bytes;
   let left = bytes;
   while (left > 0) {

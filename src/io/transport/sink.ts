@@ -35,6 +35,10 @@ export interface TransportLimits {
   /** What may wait to be sent from one UDP socket before the oldest is dropped. */
   readonly maxUdpQueuedBytes: number;
   readonly connectTimeoutMs: number;
+  /** Accepted connections whose TLS handshake is not done, of all sources together. */
+  readonly maxHandshakes: number;
+  /** An accepted connection whose TLS handshake is not done by then is closed. */
+  readonly handshakeTimeoutMs: number;
   /** A connection that was accepted and has not given a message or keepalive by then is closed. */
   readonly firstMessageTimeoutMs: number;
   /** An unpinned flow that was silent for so long is closed (connections) or forgotten (UDP). */
@@ -51,6 +55,8 @@ export const DEFAULT_LIMITS: TransportLimits = {
   maxUdpFlows: 100_000,
   maxUdpQueuedBytes: 16 * 1024 * 1024,
   connectTimeoutMs: 5_000,
+  maxHandshakes: 1000,
+  handshakeTimeoutMs: 10_000,
   firstMessageTimeoutMs: 32_000,
   idleTimeoutMs: 600_000,
 };
@@ -69,6 +75,8 @@ export interface TransportContext {
   isExempt(address: string): boolean;
   /** True for sources that get no connection and no answer to keepalives (X-02). */
   isRefused(address: string): boolean;
+  /** True for web servers and load balancers whose word on where a connection comes from is believed. */
+  isProxy(address: string): boolean;
   /** The source an address belongs to, for limits per source: of IPv6 a whole network is one. */
   sourceOf(address: string): string;
 }
@@ -86,10 +94,16 @@ class MessageCounts {
   responsesOut = 0;
 }
 
+/** In the order they are shown. */
+export const TRANSPORTS: readonly Transport[] = ["udp", "tcp", "tls", "ws", "wss"];
+
 /** Counters of all transports since start. */
 export class TransportCounts {
   readonly udp = new MessageCounts();
   readonly tcp = new MessageCounts();
+  readonly tls = new MessageCounts();
+  readonly ws = new MessageCounts();
+  readonly wss = new MessageCounts();
   /** Datagrams the kernel refused, or that were dropped because too many waited. */
   udpDropped = 0;
   /** UDP flows that made room for others. */
@@ -101,13 +115,17 @@ export class TransportCounts {
   madeRoom = 0;
   /** Connections of sources that are denied or banned. */
   refusedSources = 0;
+  /** Connections that ended before their TLS handshake was done: nonsense, a certificate nobody takes, too slow, too many. */
+  failedHandshakes = 0;
+  /** TLS handshakes done, in and out. */
+  handshakes = 0;
   /** Connections closed because their peer did not read. */
   slowReaders = 0;
 
   /** `sip_messages_total{direction,transport,kind}` */
   messageSamples(): Sample[] {
     const samples: Sample[] = [];
-    for (const transport of ["udp", "tcp"] as const) {
+    for (const transport of TRANSPORTS) {
       const counts = this[transport];
       samples.push([["in", transport, "request"], counts.requestsIn]);
       samples.push([["in", transport, "response"], counts.responsesIn]);
@@ -130,9 +148,4 @@ let lastFlowId = 0;
 /** For `Flow.id`: unique in this process. */
 export function nextFlowId(): number {
   return ++lastFlowId;
-}
-
-/** Transports that this build can listen on and connect over. */
-export function isBuilt(transport: Transport): transport is "udp" | "tcp" {
-  return transport === "udp" || transport === "tcp";
 }

@@ -1,10 +1,11 @@
 /**
  * All listeners and flows of the appliance behind one object: which socket a message leaves from, which addresses are
- * ours, what is counted. Sockets themselves are in udp.ts and tcp.ts; no timers here, the owner calls `tick`.
+ * ours, what is counted. Sockets themselves are in udp.ts, accept.ts and dial.ts; no timers here, the owner calls `tick`.
  */
 import type { ListenEntry } from "../../config/schema.ts";
 import type { Flow, Listener, Transport } from "../../core/sip/flow.ts";
 import { hostPort, uriHost } from "../../core/sip/host.ts";
+import { Acceptor } from "./accept.ts";
 import {
   canonicalAddress,
   isIpv6,
@@ -14,26 +15,28 @@ import {
   parseFlowKey,
   splitHostPort,
 } from "./address.ts";
-import { Connections, TcpFlow } from "./connections.ts";
+import { Connections, StreamFlow } from "./connections.ts";
 import { connectionsFor, descriptorLimit } from "./descriptors.ts";
+import { connectStream } from "./dial.ts";
 import { Listeners } from "./listeners.ts";
 import { type AddressedDatagram, openNative } from "./native.ts";
 import {
   DEFAULT_LIMITS,
-  isBuilt,
   type Sample,
   type TransportContext,
   TransportCounts,
   type TransportLimits,
+  TRANSPORTS,
 } from "./sink.ts";
 import { StrayDatagrams } from "./stray.ts";
-import { connectTcp, TcpAcceptor } from "./tcp.ts";
+import { type TlsPeer, TlsServer, type TlsSettings } from "./tls.ts";
 import { UdpFlow, UdpSocket } from "./udp.ts";
+import type { WebListener } from "./upgrade.ts";
 
 /** One socket to open; `host` is an IP address, the wildcard means every address of its family. */
-export type Listen = Pick<ListenEntry, "scheme" | "host" | "port" | "advertise">;
+export type Listen = Pick<ListenEntry, "scheme" | "host" | "port" | "advertise"> & { readonly path?: string };
 
-type NotRequired = "limits" | "counts" | "isExempt" | "isRefused" | "sourceOf";
+type NotRequired = "limits" | "counts" | "isExempt" | "isRefused" | "isProxy" | "sourceOf";
 
 /** What the appliance gives; see {@link TransportContext} for the functions. */
 export interface TransportsOptions extends Omit<TransportContext, NotRequired> {
@@ -43,6 +46,13 @@ export interface TransportsOptions extends Omit<TransportContext, NotRequired> {
   readonly limits?: Partial<TransportLimits>;
   readonly isExempt?: (address: string) => boolean;
   readonly isRefused?: (address: string) => boolean;
+  readonly isProxy?: (address: string) => boolean;
+  /** Certificates of the tls and wss listeners; absent where there are none. */
+  readonly tls?: TlsSettings;
+  /** Who is at an address that we may call by TLS: the PBX. Absent or null: nobody, and no call is made. */
+  readonly tlsPeer?: (address: string, port: number) => TlsPeer | null;
+  /** Whether web pages of an origin may connect; absent: all of them. */
+  readonly allowsOrigin?: (origin: string) => boolean;
   /** Absent: each address is a source of its own. */
   readonly sourceOf?: (address: string) => string;
   /** The addresses a wildcard stands for. */
@@ -81,7 +91,8 @@ export class Transports {
   private readonly connections: Connections;
   private readonly udp: UdpSocket[] = [];
   private readonly udpByAddress = new Map<string, UdpSocket>();
-  private readonly acceptors: TcpAcceptor[] = [];
+  private readonly acceptors: Acceptor[] = [];
+  private readonly tls: TlsServer;
   private readonly wildcards: WildcardUdp[] = [];
   private readonly listening = new Listeners();
   /** Since when an address of a wildcard is missing, ms; an absent one is there. */
@@ -102,11 +113,13 @@ export class Transports {
       log: options.log,
       isExempt: options.isExempt ?? (() => false),
       isRefused: options.isRefused ?? (() => false),
+      isProxy: options.isProxy ?? (() => false),
       sourceOf: options.sourceOf ?? ((address) => address),
     };
     this.mostConnections = connectionsFor(options.descriptors ?? descriptorLimit());
     this.setLimits(options.limits ?? {});
     this.connections = new Connections(this.context);
+    this.tls = new TlsServer(this.context);
   }
 
   /**
@@ -116,6 +129,7 @@ export class Transports {
    */
   async start(): Promise<Listener[]> {
     try {
+      this.takeFirstTls();
       for (const listen of this.options.listen) await this.open(listen);
     } catch (error) {
       this.stop();
@@ -155,6 +169,24 @@ export class Transports {
     Object.assign(this.context.limits, limits, { maxConnections });
   }
 
+  /**
+   * New certificates, for handshakes from now on; connections that are there stay (T-06).
+   * @throws Error in words if one cannot be used; the old ones stay then
+   */
+  setTls(settings: TlsSettings): void {
+    if (this.options.listen.some(({ scheme }) => hasTls(scheme))) this.tls.configure(settings);
+  }
+
+  private takeFirstTls(): void {
+    const first = this.options.listen.find(({ scheme }) => hasTls(scheme));
+    if (first === undefined) return;
+    try {
+      this.tls.configure(this.options.tls ?? { pairs: [], clientCa: "" });
+    } catch (error) {
+      throw new Error(`Cannot listen on ${urlOf(first, first.port)}: ${(error as Error).message}`);
+    }
+  }
+
   /** For the start tree (T-05): bytes of datagrams the kernel keeps for each UDP listener; null = could not be asked. */
   receiveBuffers(): { listener: Listener; bytes: number | null }[] {
     return this.udp.map((socket) => ({ listener: socket.listener, bytes: socket.receiveBufferBytes }));
@@ -166,19 +198,20 @@ export class Transports {
    */
   send(flow: Flow, wire: string): boolean {
     if (flow instanceof UdpFlow) return flow.socket.send(flow, wire);
-    if (flow instanceof TcpFlow) return this.connections.send(flow, wire);
+    if (flow instanceof StreamFlow) return this.connections.send(flow, wire);
     return false;
   }
 
   /** Closes a connection at once; nothing happens to a UDP flow. The sink hears of it after this call has returned. */
   close(flow: Flow, reason: string): void {
-    if (flow instanceof TcpFlow) this.connections.close(flow, reason);
+    if (flow instanceof StreamFlow) this.connections.close(flow, reason);
   }
 
   /** Gives everything queued to the kernel. Called once at the end of a turn. */
   flush(): void {
     for (let at = 0; at < this.udp.length; at++) this.udp[at]!.flush();
     this.connections.flush();
+    this.tls.flush();
     if (this.wildcards.length > 0) {
       const nowMs = this.context.now();
       if (nowMs - this.strayCheckedMs >= STRAY_CHECK_MS) this.takeStrays(nowMs);
@@ -206,36 +239,40 @@ export class Transports {
   /** Keeps a flow though it is silent or its table is full, for a registered contact; once for each owner. */
   pin(flow: Flow): void {
     if (flow instanceof UdpFlow) flow.socket.pin(flow);
-    else if (flow instanceof TcpFlow) flow.pins++;
+    else if (flow instanceof StreamFlow) flow.pins++;
   }
 
   /** True if somebody has pinned the flow: a registered contact. */
   isPinned(flow: Flow): boolean {
-    return (flow instanceof UdpFlow || flow instanceof TcpFlow) && flow.pins > 0;
+    return (flow instanceof UdpFlow || flow instanceof StreamFlow) && flow.pins > 0;
   }
 
   /** Undoes one {@link pin}. */
   unpin(flow: Flow): void {
     if (flow instanceof UdpFlow) flow.socket.unpin(flow);
-    else if (flow instanceof TcpFlow && flow.pins > 0) flow.pins--;
+    else if (flow instanceof StreamFlow && flow.pins > 0) flow.pins--;
   }
 
   /**
    * The flow to a remote address: the one there is, or a new one.
    * @param via the listener to leave from; without it the kernel's choice of a source address decides
-   * @returns null if there is no way: no listener of the family, no route, no IP address, a limit, or a transport that is not built
+   * @returns null if there is no way: no listener of the family, no route, no IP address, a limit, a WebSocket (nobody
+   *   listens at a browser), or TLS to somebody whose certificate we would not know
    */
   flowTo(transport: Transport, address: string, port: number, via?: Listener): Flow | null {
     const remote = canonicalAddress(address);
-    if (this.isStopped || remote === null || isWildcard(remote) || !isPort(port) || !isBuilt(transport)) return null;
+    if (this.isStopped || remote === null || isWildcard(remote) || !isPort(port)) return null;
     const wanted = via !== undefined && via.transport === transport ? via : undefined;
-    if (transport === "tcp") {
-      const found = this.connections.find(remote, port, wanted);
+    if (transport !== "udp") {
+      const found = this.connections.find(transport, remote, port, wanted);
       if (found !== null) return found;
+      if (transport !== "tcp" && transport !== "tls") return null;
     }
+    const peer = transport === "tls" ? this.options.tlsPeer?.(remote, port) ?? null : null;
+    if (transport === "tls" && peer === null) return null;
     const listener = wanted ?? this.listening.routeTo(transport, remote);
     if (listener === null || isIpv6(listener.address) !== isIpv6(remote)) return null;
-    if (transport === "tcp") return connectTcp(this.connections, listener, remote, port);
+    if (transport !== "udp") return connectStream(this.connections, listener, remote, port, peer);
     return this.udpByAddress.get(hostPort(listener.address, listener.port))?.flow(remote, port) ?? null;
   }
 
@@ -266,27 +303,26 @@ export class Transports {
   flowSamples(): Sample[] {
     let udpFlows = 0;
     for (const socket of this.udp) udpFlows += socket.flowCount;
-    let connecting = 0;
-    for (const flow of this.connections.flows()) if (flow.state === "connecting") connecting++;
-    return [
-      [["udp", "open"], udpFlows],
-      [["tcp", "connecting"], connecting],
-      [["tcp", "open"], this.connections.size - connecting],
-    ];
+    const samples: Sample[] = [[["udp", "open"], udpFlows]];
+    for (const transport of TRANSPORTS) {
+      if (transport === "udp") continue;
+      let [connecting, open] = [0, 0];
+      for (const flow of this.connections.flows()) {
+        if (flow.transport !== transport) continue;
+        if (flow.state === "connecting") connecting++;
+        else open++;
+      }
+      samples.push([[transport, "connecting"], connecting], [[transport, "open"], open]);
+    }
+    return samples;
   }
 
   private async open(listen: Listen): Promise<void> {
     const host = canonicalAddress(listen.host);
     if (host === null) throw new Error(`Cannot listen on ${listen.scheme}://${listen.host}: expected an IP address`);
     const entry: Listen = { ...listen, host };
-    switch (listen.scheme) {
-      case "udp":
-        return await this.openUdp(entry);
-      case "tcp":
-        return this.openTcp(entry);
-      default:
-        throw new Error(`Cannot listen on ${urlOf(entry, entry.port)}: ${entry.scheme} is not part of this build`);
-    }
+    if (entry.scheme === "udp") await this.openUdp(entry);
+    else this.openStream(entry);
   }
 
   private async openUdp(listen: Listen): Promise<void> {
@@ -331,11 +367,19 @@ export class Transports {
     }
   }
 
-  private openTcp(listen: Listen): void {
-    let acceptor: TcpAcceptor;
-    const listenerAt = (address: string) => this.tcpListener(listen, address, acceptor.port);
+  private openStream(listen: Listen): void {
+    let acceptor: Acceptor;
+    const listenerAt = (address: string) => this.streamListener(listen, address, acceptor.port);
     try {
-      acceptor = new TcpAcceptor(this.connections, listen.host, listen.port, listenerAt);
+      acceptor = new Acceptor({
+        connections: this.connections,
+        context: this.context,
+        address: listen.host,
+        port: listen.port,
+        listenerAt,
+        tls: hasTls(listen.scheme) ? this.tls : null,
+        web: this.webListener(listen),
+      });
     } catch (error) {
       throw bindError(listen, listen.port, error);
     }
@@ -344,12 +388,18 @@ export class Transports {
   }
 
   /** The listener of a local address; a wildcard socket may be reached at one that was not there at start. */
-  private tcpListener(listen: Listen, address: string, port: number): Listener {
-    const known = this.listening.find("tcp", address, port);
+  private streamListener(listen: Listen, address: string, port: number): Listener {
+    const transport = listen.scheme;
+    const known = this.listening.find(transport, address, port);
     if (known !== null) return known;
-    const listener: Listener = { transport: "tcp", address, port, advertised: this.advertised(listen, address, port) };
+    const listener: Listener = { transport, address, port, advertised: this.advertised(listen, address, port) };
     this.listening.add(listener);
     return listener;
+  }
+
+  private webListener(listen: Listen): WebListener | null {
+    if (listen.scheme !== "ws" && listen.scheme !== "wss") return null;
+    return { path: listen.path || "/", allowsOrigin: this.options.allowsOrigin ?? (() => true) };
   }
 
   private addressesOf(wildcard: string): string[] {
@@ -445,6 +495,10 @@ export class Transports {
 function isLocalAddress(address: string): boolean {
   const native = openNative();
   return native === null || native.canBind(address);
+}
+
+function hasTls(scheme: Transport): boolean {
+  return scheme === "tls" || scheme === "wss";
 }
 
 function urlOf(listen: Listen, port: number): string {

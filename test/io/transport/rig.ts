@@ -2,6 +2,7 @@
  * Transports under test with their owner's loop (a flush at the end of each turn), a clock that the test moves, and
  * real peers on loopback whose messages can be awaited.
  */
+import type { PeerCertificate } from "node:tls";
 import type { Flow, Listener } from "../../../src/core/sip/flow.ts";
 import type { FramingProblem } from "../../../src/core/sip/framing.ts";
 import { type Listen, Transports, type TransportsOptions } from "../../../src/io/transport/transports.ts";
@@ -78,6 +79,11 @@ export class Rig {
     return rig;
   }
 
+  /** Why connections were closed. */
+  get reasons(): string[] {
+    return this.closed.all.map(({ reason }) => reason);
+  }
+
   get listener(): Listener {
     return this.transports.listeners()[0]!;
   }
@@ -103,11 +109,11 @@ export class Rig {
   }
 }
 
-/** `tcp://127.0.0.1`, `udp://[::1]:0`; port 0 if none is given. */
+/** `tcp://127.0.0.1`, `udp://[::1]:0`, `ws://127.0.0.1/sip`; port 0 if none is given. */
 function entry(url: string): Listen {
   const [scheme, rest] = url.split("://") as [Listen["scheme"], string];
-  const [, bracketed, plain, port] = /^(?:\[(.*)\]|([^:]*))(?::(\d+))?$/.exec(rest)!;
-  return { scheme, host: bracketed ?? plain!, port: Number(port ?? 0), advertise: "" };
+  const [, bracketed, plain, port, path = ""] = /^(?:\[(.*)\]|([^:/]*))(?::(\d+))?(\/.*)?$/.exec(rest)!;
+  return { scheme, host: bracketed ?? plain!, port: Number(port ?? 0), path, advertise: "" };
 }
 
 export interface UdpPeer extends Disposable {
@@ -158,6 +164,34 @@ export class TcpPeer {
     return peer;
   }
 
+  /** Through TLS; rejects if there is no handshake. */
+  static async secure(port: number, tls: Bun.TLSOptions, localAddress = "127.0.0.1"): Promise<TcpPeer> {
+    const peer = new TcpPeer();
+    await new Promise<void>((resolve, reject) => {
+      const options = {
+        hostname: "127.0.0.1",
+        port,
+        localAddress,
+        tls,
+        socket: {
+          ...peer.handler(),
+          handshake: (_socket: unknown, isDone: boolean, error: Error | null) => {
+            if (isDone || tls.rejectUnauthorized === false) resolve();
+            else reject(error);
+          },
+        },
+      };
+      peer.ended.then(() => reject(new Error("Closed before the handshake was done")));
+      Bun.connect(options).catch(reject);
+    });
+    return peer;
+  }
+
+  /** The certificate of the other side. */
+  get certificate(): PeerCertificate {
+    return this.socket!.getPeerCertificate();
+  }
+
   handler(): Bun.SocketHandler<undefined> {
     return {
       open: (socket) => {
@@ -188,8 +222,16 @@ export class TcpPeer {
     return this.text;
   }
 
+  get remoteAddress(): string {
+    return this.socket!.remoteAddress;
+  }
+
   stopReading(): void {
     this.socket!.pause();
+  }
+
+  readAgain(): void {
+    this.socket!.resume();
   }
 
   end(): void {

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { hostPort } from "../../../src/core/sip/host.ts";
-import type { TcpFlow } from "../../../src/io/transport/connections.ts";
+import type { StreamFlow } from "../../../src/io/transport/connections.ts";
 import { ALL_BYTES, request, response, Rig, TcpPeer } from "./rig.ts";
 
 /** A server that is not ours. */
@@ -90,7 +90,7 @@ test("T-04 who sends pings and reads nothing fills no queue with pongs", async (
   using rig = await Rig.start(["tcp://127.0.0.1"]);
   using peer = await TcpPeer.connect(rig.listener.port);
   peer.write(request("1"));
-  const flow = (await rig.messages.next()).flow as TcpFlow;
+  const flow = (await rig.messages.next()).flow as StreamFlow;
   peer.stopReading();
   // More than the kernel takes of what nobody reads.
   while (flow.queuedBytes < 100_000) rig.send(flow, response("1", "b".repeat(60_000)));
@@ -139,7 +139,7 @@ test("X-06 a flow that is kept after its end holds neither half a message nor it
   using rig = await Rig.start(["tcp://127.0.0.1"]);
   using peer = await TcpPeer.connect(rig.listener.port);
   peer.write(request("1") + request("2", "x".repeat(60_000)).slice(0, -1));
-  const flow = (await rig.messages.next()).flow as TcpFlow;
+  const flow = (await rig.messages.next()).flow as StreamFlow;
   peer.end();
   await rig.closed.next();
   expect([flow.state, flow.framer, flow.stream]).toEqual(["closed", null, null]);
@@ -336,7 +336,7 @@ test("X-06 unfinished messages are bounded in all: the largest of a stranger end
     const peer = await TcpPeer.connect(port);
     peer.write(request("1") + request("2", "x".repeat(60_000)).slice(0, bytes));
     const { flow } = await rig.messages.next();
-    return { peer, flow: flow as TcpFlow };
+    return { peer, flow: flow as StreamFlow };
   };
   const phone = await arrive(10);
   rig.transports.pin(phone.flow);
