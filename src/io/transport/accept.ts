@@ -159,7 +159,7 @@ export class Arrival {
       case "incomplete":
         return false;
       case "malformed":
-        connections.failHandshake(flow, `the proxy's header cannot be read: ${header.reason}`);
+        connections.failHandshake(flow, header.reason, "The proxy's header cannot be read");
         return false;
       case "header":
         this.first = this.first.subarray(header.length);

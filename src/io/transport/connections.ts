@@ -315,14 +315,14 @@ export class Connections {
     }
   }
 
-  /** A TLS handshake came to nothing; `reason` in words. */
-  failHandshake(flow: StreamFlow, reason: string): void {
+  /** What must come before the first byte of SIP did not; `reason` in words. */
+  failHandshake(flow: StreamFlow, reason: string, what = "TLS handshake failed"): void {
     if (flow.state !== "connecting") return;
     this.context.counts.failedHandshakes++;
     const remote = hostPort(flow.remoteAddress, flow.remotePort);
     // Whoever scans ports fails it; who we call ourselves is the PBX.
-    this.tell("TLS handshake failed", remote, reason, flow.isInbound ? "info" : "warn");
-    this.close(flow, `TLS handshake failed: ${reason}`);
+    this.tell(what, remote, reason, flow.isInbound ? "info" : "warn");
+    this.close(flow, `${what}: ${reason}`);
   }
 
   /** Writes what it can and closes all; the sink hears nothing. */
