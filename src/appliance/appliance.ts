@@ -3,6 +3,7 @@
  * stopping; every rule of SIP, calls and registrations is in the core.
  */
 import manifest from "../../package.json" with { type: "json" };
+import { Certificates } from "./certificates.ts";
 import { Drain } from "./drain.ts";
 import { readSecretFiles, type SecretFiles, secretProblems } from "./files.ts";
 import { mergeLive } from "./merge_live.ts";
@@ -15,7 +16,7 @@ import { type CoreSecrets, coreSettings } from "./settings.ts";
 import { Turn } from "./turn.ts";
 import { World } from "./world.ts";
 import { containsAddress } from "../config/cidr.ts";
-import { checkFiles, loadConfigFile, readToken } from "../config/files.ts";
+import { checkFiles, loadConfigFile, readTlsFiles, readToken } from "../config/files.ts";
 import { hasErrors } from "../config/problem.ts";
 import { diffConfig } from "../config/reload.ts";
 import type { Config } from "../config/schema.ts";
@@ -78,6 +79,7 @@ export class Appliance implements ControlHost {
   private isLoaded = false;
   private newestListener: Listener | undefined = undefined;
   private files: SecretFiles;
+  readonly certificates: Certificates;
   private readonly nonceKey = crypto.getRandomValues(new Uint8Array(32));
   private readonly installation: string;
   private stopping: Promise<void> | null = null;
@@ -146,6 +148,7 @@ export class Appliance implements ControlHost {
         if (level !== null) this.world.log(level, `Push ${outcome}: ${reason}`, { aor, device });
       },
     });
+    this.certificates = new Certificates(this.config);
     this.transports = new Transports({
       listen: this.config.listen,
       advertise: this.config.advertise,
@@ -161,7 +164,15 @@ export class Appliance implements ControlHost {
       onInput: () => this.turn.enter(),
       log: (level, message, fields) => this.world.log(level, message, fields),
       limits: transportLimits(this.config),
-      isExempt: (address) => containsAddress(this.config.security.allow, address) || this.isPbxAddress(address),
+      isExempt: (address) =>
+        containsAddress(this.config.security.allow, address) || this.isProxy(address) || this.isPbxAddress(address),
+      isProxy: (address) => this.isProxy(address),
+      tls: this.certificates.settings(),
+      tlsPeer: (address) => this.certificates.peerAt(address, this.isPbxAddress(address)),
+      allowsOrigin: (origin) => {
+        const { allow_origins } = this.config.web;
+        return allow_origins.length === 0 || allow_origins.includes(origin);
+      },
       isRefused: (address) => this.guard.isRefused(address, this.turn.nowMs),
       sourceOf,
     });
@@ -187,6 +198,7 @@ export class Appliance implements ControlHost {
       transports: this.transports,
       relay: this.relay,
       htables: this.htables,
+      certificates: this.certificates,
       version: this.version,
       idleMs: () => this.config.wake.idle,
     });
@@ -211,7 +223,7 @@ export class Appliance implements ControlHost {
       await this.stop();
       throw error;
     }
-    this.warnings.push(...this.relay.problems(), ...this.files.problems);
+    this.warnings.push(...this.relay.problems(), ...this.files.problems, ...this.certificates.problems);
     if (this.storeProblem !== "") this.warnings.push(this.storeProblem);
     this.warnOfNobody();
     for (const aor of this.core.usrloc.all()) for (const contact of aor.contacts) this.world.expectPush(contact);
@@ -295,10 +307,18 @@ export class Appliance implements ControlHost {
         },
       );
     }
+    const certificates = readTlsFiles(loaded.config);
+    try {
+      this.transports.setTls(this.certificates.settings(certificates));
+    } catch (error) {
+      const message = `TLS: ${(error as Error).message}; the old config stays`;
+      throw new ApiError(422, "config_invalid", message, "latefork check shows the lines");
+    }
     const diff = diffConfig(this.config, loaded.config);
     this.turn.enter();
     this.config = mergeLive(this.config, loaded.config, diff.restart_required);
     this.files = files;
+    this.certificates.take(this.config, certificates);
     this.log.configure(this.config.log);
     this.core.reconfigure(coreSettings(this.config, this.secrets()));
     this.guard.configure(this.guardSettings());
@@ -337,6 +357,10 @@ export class Appliance implements ControlHost {
     });
   }
 
+  private isProxy(address: string): boolean {
+    return containsAddress(this.config.security.proxies, address);
+  }
+
   private isPbxAddress(address: string): boolean {
     return this.core?.pbx?.isPbxAddress(address) ?? false;
   }
@@ -366,6 +390,7 @@ export class Appliance implements ControlHost {
   private tick(nowMs: number): void {
     this.transports.tick(nowMs);
     this.world.tick(nowMs);
+    for (const warning of this.certificates.dueWarnings()) this.world.log("warn", warning);
     const listeners = this.transports.listeners();
     // A wildcard follows the addresses of the machine: new ones come at the end, and an old one may go at the same time.
     if (listeners.at(-1) !== this.newestListener) {
@@ -376,6 +401,7 @@ export class Appliance implements ControlHost {
   }
 
   private takeNames({ addresses }: PbxNames): void {
+    if (addresses.length > 0) this.certificates.takeAddresses(addresses);
     this.turn.run(() => {
       if (addresses.length > 0) this.core.setPbxAddresses(addresses);
       this.guard.judgeAnew();
@@ -464,5 +490,6 @@ function transportLimits({ limits }: Config): Partial<TransportLimits> {
     maxMessageBytes: limits.message,
     maxConnections: limits.connections,
     maxConnectionsPerSource: limits.connections_per_source,
+    maxHandshakes: limits.handshakes,
   };
 }

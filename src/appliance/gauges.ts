@@ -5,6 +5,7 @@ import { upstreamStates } from "../core/registrar/upkeep.ts";
 import type { PushRelay } from "../io/push/relay.ts";
 import type { Transports } from "../io/transport/transports.ts";
 import type { Metrics } from "../observe/metrics.ts";
+import type { Certificates } from "./certificates.ts";
 import { flowSamples } from "./flow_samples.ts";
 
 /** What is measured. */
@@ -13,6 +14,7 @@ export interface Measured {
   readonly transports: Transports;
   readonly relay: PushRelay;
   readonly htables: Htables;
+  readonly certificates: Certificates;
   readonly version: string;
   /** `wake.idle` at this moment, ms. */
   idleMs(): number;
@@ -20,7 +22,7 @@ export interface Measured {
 
 /** Registers them all; called once, when every part is there. */
 export function registerGauges(metrics: Metrics, measured: Measured): void {
-  const { core, transports, relay, htables, version, idleMs } = measured;
+  const { core, transports, relay, htables, certificates, version, idleMs } = measured;
   metrics.gauge("locations", "Registered AoRs and devices", ["kind"], () => [
     [["aor"], core.usrloc.aorCount],
     [["device"], core.usrloc.contactCount],
@@ -70,6 +72,16 @@ export function registerGauges(metrics: Metrics, measured: Measured): void {
     },
     "counter",
   );
+  metrics.gauge(
+    "tls_certificate_days",
+    "Days until a certificate expires",
+    ["file"],
+    () => certificates.infos().map(({ file, days_left }) => [[file], days_left] as const),
+  );
+  metrics.gauge("tls_handshakes_total", "TLS handshakes, in and out", ["result"], () => {
+    const { handshakes, failedHandshakes } = transports.counts;
+    return [[["done"], handshakes], [["failed"], failedHandshakes]];
+  }, "counter");
   metrics.gauge("banned", "Banned sources", [], () => htables.get("banned")?.size ?? 0);
   metrics.gauge(
     "push_backends",

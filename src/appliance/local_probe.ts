@@ -4,7 +4,8 @@
  */
 import { existsSync } from "node:fs";
 import { Hono } from "hono";
-import { readServiceAccountFile, readVapidFile } from "../config/files.ts";
+import { dateProblem, daysLeft } from "../config/certificate.ts";
+import { readServiceAccountFile, readTlsFiles, readVapidFile, type TlsFiles } from "../config/files.ts";
 import type { RunningAppliance } from "../config/finding.ts";
 import type { Place, Problem } from "../config/problem.ts";
 import type { Config, ListenEntry } from "../config/schema.ts";
@@ -39,9 +40,11 @@ export async function probeLocal(
   const tell = (path: string, message: string, hint = "") => {
     problems.push({ ...placeOf(path), severity: "error", path, message, hint });
   };
-  parts.push({ part: "listen", words: await probeListeners(config, running, tell) });
+  const certificates = readTlsFiles(config);
+  parts.push({ part: "listen", words: await probeListeners(config, certificates, running, known, tell) });
   parts.push({ part: "control", words: await probeControl(config, running, tell) });
   parts.push({ part: "store", words: probeStore(config, running, tell) });
+  parts.push(...probeCertificates(config, certificates, placeOf, problems));
   parts.push(...probeSecrets(config, known, tell));
   parts.push(...probeKeys(config, known, tell));
   return { problems, parts };
@@ -50,11 +53,20 @@ export async function probeLocal(
 type Tell = (path: string, message: string, hint?: string) => void;
 
 /** @returns what is held and what could be opened, in words */
-async function probeListeners(config: Config, running: RunningAppliance | null, tell: Tell): Promise<string> {
+async function probeListeners(
+  config: Config,
+  certificates: TlsFiles,
+  running: RunningAppliance | null,
+  known: readonly Problem[],
+  tell: Tell,
+): Promise<string> {
   const held = config.listen.filter((entry) => isHeld(entry, running));
   const free = config.listen.filter((entry) => !held.includes(entry));
+  // Without its certificate a listener cannot be opened, and that was told of.
+  const isBare = certificates.pairs.length === 0 && isBroken("tls", known);
   const transports = new Transports({
-    listen: free,
+    listen: isBare ? free.filter(({ scheme }) => scheme !== "tls" && scheme !== "wss") : free,
+    tls: { pairs: certificates.pairs, clientCa: certificates.clientCa },
     advertise: config.advertise,
     sink: { message() {}, closed() {}, malformed() {} },
     now: () => Date.now(),
@@ -118,6 +130,30 @@ function probeStore(config: Config, running: RunningAppliance | null, tell: Tell
   if (found.isBusy && running?.store.path === path) return `${path}: open in the running ${nameOf(running)}`;
   tell("store.path", found.problem);
   return "";
+}
+
+/** How long the certificates are good for: an error where phones refuse one, a warning where they soon will. */
+function probeCertificates(
+  { tls }: Config,
+  { pairs }: TlsFiles,
+  placeOf: (path: string) => Place,
+  problems: Problem[],
+): Probed["parts"] {
+  const nowMs = Date.now();
+  for (const pair of pairs) {
+    const message = dateProblem(pair, nowMs);
+    if (message === "") continue;
+    const index = tls.cert_file.indexOf(pair.certFile);
+    const path = tls.cert_file.length === 1 ? "tls.cert_file" : `tls.cert_file[${index}]`;
+    const severity = nowMs >= pair.validToMs || nowMs < pair.validFromMs ? "error" : "warning";
+    const hint = "put a new one in its place, then latefork reload";
+    problems.push({ ...placeOf(path), severity, path, message: `${pair.certFile} ${message}`, hint });
+  }
+  return pairs.map((pair) => {
+    const days = daysLeft(pair, nowMs);
+    const words = `${pair.certFile} is for ${pair.names.join(", ") || "no name"}, ${count(days, "day")} left`;
+    return { part: "tls", words };
+  });
 }
 
 /** Files of users and credentials: what stands in them. */

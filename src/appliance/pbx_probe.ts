@@ -15,6 +15,7 @@ import type { ClientFailure, ClientOwner } from "../core/transaction/client.ts";
 import { Transactions, type TransactionUser } from "../core/transaction/table.ts";
 import { Schedule, type TransactionPort } from "../core/transaction/timers.ts";
 import { type Listen, Transports } from "../io/transport/transports.ts";
+import { Certificates } from "./certificates.ts";
 import { resolvePbx } from "./pbx_names.ts";
 import { Turn } from "./turn.ts";
 
@@ -83,7 +84,7 @@ function tenths(ms: number): number {
 async function askAll(config: Config, addresses: readonly PbxAddress[], answerMs: number): Promise<Finding[]> {
   const asked = addresses.slice(0, MAX_ADDRESSES);
   if (asked.length === 0) return [];
-  const agent = new OptionsAgent(config, answerMs);
+  const agent = new OptionsAgent(config, addresses, answerMs);
   try {
     await agent.start();
     const findings = await Promise.all(asked.map((address) => agent.ask(address)));
@@ -118,8 +119,10 @@ class OptionsAgent {
   /** Why a connection closed. */
   private readonly closed = new Map<Flow, string>();
 
-  constructor(config: Config, answerMs: number) {
+  constructor(config: Config, addresses: readonly PbxAddress[], answerMs: number) {
     this.answerMs = answerMs;
+    const certificates = new Certificates(config);
+    certificates.takeAddresses(addresses);
     this.listen = freePorts(config);
     const turn: Turn = new Turn({
       runDue: () => schedule.run(),
@@ -151,6 +154,8 @@ class OptionsAgent {
       onInput: () => turn.enter(),
       log() {},
       limits: { connectTimeoutMs: answerMs },
+      tls: certificates.settings(),
+      tlsPeer: (address) => certificates.peerAt(address, true),
     });
     this.table = new Transactions(portOn(this.transports), schedule);
   }
@@ -194,7 +199,8 @@ class OptionsAgent {
             const hint = isRefused
               ? `nothing listens there: is the PBX running, and ${to.transport} switched on in it?`
               : "";
-            finish("failed", words, hint || silenceHint(to), performance.now() - sentMs);
+            const isExplained = hint !== "" || reason.startsWith("TLS ");
+            finish("failed", words, isExplained ? hint : silenceHint(to), performance.now() - sentMs);
           });
         },
       };
@@ -222,7 +228,7 @@ const NOBODY: TransactionUser = { onRequest() {}, onAck() {}, onCancel() {}, onS
 function freePorts(config: Config): Listen[] {
   const listens = new Map<string, Listen>();
   for (const { scheme, host } of config.listen) {
-    if (scheme !== "udp" && scheme !== "tcp") continue;
+    if (scheme === "ws" || scheme === "wss") continue;
     listens.set(`${scheme} ${host}`, { scheme, host, port: 0, advertise: "" });
   }
   return [...listens.values()];

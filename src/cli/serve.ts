@@ -47,7 +47,10 @@ export function startTree(appliance: Appliance): string {
     const place = hostPort(listener.address, listener.port);
     const advertised = listener.advertised === place ? "" : `, advertised as ${listener.advertised}`;
     const buffer = bytes === null ? "" : `, receive buffer ${Math.round(bytes / 1024)} KiB`;
-    lines.push(`├─ listen    ${listener.transport}://${place}${advertised}${buffer}`);
+    lines.push(`├─ listen    ${listener.transport}://${place}${listener.path ?? ""}${advertised}${buffer}`);
+  }
+  for (const { names, days_left, problem } of appliance.certificates.infos()) {
+    lines.push(`├─ tls       ${names.join(", ")}: ${problem || `${days_left} days left`}`);
   }
   lines.push(
     config.pbx === null

@@ -1,11 +1,12 @@
 /**
  * The files of a config: the config itself, and those it names. Opens them and looks at size and mode. What stands in a
- * key file is read by the file of that key; certificates and users files are not looked into.
+ * key file or a certificate is read by a file of its own; users files are not looked into.
  */
 import { accessSync, closeSync, constants, fstatSync, openSync, readFileSync, type Stats, statSync } from "node:fs";
 import type { KeyObject } from "node:crypto";
 import { dirname, resolve } from "node:path";
 import { MAX_KEY_FILE, readApnsKey } from "./apns_key.ts";
+import { type CertificatePair, MAX_CERTIFICATE_FILE, readCertificate, readPair } from "./certificate.ts";
 import { readServiceAccount, type ServiceAccount } from "./service_account.ts";
 import { readVapidKeys, type VapidKeyPair } from "./vapid_keys.ts";
 import { MAX_CONFIG_SIZE } from "./document.ts";
@@ -51,14 +52,78 @@ export function checkFiles(config: Config, placeOf: (path: string) => Place): Pr
         problems.push(problem(placeOf(below), severity, below, message, hint));
       });
     }
-    if (use === undefined || typeof value !== "string" || value === "") continue;
-    const report = (severity: Problem["severity"], message: string, hint: string) => {
-      problems.push(problem(placeOf(path), severity, path, message, hint));
-    };
-    if (use === "database") checkDatabase(value, report);
-    else checkReadable(value, path, use === "secret", report);
+    if (use === undefined) continue;
+    const named = Array.isArray(value) ? value as string[] : [value as string];
+    named.forEach((file, index) => {
+      if (file === "") return;
+      const place = itemPath(path, index, named);
+      const report = (severity: Problem["severity"], message: string, hint: string) => {
+        problems.push(problem(placeOf(place), severity, place, message, hint));
+      };
+      if (use === "database") checkDatabase(file, report);
+      else checkReadable(file, path, use === "secret", report);
+    });
+  }
+  const { problems: ofTls } = readTlsFiles(config);
+  for (const { path, message } of ofTls) {
+    // One that cannot be read was told of.
+    if (problems.some((known) => known.path === path && known.severity === "error")) continue;
+    problems.push(problem(placeOf(path), "error", path, message, ""));
   }
   return problems;
+}
+
+/** Where an item stands; a list of one may be written as its one value. */
+function itemPath(path: string, index: number, list: readonly unknown[]): string {
+  return list.length === 1 ? path : `${path}[${index}]`;
+}
+
+/** Certificates and CAs of the config's files. */
+export interface TlsFiles {
+  readonly pairs: readonly CertificatePair[];
+  /** PEM, or empty. */
+  readonly clientCa: string;
+  readonly pbxCa: string;
+  /** With each file that cannot be used it is as if it were not named. */
+  readonly problems: readonly { path: string; message: string }[];
+}
+
+/** Reads what TLS needs; never throws. */
+export function readTlsFiles({ tls, pbx }: Config): TlsFiles {
+  const problems: { path: string; message: string }[] = [];
+  const read = (path: string, file: string): string | null => {
+    const text = readBounded(file, MAX_CERTIFICATE_FILE);
+    if (!("reason" in text)) return text.text;
+    problems.push({ path, message: `cannot read ${file}: ${text.reason}` });
+    return null;
+  };
+  const pairs: CertificatePair[] = [];
+  tls.cert_file.forEach((certFile, index) => {
+    const keyFile = tls.key_file[index];
+    if (keyFile === undefined) return;
+    const place = (key: "cert_file" | "key_file") => itemPath(`tls.${key}`, index, tls[key]);
+    const [cert, key] = [read(place("cert_file"), certFile), read(place("key_file"), keyFile)];
+    if (cert === null || key === null) return;
+    const pair = readPair(certFile, cert, key);
+    if (!("reason" in pair)) return void pairs.push(pair);
+    const wrong = pair.which === "cert_file" ? certFile : keyFile;
+    problems.push({ path: place(pair.which), message: `cannot use ${wrong}: ${pair.reason}` });
+  });
+  const ca = (path: string, file: string): string => {
+    if (file === "") return "";
+    const text = read(path, file);
+    if (text === null) return "";
+    const certificate = readCertificate(text);
+    if (!("reason" in certificate)) return text;
+    problems.push({ path, message: `cannot use ${file}: ${certificate.reason}` });
+    return "";
+  };
+  return {
+    pairs,
+    clientCa: ca("tls.client_ca_file", tls.client_ca_file),
+    pbxCa: ca("pbx.ca_file", pbx?.ca_file ?? ""),
+    problems,
+  };
 }
 
 /** The one line of a token file, without the white space around it. The reason never holds the token. */

@@ -164,11 +164,36 @@ class Walk implements FileView {
     if (node.key === null) {
       // The place of a section is its name: carets below a whole block say nothing.
       this.places.set(path, entry.keyPlace);
+      if (path === "tls" && entry.value.kind === "list") return this.tlsPairs(node, entry.value.items, path);
       return this.section(node, entry.value, path, entry.keyPlace);
     }
     if (node.key.kind.whole !== undefined) return this.whole(node.key, entry, path);
     if (typeof node.key.default !== "string") return this.list(node, node.key, entry, path);
     return this.scalar(node, node.key, entry, path);
+  }
+
+  /** `- { cert_file: a.pem, key_file: a.key }`, one for each name: the same as two lists. */
+  private tlsPairs(node: TreeNode, items: readonly Value[], path: string): unknown {
+    const all = defaultSection(node) as Config["tls"];
+    items.forEach((item, index) => {
+      const itemPath = `${path}[${index}]`;
+      this.places.set(itemPath, item.place);
+      const pair = this.section(node, item, itemPath, item.place) as Config["tls"];
+      for (const name of ["cert_file", "key_file"] as const) {
+        this.places.set(`${path}.${name}[${all[name].length}]`, this.placeOf(`${itemPath}.${name}`));
+        if (pair[name].length === 1) all[name].push(pair[name][0]!);
+        else if (this.isSound(`${itemPath}.${name}`)) {
+          this.error(
+            item.place,
+            `${itemPath}.${name}`,
+            pair[name].length === 0 ? "is missing" : "must be one file",
+            "",
+          );
+        }
+      }
+      if (pair.client_ca_file !== "") all.client_ca_file = pair.client_ca_file;
+    });
+    return all;
   }
 
   private list(node: TreeNode, row: KeyRow, entry: Entry, path: string): unknown {

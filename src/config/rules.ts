@@ -76,6 +76,8 @@ const RULES: readonly Rule[] = [
     },
   },
   { reads: ["listen", "control.listen"], check: checkListeners },
+  { reads: ["listen", "tls"], check: checkCertificates },
+  { reads: ["listen", "pbx", "pbx.uri", "pbx.ca_file"], check: checkWayToPbx },
   {
     reads: ["users_file", "pbx"],
     check(config, report) {
@@ -227,6 +229,43 @@ function checkWebPush({ push }: Config, report: Report): void {
     }
   });
   checkRivals(["webpush", "unifiedpush"], "push.webpush", push, report);
+}
+
+function checkCertificates({ listen, tls }: Config, report: Report): void {
+  const [certs, keys] = [tls.cert_file.length, tls.key_file.length];
+  if (certs !== keys) {
+    const [more, less] = certs > keys ? ["cert_file", "key_file"] : ["key_file", "cert_file"];
+    report(
+      "error",
+      `tls.${more}`,
+      `there is no ${less} for each of them`,
+      "one key for each certificate, in their order",
+    );
+  }
+  const secure = listen.findIndex(({ scheme }) => scheme === "tls" || scheme === "wss");
+  if (secure >= 0 && certs === 0 && keys === 0) {
+    const { scheme } = listen[secure]!;
+    report("error", `listen[${secure}]`, `${scheme} needs a certificate`, "set tls.cert_file and tls.key_file");
+  } else if (secure < 0 && certs > 0) {
+    report(
+      "warning",
+      "tls.cert_file",
+      "has no effect without a tls or wss listener",
+      "add tls://0.0.0.0:5061 to listen",
+    );
+  }
+}
+
+/** The PBX is called from a listener of its transport, and answers and calls us there. */
+function checkWayToPbx({ listen, pbx }: Config, report: Report): void {
+  if (pbx === null) return;
+  const isTls = pbx.uri.some(({ transport }) => transport === "tls");
+  if (isTls && !listen.some(({ scheme }) => scheme === "tls")) {
+    report("error", "pbx.uri", "there is no tls listener to call it from", "add tls://0.0.0.0:5061 to listen");
+  }
+  if (!isTls && pbx.ca_file !== "") {
+    report("warning", "pbx.ca_file", "has no effect: pbx.uri is not called by TLS", "add ;transport=tls to pbx.uri");
+  }
 }
 
 /** A webhook or sender with the name of a push service takes the pushes of that service. */

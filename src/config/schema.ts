@@ -16,6 +16,7 @@ import { STORE } from "./sections/store.ts";
 import { TLS } from "./sections/tls.ts";
 import { TRACE } from "./sections/trace.ts";
 import { WAKE } from "./sections/wake.ts";
+import { WEB } from "./sections/web.ts";
 import { type ConfigOf, key, list } from "./table.ts";
 
 export type { ControlEntry, ListenEntry, PbxUri } from "./endpoint.ts";
@@ -44,6 +45,7 @@ export const TABLE = {
     example: "sip.example.org",
   }),
   tls: TLS,
+  web: WEB,
   pbx: PBX,
   users_file: key(secretFile, {
     default: "",

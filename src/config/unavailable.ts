@@ -2,7 +2,7 @@
  * Owns the keys and values that this version does not support. The loader reports them as errors, and the example file
  * says so. Must not know how a key is read.
  */
-import type { ListenEntry, PbxUri } from "./endpoint.ts";
+import type { PbxUri } from "./endpoint.ts";
 
 /** A key, or some of its values, that this version does not support. The error says what to do instead. */
 export interface Unavailable {
@@ -18,18 +18,11 @@ export interface Unavailable {
 /** A feature that gets built loses its line here; nothing else changes. */
 export const UNAVAILABLE: readonly Unavailable[] = [
   {
-    path: "listen",
-    when: (entry: ListenEntry) => entry.scheme !== "udp" && entry.scheme !== "tcp",
-    what: "tls, ws and wss listeners are",
-    instead: "use udp:// or tcp://",
-  },
-  {
     path: "pbx.uri",
-    when: (uri: PbxUri) => uri.transport !== "udp" && uri.transport !== "tcp",
-    what: "tls, ws and wss towards the PBX are",
-    instead: "use transport=udp or transport=tcp",
+    when: (uri: PbxUri) => uri.transport === "ws" || uri.transport === "wss",
+    what: "ws and wss towards the PBX are",
+    instead: "use transport=tls, tcp or udp",
   },
-  { path: "tls.*", what: "TLS is", instead: "remove the key" },
   {
     path: "wake.methods",
     when: (method: string) => method !== "INVITE",

@@ -30,6 +30,8 @@ export interface ControlHost {
   readonly htables: Htables;
   readonly relay: PushDesk;
   readonly transports: OpenTransports;
+  /** What tls and wss listeners show. */
+  readonly certificates: { infos(): readonly CertificateState[] };
   readonly trace: TraceRing;
   readonly metrics: Metrics;
   readonly log: Log;
@@ -83,6 +85,20 @@ export interface OpenTransports {
   listeners(): readonly Listener[];
   /** Flows by transport and state. */
   flowSamples(): readonly (readonly [labels: readonly string[], count: number])[];
+}
+
+/** A certificate in `GET /v1/tls`. */
+export interface CertificateState {
+  readonly file: string;
+  readonly names: readonly string[];
+  readonly issuer: string;
+  /** ISO 8601 in UTC, as `valid_to`. */
+  readonly valid_from: string;
+  readonly valid_to: string;
+  /** Whole days; below 0 it has expired. */
+  readonly days_left: number;
+  /** What its dates mean for phones; empty if all is well for a while. */
+  readonly problem: string;
 }
 
 /** The push relay, as far as it is shown and sent by hand. */

@@ -14,6 +14,7 @@ import { PUSH } from "./push.ts";
 import type { Route } from "./route.ts";
 import { SILO } from "./silo.ts";
 import { STATUS } from "./status.ts";
+import { TLS } from "./tls.ts";
 import { TRACE } from "./trace.ts";
 
 export const ROUTES: readonly Route[] = [
@@ -29,6 +30,7 @@ export const ROUTES: readonly Route[] = [
   ...EXPLAIN,
   ...EVENTS,
   ...TRACE,
+  ...TLS,
   ...CONFIG,
   ...OPERATION,
   ...BACKUP,

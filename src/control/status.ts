@@ -62,6 +62,8 @@ export interface StatusJson {
     banned: number;
   };
   push: PushBackendJson[];
+  /** The certificate that ends first; null: none is shown. */
+  tls: { names: readonly string[]; days_left: number; problem: string } | null;
   /** Newest first, bounded. */
   problems: { at: string; level: LogLevel; message: string }[];
 }
@@ -97,8 +99,8 @@ function infoJson(host: ControlHost): InfoJson {
     started_at: new Date(startedAtMs).toISOString(),
     config: configFile === null ? null : resolve(configFile),
     domains: domainsOf(host),
-    listeners: host.transports.listeners().map(({ transport, address, port, advertised }) => ({
-      url: `${transport}://${hostPort(address, port)}`,
+    listeners: host.transports.listeners().map(({ transport, address, port, advertised, path }) => ({
+      url: `${transport}://${hostPort(address, port)}${path ?? ""}`,
       transport,
       address,
       port,
@@ -134,12 +136,18 @@ function statusJson(host: ControlHost): StatusJson {
       banned: host.htables.get("banned")?.size ?? 0,
     },
     push: pushBackends(host),
+    tls: firstToEnd(host),
     problems: world.problems.toReversed().map(({ atMs, level, message }) => ({
       at: new Date(atMs).toISOString(),
       level,
       message,
     })),
   };
+}
+
+function firstToEnd({ certificates }: ControlHost): StatusJson["tls"] {
+  const [first] = certificates.infos().toSorted((a, b) => a.days_left - b.days_left);
+  return first === undefined ? null : { names: first.names, days_left: first.days_left, problem: first.problem };
 }
 
 /** One pass over all devices. */
@@ -187,6 +195,7 @@ export function statusText(status: StatusJson): string {
     ["calls", `${counts.calls_open} open, ${counts.calls_held} held for a phone that is being woken`],
     ["flows", String(counts.flows)],
     ["banned", String(counts.banned)],
+    ...status.tls === null ? [] : [["certificate", certificateText(status.tls)] as const],
   ]);
   const problems = renderTable(status.problems, [
     { title: "at", value: ({ at }) => at },
@@ -194,6 +203,10 @@ export function statusText(status: StatusJson): string {
     { title: "problem", value: ({ message }) => message, maxWidth: ADVICE },
   ], "no problems");
   return `${lines}\n${pushBackendsText(status.push)}\n${problems}`;
+}
+
+function certificateText({ names, days_left, problem }: NonNullable<StatusJson["tls"]>): string {
+  return `${names.join(", ")}: ${problem === "" ? `${many(days_left, "day")} left` : problem.toUpperCase()}`;
 }
 
 function upkeepText({ at_risk, upstream_failing, short_grants }: StatusJson["counts"]): string {

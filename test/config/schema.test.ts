@@ -13,7 +13,8 @@ const DEFAULTS: Config = {
     { url: "tcp://0.0.0.0:5060", scheme: "tcp", host: "0.0.0.0", port: 5060, path: "", advertise: "" },
   ],
   advertise: "",
-  tls: { cert_file: "", key_file: "", client_ca_file: "" },
+  tls: { cert_file: [], key_file: [], client_ca_file: "" },
+  web: { allow_origins: [] },
   pbx: null,
   users_file: "",
   registration: {
@@ -66,11 +67,12 @@ const DEFAULTS: Config = {
     calls_per_aor: 20,
     connections: 4096,
     connections_per_source: 64,
+    handshakes: 1000,
     requests_per_source: { count: 50, per_ms: 1000 },
     auth_failures: { count: 10, per_ms: 60_000 },
     bindings: 200_000,
   },
-  security: { allow: [], deny: [], trust: [], scanners: "ban" },
+  security: { allow: [], deny: [], trust: [], proxies: [], scanners: "ban" },
   control: {
     listen: [{ url: "http://127.0.0.1:8060", scheme: "http", host: "127.0.0.1", port: 8060, path: "" }],
     token_file: "",
@@ -86,6 +88,7 @@ test("O-02 every key has the default of the manual", () => {
 test("O-02 the defaults of a PBX are those of the manual", () => {
   expect(loadConfig("pbx: { uri: 'sip:10.0.0.1' }").config?.pbx).toEqual({
     uri: [{ uri: "sip:10.0.0.1", host: "10.0.0.1", port: 5060, has_port: false, transport: "udp" }],
+    ca_file: "",
     trust: [],
     mode: "aor",
     contact_id: "param",

@@ -5,6 +5,7 @@
 import { writeFileSync } from "node:fs";
 import type { Config } from "../../src/config/schema.ts";
 import type {
+  CertificateState,
   ControlHost,
   EventFollower,
   HandEvent,
@@ -94,6 +95,9 @@ export class TestHost implements ControlHost {
       return "";
     },
   };
+
+  readonly certificates = { infos: () => this.certified };
+  certified: CertificateState[] = [];
 
   readonly relay: PushDesk = {
     serves: () => true,

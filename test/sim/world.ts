@@ -256,6 +256,7 @@ function worldConfig(mode: "pbx" | "registrar"): Config {
   }
   config.pbx = {
     uri: [{ uri: `sip:${PBX_ADDRESS}`, host: PBX_ADDRESS, port: 5060, has_port: true, transport: "udp" }],
+    ca_file: "",
     trust: [Cidr.parse(PBX_ADDRESS)!],
     mode: "aor",
     contact_id: "param",

@@ -23,14 +23,22 @@ export const LIMITS = section("Bounds against floods.", {
     min: 1,
     max: 1_000_000,
     applies: "live",
-    doc: "TCP connections. One too many closes the one that is no registered phone's and was silent longest.",
+    doc:
+      "TCP, TLS and WebSocket connections. One too many closes the one that is no registered phone's and was silent longest.",
   }),
   connections_per_source: key(count, {
     default: "64",
     min: 1,
     max: 1_000_000,
     applies: "live",
-    doc: "TCP connections from one address (IPv6: /64).",
+    doc: "TCP, TLS and WebSocket connections from one address (IPv6: /64).",
+  }),
+  handshakes: key(count, {
+    default: "1000",
+    min: 1,
+    max: 1_000_000,
+    applies: "live",
+    doc: "TLS handshakes under way. One too many closes the oldest that has not begun; each has 10 seconds.",
   }),
   requests_per_source: key(rate, {
     default: "50/s",

@@ -1,6 +1,6 @@
 /** Section `pbx:`. */
 import { CONTACT_PLACEMENTS, REGISTRAR_MODES } from "../../core/registrar/settings.ts";
-import { boolean, choice, DAY, duration, HOUR, MINUTE, network, pbxUri, secretFile } from "../kinds.ts";
+import { boolean, choice, DAY, duration, file, HOUR, MINUTE, network, pbxUri, secretFile } from "../kinds.ts";
 import { key, list, optional } from "../table.ts";
 
 export const PBX = optional(
@@ -15,6 +15,12 @@ export const PBX = optional(
         "Where the PBX is, or a list in order of preference, of which this version tries the first. Names are looked up as A " +
         "and AAAA, not SRV.",
       example: "sip:192.168.1.10:5060;transport=udp",
+    }),
+    ca_file: key(file, {
+      default: "",
+      applies: "live",
+      doc: "transport=tls and sips: the CA (PEM) that the PBX's certificate is of. Empty: the well-known ones.",
+      example: "/etc/latefork/pbx-ca.pem",
     }),
     trust: list(network, {
       default: [],

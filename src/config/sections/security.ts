@@ -15,6 +15,12 @@ export const SECURITY = section("Who may talk to us.", {
     applies: "live",
     doc: "Registrar mode: networks believed without digest (a LAN, a test, another proxy).",
   }),
+  proxies: list(network, {
+    default: [],
+    applies: "live",
+    doc:
+      "Web servers and load balancers in front of us whose X-Forwarded-For and PROXY protocol (version 2) are believed.",
+  }),
   scanners: key(choice("ban", "allow"), {
     default: "ban",
     applies: "live",

@@ -14,6 +14,8 @@ export interface Listener {
   readonly port: number;
   /** `host` or `host:port` to put in Via, Record-Route, Path and Contact; IPv6 in brackets; the port is left out only when `advertise` says so. */
   readonly advertised: string;
+  /** Of ws and wss: the path of their URL. */
+  readonly path?: string;
 }
 
 /**

@@ -13,7 +13,6 @@
  * A WebSocket connection is `open` before its upgrade, too: the core hears of a flow only by its first message.
  */
 import { LineBudget } from "../../core/guard/line_budget.ts";
-import type { LogLevel } from "../../core/port.ts";
 import type { Flow, FlowState, Listener, Transport } from "../../core/sip/flow.ts";
 import { StreamFramer } from "../../core/sip/framing.ts";
 import { hostPort } from "../../core/sip/host.ts";
@@ -121,10 +120,13 @@ export class Connections {
   /** Accepted and not open yet. */
   private handshaking = 0;
   private readonly lines: LineBudget;
+  private readonly handshakeLines: LineBudget;
 
   constructor(context: TransportContext) {
     this.context = context;
-    this.lines = new LineBudget((level, message, fields) => context.log(level, message, fields), "connections");
+    const log: TransportContext["log"] = (level, message, fields) => context.log(level, message, fields);
+    this.lines = new LineBudget(log, "connections");
+    this.handshakeLines = new LineBudget(log, "TLS handshakes");
   }
 
   get size(): number {
@@ -321,7 +323,7 @@ export class Connections {
     this.context.counts.failedHandshakes++;
     const remote = hostPort(flow.remoteAddress, flow.remotePort);
     // Whoever scans ports fails it; who we call ourselves is the PBX.
-    this.tell(what, remote, reason, flow.isInbound ? "info" : "warn");
+    this.handshakeLines.tell(flow.isInbound ? "info" : "warn", what, { remote, reason }, this.context.now());
     this.close(flow, `${what}: ${reason}`);
   }
 
@@ -421,9 +423,8 @@ export class Connections {
   }
 
   /** Whoever opens connections writes lines of the log with it. */
-  private tell(message: string, remote: string, about: number | string, level: LogLevel = "warn"): void {
-    const fields = typeof about === "number" ? { remote, limit: about } : { remote, reason: about };
-    this.lines.tell(level, message, fields, this.context.now());
+  private tell(message: string, remote: string, limit: number): void {
+    this.lines.tell("warn", message, { remote, limit }, this.context.now());
   }
 
   private enqueue(flow: StreamFlow, wire: string): boolean {

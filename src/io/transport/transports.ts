@@ -392,7 +392,11 @@ export class Transports {
     const transport = listen.scheme;
     const known = this.listening.find(transport, address, port);
     if (known !== null) return known;
-    const listener: Listener = { transport, address, port, advertised: this.advertised(listen, address, port) };
+    const advertised = this.advertised(listen, address, port);
+    const web = this.webListener(listen);
+    const listener: Listener = web === null
+      ? { transport, address, port, advertised }
+      : { transport, address, port, advertised, path: web.path };
     this.listening.add(listener);
     return listener;
   }

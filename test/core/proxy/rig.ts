@@ -96,6 +96,7 @@ export class Rig {
     if (options.pbx !== null) {
       config.pbx = {
         uri: [],
+        ca_file: "",
         trust: [],
         mode: "aor",
         contact_id: "param",

@@ -102,6 +102,7 @@ export class Rig implements CorePort {
     if (options.pbx !== false) {
       config.pbx = {
         uri: [{ uri: "sip:10.0.0.2", host: "10.0.0.2", port: 5060, has_port: false, transport: "udp" }],
+        ca_file: "",
         trust: [],
         mode: "aor",
         contact_id: "param",
