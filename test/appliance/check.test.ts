@@ -14,6 +14,7 @@ import { runningAppliance } from "../../src/cli/running.ts";
 import { loadConfigFile } from "../../src/config/files.ts";
 import type { Finding } from "../../src/config/finding.ts";
 import { makeVapidKeys } from "../../src/config/vapid_keys.ts";
+import { CertificateAuthority } from "../../src/demo/certificate.ts";
 import { Log } from "../../src/observe/log.ts";
 import { ApnsServer } from "../io/push/apns/apns_server.ts";
 import { FcmServer } from "../io/push/fcm/fcm_server.ts";
@@ -366,4 +367,40 @@ test("O-02 --live without PBX and push asks nobody, and that is fine", async () 
   const { code, live, out } = await check(config, true);
   expect([code, live]).toEqual([0, []]);
   expect(out).toContain("no service is configured: sleeping phones are not woken");
+});
+
+test("O-02 T-06 check says whom certificates are for and how long they last: an ended one is an error, a late one a warning", async () => {
+  const authority = new CertificateAuthority();
+  const port = await freePort();
+  const checked = async (days: number, from = -30) => {
+    const at = (day: number) => Date.now() + day * 86_400_000 + 60_000;
+    const { cert, key } = authority.issue({
+      names: ["sip.example.org"],
+      validFromMs: at(from),
+      validToMs: at(days),
+    });
+    write("sip.pem", cert);
+    write("sip.key", key);
+    return await check(write(
+      "latefork.yaml",
+      `security: { trust: [127.0.0.1/32] }
+store: { path: ":memory:" }
+control: { listen: ["http://127.0.0.1:0"] }
+listen: ["tls://127.0.0.1:${port}", "wss://127.0.0.1:0/sip"]
+tls: { cert_file: sip.pem, key_file: sip.key }
+`,
+    ));
+  };
+  const sound = await checked(60);
+  expect([sound.code, stateOf(sound.parts, "tls")]).toEqual([0, "ok"]);
+  expect(wordsOf(sound.parts, "tls")).toEndWith("sip.pem is for sip.example.org, 60 days left");
+  expect(wordsOf(sound.parts, "listen")).toContain(`tls://127.0.0.1:${port}`);
+  const late = await checked(9);
+  expect([late.code, stateOf(late.parts, "tls")]).toEqual([0, "warning"]);
+  expect(late.err).toMatch(/5:19: warning: .*sip\.pem expires on .*, in 9 days/);
+  const ended = await checked(-2);
+  expect([ended.code, stateOf(ended.parts, "tls")]).toEqual([78, "failed"]);
+  expect(ended.err).toMatch(/5:19: tls\.cert_file: .*sip\.pem has expired on .*: phones refuse it/);
+  const early = await checked(60, 2);
+  expect(early.err).toMatch(/is not valid before .*: is the clock right\?/);
 });
