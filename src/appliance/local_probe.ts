@@ -124,7 +124,7 @@ function heldAndFree(
 function probeStore(config: Config, running: RunningAppliance | null, tell: Tell): string {
   const { path } = config.store;
   if (path === ":memory:") return "in memory: nothing outlives a restart";
-  if (!existsSync(path)) return `${path} is made at the first start`;
+  if (!existsSync(path) && !existsSync(`${path}-wal`)) return `${path} is made at the first start`;
   const found = inspectStore(path);
   if (found.problem === "") return `${path} holds ${count(found.aors, "AoR")}, ${count(found.contacts, "device")}`;
   if (found.isBusy && running?.store.path === path) return `${path}: open in the running ${nameOf(running)}`;

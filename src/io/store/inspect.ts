@@ -5,7 +5,7 @@
 import { constants, Database } from "bun:sqlite";
 import { existsSync, unlinkSync } from "node:fs";
 import { isNew, refusal } from "./migrations.ts";
-import { unsound } from "./open.ts";
+import { strayLog, unsound } from "./open.ts";
 import { describeProblem, isBusy } from "./problem.ts";
 
 /** What stands in it; nothing if there is a problem. */
@@ -24,10 +24,12 @@ const NOTHING: Inspected = { problem: "", isBusy: false, aors: 0, contacts: 0, t
 /** So many tokens are read; most phones share few services. */
 const MAX_TOKENS = 100_000;
 
-/** @param path of a file that exists. Never throws. */
+/** @param path of a file that exists, or whose log does. Never throws. */
 export function inspectStore(path: string): Inspected {
   let db: Database | null = null;
   try {
+    const stray = strayLog(path);
+    if (stray !== "") return { ...NOTHING, problem: stray };
     db = openReadOnly(path);
     const problem = refusal(db, path) || unsound(db, path);
     if (problem !== "") return { ...NOTHING, problem };

@@ -1,9 +1,9 @@
 /** Opens a database file the way the store needs it: rights, pragmas, integrity, schema. Knows nothing of the rows. */
 import { Database } from "bun:sqlite";
-import { closeSync, fchmodSync, mkdirSync, openSync } from "node:fs";
+import { closeSync, fchmodSync, mkdirSync, openSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { migrate, refusal } from "./migrations.ts";
-import { damage, describeProblem } from "./problem.ts";
+import { damage, describeProblem, logWithoutDatabase } from "./problem.ts";
 
 /** How to open a store. `path` and `sync` are those of the config's `store`. */
 export interface StoreOptions {
@@ -34,7 +34,11 @@ export function openDatabase(options: StoreOptions): OpenedDatabase {
   let db: Database | null = null;
   let problem = "";
   try {
-    if (path !== ":memory:") makePrivateFile(path);
+    if (path !== ":memory:") {
+      problem = strayLog(path);
+      if (problem !== "") return { db: null, problem };
+      makePrivateFile(path);
+    }
     db = new Database(path, { create: true, readwrite: true });
     // A predecessor may still be closing its database when the service manager starts us.
     db.run("PRAGMA busy_timeout = 1000");
@@ -48,6 +52,26 @@ export function openDatabase(options: StoreOptions): OpenedDatabase {
   }
   db?.close();
   return { db: null, problem };
+}
+
+/** A database begins with so many bytes of header; a log with a header and no row has 32. */
+const HEADER_BYTES = 100;
+const LOG_HEADER_BYTES = 32;
+
+/**
+ * The problem in words if a log lies beside a file that is empty, cut off in its first bytes, or missing; else empty. SQLite
+ * takes such a file for a new database and throws the log away, with everything that was not folded into the file yet.
+ */
+export function strayLog(path: string): string {
+  const logBytes = sizeOf(`${path}-wal`) ?? 0;
+  const bytes = sizeOf(path);
+  if (logBytes <= LOG_HEADER_BYTES || (bytes !== null && bytes >= HEADER_BYTES)) return "";
+  return logWithoutDatabase(path, bytes, logBytes);
+}
+
+/** Bytes of a file; null: there is none. */
+function sizeOf(path: string): number | null {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? null;
 }
 
 function prepare(db: Database, options: StoreOptions): string {

@@ -34,6 +34,26 @@ export function damage(path: string): string {
     `or move ${path} away to start empty`;
 }
 
+/**
+ * The sentence for a log whose database holds nothing, with the ways out.
+ * @param bytes of the database; null: it is missing
+ * @param logBytes of the log beside it
+ */
+export function logWithoutDatabase(path: string, bytes: number | null, logBytes: number): string {
+  const log = `${path}-wal`;
+  const state = bytes === null
+    ? "missing"
+    : bytes === 0
+    ? "empty"
+    : `cut off after ${bytes} ${bytes === 1 ? "byte" : "bytes"}`;
+  const back = bytes === null ? `put ${path} back beside it if it was moved; else ` : "";
+  return `Cannot open ${path}: it is ${state}, though ${log} beside it holds rows (${
+    Math.ceil(logBytes / 1024)
+  } KiB), which ` +
+    `are of no use without it: registrations and tables are lost; stop latefork, then ${back}put a backup in its place ` +
+    `(and remove ${log}), or move both away to start empty`;
+}
+
 /** The sentence for a file that was removed while it is open, with the way to keep what is in it. */
 export function misplaced(path: string): string {
   return `Cannot keep ${path}: it was removed or replaced while latefork runs; write a copy with "latefork backup FILE", ` +

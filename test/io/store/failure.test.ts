@@ -9,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   writeFileSync,
   writeSync,
@@ -29,6 +30,23 @@ function filled(count: number): string {
   for (let i = 0; i < count; i++) store.contactSaved(contact(aor(`user${i}`), `d${i}`), false);
   store.close();
   return path;
+}
+
+/** What a killed process leaves behind: all rows are in the log. */
+function killed(): string {
+  const path = freshPath();
+  const store = open(path);
+  store.contactSaved(contact(aor("alice"), "d1"), false);
+  store.commit();
+  const copies = [path, `${path}-wal`].map((file) => [file, readFileSync(file)] as const);
+  store.close();
+  for (const [file, bytes] of copies) writeFileSync(file, bytes);
+  return path;
+}
+
+/** Null: there is no such file. */
+function bytesOf(path: string): string | null {
+  return existsSync(path) && statSync(path).isFile() ? readFileSync(path, "base64") : null;
 }
 
 function raw(path: string, sql: string): unknown[] {
@@ -117,6 +135,44 @@ describe("opening", () => {
       says: new RegExp(`written by a newer latefork \\(schema ${STEPS.length + 1}, this one knows ${STEPS.length}\\)`),
     },
     {
+      name: "an empty file beside the log of what was stored",
+      make: () => {
+        const path = killed();
+        writeFileSync(path, "");
+        return path;
+      },
+      says:
+        /^Cannot open (.*latefork\.db): it is empty, though \1-wal beside it holds rows \(\d+ KiB\).*put a backup in its place \(and remove \1-wal\), or move both away to start empty$/,
+    },
+    {
+      name: "a log whose database is missing",
+      make: () => {
+        const path = killed();
+        rmSync(path);
+        return path;
+      },
+      says:
+        /^Cannot open (.*latefork\.db): it is missing, though \1-wal beside it holds rows \(\d+ KiB\).*put .* back beside it/,
+    },
+    {
+      name: "a file cut off within its first bytes, beside its log",
+      make: () => {
+        const path = killed();
+        writeFileSync(path, "S");
+        return path;
+      },
+      says: /it is cut off after 1 byte/,
+    },
+    {
+      name: "a file cut off within its first bytes",
+      make: () => {
+        const path = freshPath();
+        writeFileSync(path, "SQLite form");
+        return path;
+      },
+      says: /the database is damaged/,
+    },
+    {
       name: "a folder",
       make: () => {
         const path = freshPath();
@@ -129,13 +185,26 @@ describe("opening", () => {
   for (const { name, make, says } of damaged) {
     test(`S-02 refused with a reason, the file left as it was: ${name}`, () => {
       const path = make();
-      const before = statSync(path).isFile() ? readFileSync(path) : null;
+      const files = [path, `${path}-wal`];
+      const before = files.map(bytesOf);
       const { store, problem } = openStore(options(path));
       expect(store).toBeNull();
       expect(problem).toMatch(says);
-      if (before !== null) expect(readFileSync(path).equals(before)).toBe(true);
+      expect(files.map(bytesOf)).toEqual(before);
     });
   }
+
+  test("R-18 what a killed process left is read with its log; an empty file without a log is a new database", () => {
+    const store = open(killed());
+    expect(store.load(0).contacts.length).toBe(1);
+    store.close();
+    for (const log of [null, "", "x".repeat(32)]) {
+      const path = freshPath();
+      writeFileSync(path, "");
+      if (log !== null) writeFileSync(`${path}-wal`, log);
+      open(path).close();
+    }
+  });
 
   test("S-02 damage found only while loading is reported, and nothing is written any more", () => {
     const path = filled(8000);

@@ -1,7 +1,17 @@
 /** Looking into a database from outside: what is said of it, and that nothing of it changes (O-02, S-02). */
 import { Database } from "bun:sqlite";
 import { afterAll, expect, test } from "bun:test";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inspectStore } from "../../../src/io/store/inspect.ts";
@@ -122,6 +132,17 @@ test("S-02 what is no database of ours is told, whatever it is", () => {
     const { problem, isBusy, tokens } = inspectStore(path);
     expect(problem).toContain(words);
     expect([isBusy, tokens]).toEqual([false, []]);
+  }
+});
+
+test("S-02 a log without its database, or beside an empty one, is told and left as it is", () => {
+  for (const isThere of [true, false]) {
+    const path = place();
+    if (isThere) writeFileSync(path, "");
+    writeFileSync(`${path}-wal`, "x".repeat(4096));
+    const before = existsSync(path);
+    expect(inspectStore(path).problem).toContain(isThere ? "it is empty" : "it is missing");
+    expect([existsSync(path), readFileSync(`${path}-wal`).length]).toEqual([before, 4096]);
   }
 });
 
