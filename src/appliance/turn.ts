@@ -32,6 +32,8 @@ export class Turn implements Clock {
   private armedForMs = Infinity;
   private nextTickMs = 0;
   private isStopped = false;
+  /** Told when the open turn has committed. */
+  private waiting: (() => void)[] = [];
   private readonly close = () => this.end();
 
   constructor(private readonly work: TurnWork) {
@@ -52,6 +54,12 @@ export class Turn implements Clock {
     this.isOpen = true;
     this.nowMs = this.epochMs + performance.now();
     setImmediate(this.close);
+  }
+
+  /** Resolves when the open turn has ended: the store has committed what it changed, or has failed and says so. */
+  committed(): Promise<void> {
+    this.enter();
+    return new Promise((resolve) => this.waiting.push(resolve));
   }
 
   /** Runs one input in a turn; what it throws stops here. */
@@ -80,6 +88,7 @@ export class Turn implements Clock {
     }
     this.guarded(() => this.work.flush());
     this.guarded(() => this.work.commit());
+    if (this.waiting.length > 0) { for (const resolve of this.waiting.splice(0)) resolve(); }
     this.arm();
   }
 

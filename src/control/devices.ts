@@ -6,7 +6,7 @@ import type { DeviceKind, PushKeys } from "../core/usrloc/model.ts";
 import { doneAnswer, fields, jsonAnswer, param } from "./answer.ts";
 import { aorParam, flowTo, registeredAor, unknownDevice } from "./aor.ts";
 import { ApiError } from "./api_error.ts";
-import { asInput, type ControlHost } from "./host.ts";
+import { asDurableInput, type ControlHost } from "./host.ts";
 import { type DeviceJson, deviceJson, upkeeps } from "./locations.ts";
 import { pushKeys } from "./push.ts";
 import type { Fields } from "./request.ts";
@@ -35,7 +35,7 @@ export const DEVICES: readonly Route[] = [
     example: `/v1/locations/${AOR}/devices/door -d '{"contact":"sip:door@192.168.1.20","kind":"desk"}'`,
     async answer(c, host) {
       const aor = aorParam(c, host);
-      return jsonAnswer(putDevice(host, aor, param(c, "id"), devicePatch(await fields(c))));
+      return jsonAnswer(await putDevice(host, aor, param(c, "id"), devicePatch(await fields(c))));
     },
   }),
   route({
@@ -44,11 +44,11 @@ export const DEVICES: readonly Route[] = [
     path: "/v1/locations/{aor}/devices/{id}",
     summary: "forget one device",
     example: `/v1/locations/${AOR}/devices/door`,
-    answer(c, host) {
+    async answer(c, host) {
       const [aor, id] = [registeredAor(host, aorParam(c, host)), param(c, "id")];
       const contact = aor.contacts.find((one) => one.id === id);
       if (contact === undefined) throw unknownDevice(aor.key, id);
-      asInput(host, () => host.core.usrloc.remove(contact, "control"));
+      await asDurableInput(host, () => host.core.usrloc.remove(contact, "control"));
       return doneAnswer();
     },
   }),
@@ -72,12 +72,12 @@ function devicePatch(body: Fields): DevicePatch {
   return patch;
 }
 
-function putDevice(host: ControlHost, key: string, id: string, patch: DevicePatch): DeviceJson {
+async function putDevice(host: ControlHost, key: string, id: string, patch: DevicePatch): Promise<DeviceJson> {
   const { core } = host;
   const known = core.usrloc.find(key)?.contacts.find((contact) => contact.id === id) ?? null;
   if (known === null) checkNew(host, key, id, patch);
   const uri = patch.contact === undefined ? null : readContact(patch.contact);
-  return asInput(host, () => {
+  return await asDurableInput(host, () => {
     const { nowMs } = host.turn;
     const flow = uri === null ? known?.flow ?? null : flowTo(host, uri);
     const [user = "", domain = ""] = splitAor(key);

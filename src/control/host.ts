@@ -25,7 +25,7 @@ export interface ControlHost {
   /** Control URLs with their real ports. */
   readonly controlUrls: readonly string[];
   /** Every change runs inside a turn, so that it is committed and sent like any other input. */
-  readonly turn: { readonly nowMs: number; enter(): void };
+  readonly turn: HostTurn;
   readonly core: Core;
   readonly htables: Htables;
   readonly relay: PushDesk;
@@ -45,6 +45,15 @@ export interface ControlHost {
   waitsFor(): string;
   /** Takes no new calls, and ends the process when the open ones have ended and what is on its way has arrived. */
   endWhenDrained(): void;
+}
+
+/** The loop turn: one commit for all that it changed. */
+export interface HostTurn {
+  readonly nowMs: number;
+  /** Opens a turn if none is open. */
+  enter(): void;
+  /** Resolves when the open turn has ended, and the store has committed what it changed (or has failed, and says so). */
+  committed(): Promise<void>;
 }
 
 export type ApplianceState = "starting" | "ready" | "draining" | "store_failed" | "stopped";
@@ -156,6 +165,13 @@ export interface PushBackendState {
   readonly failed: number;
   readonly last_error: string;
   readonly hosts: { host: string; state: "healthy" | "failing"; last_reason: string }[];
+}
+
+/** Runs a change of what is stored inside a turn, and waits until it is committed (S-01, S-03). */
+export async function asDurableInput<T>(host: ControlHost, change: () => T): Promise<T> {
+  const result = asInput(host, change);
+  await host.turn.committed();
+  return result;
 }
 
 /** Runs a change inside a turn; what it throws goes on to the asker. */

@@ -4,7 +4,7 @@ import type { Htable, HtableItem } from "../core/htable/htable.ts";
 import { renderTable } from "../observe/table.ts";
 import { doneAnswer, either, jsonAnswer, listAnswer, type Page, pageAnswer, pageQuery, param } from "./answer.ts";
 import { ApiError } from "./api_error.ts";
-import { asInput, type ControlHost } from "./host.ts";
+import { asDurableInput, type ControlHost } from "./host.ts";
 import { parseDurationMs, parseWhole, readText } from "./request.ts";
 import { type ControlContext, FORMAT, PAGE, type Route, route } from "./route.ts";
 import { duration } from "./text.ts";
@@ -75,8 +75,11 @@ export const HTABLES: readonly Route[] = [
       const value = await readText(c.req.raw, VALUE_BYTES);
       const table = tableOf(c, host);
       const key = checkedKey(c, host, table);
-      asInput(host, () => table.set(key, value, ttlMs === 0 ? undefined : ttlMs, host.turn.nowMs));
-      return jsonAnswer(entry(host, table, key));
+      const stored = await asDurableInput(host, () => {
+        table.set(key, value, ttlMs === 0 ? undefined : ttlMs, host.turn.nowMs);
+        return entry(host, table, key);
+      });
+      return jsonAnswer(stored);
     },
   }),
   route({
@@ -85,10 +88,12 @@ export const HTABLES: readonly Route[] = [
     path: "/v1/htables/{t}/{key}",
     summary: "remove an entry",
     example: "/v1/htables/banned/192.0.2.7",
-    answer(c, host) {
+    async answer(c, host) {
       const table = tableOf(c, host);
       const key = keyOf(c, host, table);
-      if (!asInput(host, () => table.delete(key, host.turn.nowMs))) throw unknownKey(table.name, key);
+      await asDurableInput(host, () => {
+        if (!table.delete(key, host.turn.nowMs)) throw unknownKey(table.name, key);
+      });
       return doneAnswer();
     },
   }),
@@ -99,14 +104,17 @@ export const HTABLES: readonly Route[] = [
     summary: "count an entry up, from 0 if absent",
     query: [{ name: "by", what: "whole number, default 1" }],
     example: "/v1/htables/seen/alice/incr?by=1",
-    answer(c, host) {
+    async answer(c, host) {
       const by = parseWhole(c.req.query("by"), "by", { min: -1e12, max: 1e12, default: 1 });
       const table = tableOf(c, host);
       const key = checkedKey(c, host, table);
-      if (asInput(host, () => table.incr(key, by, undefined, host.turn.nowMs)) === null) {
-        throw new ApiError(409, "not_a_number", `The value of ${key} is not a whole number`, "PUT a number first");
-      }
-      return jsonAnswer(entry(host, table, key));
+      const stored = await asDurableInput(host, () => {
+        if (table.incr(key, by, undefined, host.turn.nowMs) === null) {
+          throw new ApiError(409, "not_a_number", `The value of ${key} is not a whole number`, "PUT a number first");
+        }
+        return entry(host, table, key);
+      });
+      return jsonAnswer(stored);
     },
   }),
 ];

@@ -12,7 +12,7 @@ import { maskSecrets, shortToken } from "../observe/privacy.ts";
 import { renderTable, type TableColumn } from "../observe/table.ts";
 import { doneAnswer, either, type Page, pageAnswer, type PageQuery, pageQuery } from "./answer.ts";
 import { aorParam, registeredAor } from "./aor.ts";
-import { asInput, type ControlHost } from "./host.ts";
+import { asDurableInput, type ControlHost } from "./host.ts";
 import { AOR, FORMAT, PAGE, type Route, route } from "./route.ts";
 import { duration, pairs } from "./text.ts";
 
@@ -110,9 +110,9 @@ export const LOCATIONS: readonly Route[] = [
     path: "/v1/locations/{aor}",
     summary: "forget an AoR and its devices",
     example: `/v1/locations/${AOR}`,
-    answer(c, host) {
+    async answer(c, host) {
       const aor = registeredAor(host, aorParam(c, host));
-      asInput(host, () => {
+      await asDurableInput(host, () => {
         for (const contact of [...aor.contacts]) host.core.usrloc.remove(contact, "control");
       });
       return doneAnswer();

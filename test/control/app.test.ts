@@ -509,3 +509,31 @@ test("R-20 who gives a device a push token makes it a mobile phone, unless the r
     expect([body, await answer.json()]).toEqual([body, expect.objectContaining({ kind })]);
   }
 });
+
+test("S-03 S-01 an answer about what is stored leaves after the commit, and one that is not stored at once", async () => {
+  const cases: [method: string, path: string, body: string, isStored: boolean][] = [
+    ["PUT", "/v1/htables/seen/k", "1", true],
+    ["POST", "/v1/htables/seen/k/incr", "", true],
+    ["DELETE", "/v1/htables/seen/k", "", true],
+    ["PUT", "/v1/locations/alice/devices/door", '{"contact":"sip:door@192.0.2.9"}', true],
+    ["DELETE", "/v1/locations/alice/devices/door", "", true],
+    ["DELETE", "/v1/locations/alice", "", true],
+    ["GET", "/v1/htables", "", false],
+    ["PUT", "/v1/htables/none/k", "1", false],
+    ["DELETE", "/v1/htables/seen/none", "", false],
+  ];
+  const { host, ask } = open();
+  for (const [method, path, body, isStored] of cases) {
+    const commit = Promise.withResolvers<void>();
+    host.commits = () => commit.promise;
+    let isAnswered = false;
+    const answer = ask(method, path, method === "GET" ? undefined : body).then((answer) => {
+      isAnswered = true;
+      return answer;
+    });
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+    expect([path, method, isAnswered]).toEqual([path, method, !isStored]);
+    commit.resolve();
+    expect([path, (await answer).status < 300]).toEqual([path, !path.includes("none")]);
+  }
+});

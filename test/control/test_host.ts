@@ -54,6 +54,8 @@ export class TestHost implements ControlHost {
   /** What a copy of the database holds, and where the copies were made. */
   backupText = "rows";
   readonly backups: string[] = [];
+  /** When the open turn is committed. */
+  commits: () => Promise<void> = () => Promise.resolve();
   /** The process was asked to end. */
   isEnding = false;
 
@@ -70,7 +72,7 @@ export class TestHost implements ControlHost {
     });
     this.config = config!;
     this.core = this.rig.core;
-    this.turn = { ...this.rig.clock, enter: () => {} };
+    this.turn = { ...this.rig.clock, enter: () => {}, committed: () => this.commits() };
     Object.defineProperty(this.turn, "nowMs", { get: () => this.rig.clock.nowMs });
     this.startedAtMs = this.turn.nowMs - 90_061_000;
     this.log = new Log(this.config.log, {
