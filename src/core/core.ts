@@ -282,8 +282,8 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
     this.silo.refused(request, { kind: "unknown", aor: aorKey, status, why });
   }
 
-  onDialogRequest(request: Message): void {
-    this.silo.dialogRequest(request);
+  onDialogRequest(request: Message, isFromPbx: boolean, isToPbx: boolean): void {
+    this.silo.dialogRequest(request, isFromPbx, isToPbx);
   }
 
   purrOf(contact: Contact): string {

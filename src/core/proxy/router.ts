@@ -44,8 +44,8 @@ export interface RouterUser {
   mayCallOut(transaction: ServerTransaction): boolean;
   /** An INVITE that means nobody registered here is answered `status`; `why` in words. */
   onNobodyCalled(request: Message, aorKey: string, status: number, why: string): void;
-  /** A request inside a dialog went on, for the ladder. */
-  onDialogRequest(request: Message): void;
+  /** A request inside a dialog goes on, for the ladder. What goes neither from nor to the PBX is between phones. */
+  onDialogRequest(request: Message, isFromPbx: boolean, isToPbx: boolean): void;
   /** Registrar mode: may this request pass? If not, it has been answered (407). */
   authorize(transaction: ServerTransaction): boolean;
 }
@@ -136,7 +136,7 @@ export class Router implements TransactionUser {
     const hop = this.dialogs.hop(loose, flow, routes, isFromPbx, this.table.port);
     if (!("target" in hop)) return this.dropAck(ack, flow, isFromPbx, hop.reason);
     const { target } = hop;
-    this.user.onDialogRequest(loose);
+    this.user.onDialogRequest(loose, isFromPbx, this.locator.isFromPbx(target.flow));
     const [request, routesToDrop] = this.towardsNext(loose, routes);
     const edit = forwardEdit(request, {
       uri: target.uri,
@@ -285,7 +285,7 @@ export class Router implements TransactionUser {
       return isHeld ? undefined : this.refuse(transaction, isFromPbx, hop.status, hop.reason);
     }
     const { target } = hop;
-    this.user.onDialogRequest(original);
+    this.user.onDialogRequest(original, isFromPbx, this.locator.isFromPbx(target.flow));
     const [request, routesToDrop] = this.towardsNext(original, routes);
     transaction.request = request;
     const fork = this.plainFork(transaction, "", routesToDrop, false);

@@ -30,6 +30,10 @@ export class SiloCall implements ForkOwner, CallOfLeg, Due {
   readonly legs: Legs;
   /** Ids of the contacts that registered between the caller's CANCEL (or a 6xx) and the final response; null: none. */
   latecomers: Set<string> | null = null;
+  /** The PBX is the caller; false: a phone. */
+  private readonly isFromPbx: boolean;
+  /** CSeq number of the INVITE, which its ACK has. */
+  private readonly cseq: number;
   /** While devices are being asked, no failure of one of them may end the call. */
   private isAsking = false;
   private readonly ending: Ending = { isCancelled: false, isElsewhere: false, isTimedOut: false, reason: "" };
@@ -51,6 +55,8 @@ export class SiloCall implements ForkOwner, CallOfLeg, Due {
       endsOn603: settings.decline === "all",
       unreachableStatus: 480,
     }).prepare(callerToken, routesToDrop, true);
+    this.isFromPbx = callerToken === "";
+    this.cseq = server.request.cseq;
     this.fork.owner = this;
     this.fork.isHeld = true;
     this.story = new Story(id, server.request, aor.key, settings.callerParty, table.schedule.clock);
@@ -122,13 +128,24 @@ export class SiloCall implements ForkOwner, CallOfLeg, Due {
     return this.record;
   }
 
-  /** A request of a dialog (ACK, BYE), for the ladder, if a phone of this call has that dialog: each 2xx made its own. */
-  dialogRequest(request: Message): void {
-    for (const { dialogTag, party } of this.legs.all) {
-      if (dialogTag === "") continue;
-      if (request.to.tag === dialogTag) return this.story.noteDialog(request.method, party, true);
-      if (request.from.tag === dialogTag) return this.story.noteDialog(request.method, party, false);
+  /**
+   * ACK or BYE, for the ladder, if a phone of this call has that dialog: each 2xx made its own. Where a PBX keeps the Call-ID
+   * of a phone that calls a phone, the same request goes through here twice: between the caller and the PBX, which is none of
+   * this call, and between the PBX and the phone that was called.
+   */
+  dialogRequest(request: Message, isFromPbx: boolean, isToPbx: boolean): void {
+    const leg = this.legs.all.find(({ dialogTag }) =>
+      dialogTag !== "" && (dialogTag === request.to.tag || dialogTag === request.from.tag)
+    );
+    if (leg === undefined) return;
+    const isToPhone = leg.dialogTag === request.to.tag;
+    if ((isToPhone ? isFromPbx : isToPbx) !== this.isFromPbx) return;
+    if (request.method === "ACK") {
+      // The ACK of a re-INVITE would stand there without its INVITE; one that comes again is the same message.
+      if (request.cseq !== this.cseq || leg.isAcknowledged) return;
+      leg.isAcknowledged = true;
     }
+    this.story.noteDialog(request.method, leg.party, isToPhone);
   }
 
   onPushed({ uuid }: Wake): void {

@@ -81,6 +81,8 @@ export class Leg {
   hasTakenPart = false;
   /** To tag of its 2xx, by which requests of its dialog are known; empty before. */
   dialogTag = "";
+  /** The ACK of its 2xx has passed. */
+  isAcknowledged = false;
   /** When the newest branch was added, ms since the epoch. */
   invitedAtMs = 0;
 

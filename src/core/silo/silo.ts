@@ -154,8 +154,8 @@ export class Silo implements CallHome {
   }
 
   /** ACK or BYE of a dialog, for the ladder. */
-  dialogRequest(request: Message): void {
-    for (const call of this.byCallId.of(request.callId)) call.dialogRequest(request);
+  dialogRequest(request: Message, isFromPbx: boolean, isToPbx: boolean): void {
+    for (const call of this.byCallId.of(request.callId)) call.dialogRequest(request, isFromPbx, isToPbx);
   }
 
   /** An open call by its id. */
