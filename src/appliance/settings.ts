@@ -53,6 +53,7 @@ function siloSettings(config: Config): SiloSettings {
     ringTimeoutMs: wake.ring_timeout,
     hedgeMs: wake.hedge,
     idleMs: wake.idle,
+    wakeMethods: new Set(wake.methods),
     progress: wake.progress,
     delayedCancel: wake.delayed_cancel,
     tellsMissed: config.push.missed,

@@ -25,9 +25,9 @@ export const UNAVAILABLE: readonly Unavailable[] = [
   },
   {
     path: "wake.methods",
-    when: (method: string) => method !== "INVITE",
-    what: "holding requests other than INVITE is",
-    instead: "use [INVITE]",
+    when: (method: string) => !["INVITE", "NOTIFY", "SUBSCRIBE"].includes(method),
+    what: "holding other requests than INVITE, and NOTIFY and SUBSCRIBE of a subscription, is",
+    instead: "use INVITE, NOTIFY or SUBSCRIBE",
   },
   { path: "wake.early_media", what: "early media other than all is", instead: "use all" },
   { path: "wake.serial", what: "serial forking is", instead: "use false" },

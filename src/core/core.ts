@@ -147,7 +147,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
     this.trustOf.clear();
     this.qualify?.start(settings.qualifyMs);
     this.silo.settings = settings.silo;
-    this.dialogWake.times = settings.silo;
+    this.dialogWake.settings = settings.silo;
     this.writer.settings = settings.registrar;
     this.refreshPush.settings = settings.refresh;
     this.mid?.reconfigured();

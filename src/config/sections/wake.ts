@@ -35,7 +35,12 @@ export const WAKE = section("Calls to sleeping phones.", {
     applies: "live",
     doc: "What the caller gets, once, while phones are being woken. A real 180 is always passed.",
   }),
-  methods: list(method, { default: ["INVITE"], applies: "live", doc: "Requests held for sleeping phones." }),
+  methods: list(method, {
+    default: ["INVITE"],
+    applies: "live",
+    doc:
+      "Requests that wake phones. Inside a call all do but BYE, PRACK and OPTIONS; inside a subscription NOTIFY and SUBSCRIBE do if they are named here.",
+  }),
   delayed_cancel: key(choice("auto", "true", "false"), {
     default: "auto",
     applies: "live",

@@ -3,7 +3,7 @@
  * many wait, a deadline for each request, and its end. Must not know how a request finds its way: whoever has it held says
  * how it goes on.
  *
- *   no connection:   held ─device registers→ (goes on)     ─deadline, push refused or dead, device removed→ 480     ─CANCEL, BYE→ 487
+ *   no connection:   held ─device registers→ (goes on)     ─deadline, push refused or dead, device taken out→ 480     ─CANCEL, BYE→ 487
  *   no answer yet:   sent ─any response→ (nothing)     ─hedge, connection failed→ pushed ─device registers→ (sent again)     ─…→ as above
  */
 import type { Message } from "../sip/message.ts";
@@ -22,35 +22,38 @@ import { HeldRequest, UnansweredRequest, type WaitingOwner, type WaitingRequest 
 /** What it asks of the world; verdicts come back through {@link DialogWake.pushResult}. */
 export interface DialogWakePort extends TransactionPort, PushPort {}
 
-/** What the config says of it, ms. */
-export interface DialogWakeTimes {
-  /** How long a wake may take (`wake.window`). */
+/** What the config says of it. */
+export interface DialogWakeSettings {
+  /** How long a wake may take, ms (`wake.window`). */
   readonly windowMs: number;
-  /** How long a phone may be silent before it is pushed (`wake.hedge`). */
+  /** How long a phone may be silent before it is pushed, ms (`wake.hedge`). */
   readonly hedgeMs: number;
+  /** `wake.methods`: of what belongs to a subscription, NOTIFY and SUBSCRIBE wake a phone if they are named here. */
+  readonly wakeMethods: ReadonlySet<string>;
 }
+
+/**
+ * What a request is worth whose phone has no connection, or says nothing.
+ * `push`: the phone is woken. `wait`: it is not, but if it comes by itself, it gets the request. `none`: 480 at once.
+ */
+type Worth = "push" | "wait" | "none";
 
 /** Requests that wait for one device, and for all of them. */
 const MAX_HELD_OF_DEVICE = 4;
 const MAX_HELD = 1000;
 /** Timer F of the sender is 32 s: both our 480 and the phone's own answer have to be there before. */
 const NON_INVITE_MS = 20_000;
-/** A phone need not wake to hear that a call is over or to be asked whether it is, nor for what follows its own answer. */
-const NOT_WORTH_WAKING = new Set(["BYE", "ACK", "CANCEL", "PRACK", "OPTIONS"]);
-
+const REPLACED = "Replaced by a newer NOTIFY";
 /** A device for which requests wait. */
 interface Sleeper {
   readonly deviceId: string;
-  /** Of the push; empty before one was sent. */
+  /** Of the push under way; empty: there is none. */
   uuid: string;
   hasVerdict: boolean;
+  /** What comes later than this needs a push of its own. */
+  pushEndsMs: number;
   /** In the order they came. */
   readonly waiting: Set<WaitingRequest>;
-}
-
-/** True if a request of this method is worth a push. */
-export function isWorthWaking(method: string): boolean {
-  return !NOT_WORTH_WAKING.has(method);
 }
 
 export class DialogWake implements WaitingOwner {
@@ -62,7 +65,7 @@ export class DialogWake implements WaitingOwner {
     private readonly port: DialogWakePort,
     private readonly schedule: Schedule,
     private readonly usrloc: Usrloc,
-    public times: DialogWakeTimes,
+    public settings: DialogWakeSettings,
   ) {}
 
   /** Requests that wait for a device to wake; 0: nothing is kept. */
@@ -70,18 +73,30 @@ export class DialogWake implements WaitingOwner {
     return this.count;
   }
 
+  /** True if a request that goes to its phone is to be watched over ({@link watch}). */
+  isWatched(request: Message): boolean {
+    return this.worthOf(request) !== "none";
+  }
+
   /**
-   * Holds a request whose device has no connection and sends the device a push, unless one is on its way.
+   * Holds a request whose device has no connection and sends the device a push, unless one is on its way. A BYE waits
+   * without a push: a phone need not wake to hear that its call is over, but one that just lost its connection comes back
+   * in a moment, and would sit in a dead call.
    * @param goOn sends the request on, once the device is back
    * @returns false if it is not to wait: its method is not worth it, the device cannot be pushed, too many wait already
    */
   hold(transaction: ServerTransaction, device: Contact, goOn: () => void): boolean {
-    if (transaction.request.method === "BYE") this.dialogOver(transaction.request, device);
-    if (!isWorthWaking(transaction.request.method) || !this.isPushable(device)) return false;
-    if (!this.hasRoom(device.id)) return false;
+    const { request } = transaction;
+    const worth = this.worthOf(request);
+    if (request.method === "BYE") this.dialogOver(request, device);
+    if (worth === "none" || (worth === "push" && !this.isPushable(device))) return false;
+    const others = this.sameNotifies(request, device.id);
+    if (others.some((other) => other.request.cseq > request.cseq)) return false;
+    if (others.length === 0 && !this.hasRoom(device.id)) return false;
     const held = new HeldRequest(this, device.id, transaction, goOn);
     if (transaction.isInvite) transaction.respond(100);
-    this.wait(held, device);
+    this.wait(held, device, worth);
+    for (const older of others) this.end(older, 480, REPLACED);
     return true;
   }
 
@@ -94,7 +109,8 @@ export class DialogWake implements WaitingOwner {
     if (!this.isPushable(device)) return;
     const sent = new UnansweredRequest(this, device.id, fork, retarget);
     this.sleeperOf(device.id).waiting.add(sent);
-    this.schedule.deadlines.set(sent, this.nowMs + Math.max(T1_MS, this.times.hedgeMs));
+    if (this.worthOf(fork.request) !== "push") return;
+    this.schedule.deadlines.set(sent, this.nowMs + Math.max(T1_MS, this.settings.hedgeMs));
   }
 
   /** A REGISTER of the device was accepted: what waits for it goes, in the order it came. */
@@ -102,14 +118,19 @@ export class DialogWake implements WaitingOwner {
     if (this.byDevice.size === 0 || device.flow === null || device.flow.state === "closed") return;
     // R-15: whichever of its flows comes first.
     for (const { id } of flowsOf(device)) {
-      for (const waiting of this.waitingFor(this.byDevice.get(id))) if (this.leave(waiting)) waiting.resume();
+      const sleeper = this.byDevice.get(id);
+      if (sleeper === undefined) continue;
+      // It may sleep again before it answered all: what comes then needs another push.
+      this.endPush(sleeper);
+      for (const waiting of this.waitingFor(sleeper)) if (this.leave(waiting)) waiting.resume();
     }
   }
 
   /** A contact left usrloc. One that lapsed or made room for another was pushed, and may wake as well as before. */
   deviceRemoved(device: Contact, cause: RemovalCause): void {
     if (cause === "expired" || cause === "evicted") return;
-    this.giveUp(this.byDevice.get(device.id), "Phone is no longer registered");
+    const sleeper = this.byDevice.get(device.id);
+    if (sleeper !== undefined) this.giveUp(sleeper, "Phone is no longer registered", false);
   }
 
   /** The relay's verdict; those of other pushes are ignored. `failed` ends nothing: an older push may still arrive. */
@@ -117,12 +138,12 @@ export class DialogWake implements WaitingOwner {
     const sleeper = this.byUuid.get(result.uuid);
     if (sleeper === undefined) return;
     sleeper.hasVerdict = true;
-    if (result.outcome === "dead" || result.outcome === "refused") this.giveUp(sleeper, "Phone cannot be woken");
+    if (result.outcome === "dead" || result.outcome === "refused") this.giveUp(sleeper, "Phone cannot be woken", true);
   }
 
   /** For the waiting requests alone. */
   onDue(waiting: WaitingRequest): void {
-    if (waiting instanceof UnansweredRequest && !waiting.isPushed) this.wake(waiting);
+    if (waiting instanceof UnansweredRequest && !waiting.isWaiting) this.wake(waiting);
     else this.end(waiting, 480, "Phone did not wake up");
   }
 
@@ -131,27 +152,45 @@ export class DialogWake implements WaitingOwner {
     this.wake(sent);
   }
 
+  /** For the waiting requests alone: the phone is awake. */
+  onHeard(sent: UnansweredRequest): void {
+    const sleeper = this.byDevice.get(sent.deviceId);
+    if (sleeper !== undefined) this.endPush(sleeper);
+  }
+
   /** For the waiting requests alone. */
   onOver(waiting: WaitingRequest): void {
     this.leave(waiting);
   }
 
-  /** One that left waits from now on, and its device is pushed. */
+  /** One that left waits from now on, and its device is pushed if the request is worth it. */
   private wake(sent: UnansweredRequest): void {
     const device = this.usrloc.contact(sent.deviceId);
-    if (device === undefined || !this.isPushable(device) || !this.hasRoom(device.id)) return void this.leave(sent);
+    const worth = this.worthOf(sent.request);
+    if (device === undefined || (worth === "push" && !this.isPushable(device))) return void this.leave(sent);
+    const others = this.sameNotifies(sent.request, device.id);
+    if (others.some(({ request }) => request.cseq > sent.request.cseq)) return this.end(sent, 480, REPLACED);
+    if (others.length === 0 && !this.hasRoom(device.id)) return void this.leave(sent);
     sent.hold();
-    this.wait(sent, device);
+    this.wait(sent, device, worth);
+    for (const older of others) this.end(older, 480, REPLACED);
   }
 
-  private wait(waiting: WaitingRequest, device: Contact): void {
-    const { windowMs } = this.times;
-    const waitMs = waiting.request.method === "INVITE" ? windowMs : Math.min(windowMs, NON_INVITE_MS);
+  private wait(waiting: WaitingRequest, device: Contact, worth: Worth): void {
+    const { windowMs } = this.settings;
+    const waitMs = waiting.request.method === "INVITE"
+      ? windowMs
+      : worth === "push"
+      ? Math.min(windowMs, NON_INVITE_MS)
+      : NON_INVITE_MS;
     const sleeper = this.sleeperOf(device.id);
     sleeper.waiting.add(waiting);
     this.count++;
     this.schedule.deadlines.set(waiting, this.nowMs + waitMs);
-    if (sleeper.uuid !== "") return;
+    if (worth !== "push" || (sleeper.uuid !== "" && this.nowMs < sleeper.pushEndsMs)) return;
+    this.endPush(sleeper);
+    sleeper.pushEndsMs = this.nowMs + waitMs;
+    sleeper.hasVerdict = false;
     sleeper.uuid = this.port.token(16);
     this.byUuid.set(sleeper.uuid, sleeper);
     if (this.port.isLogged("debug", device.aor.key)) {
@@ -164,7 +203,10 @@ export class DialogWake implements WaitingOwner {
   private sleeperOf(deviceId: string): Sleeper {
     let sleeper = this.byDevice.get(deviceId);
     if (sleeper === undefined) {
-      this.byDevice.set(deviceId, sleeper = { deviceId, uuid: "", hasVerdict: false, waiting: new Set() });
+      this.byDevice.set(
+        deviceId,
+        sleeper = { deviceId, uuid: "", hasVerdict: false, pushEndsMs: 0, waiting: new Set() },
+      );
     }
     return sleeper;
   }
@@ -182,17 +224,47 @@ export class DialogWake implements WaitingOwner {
   }
 
   /** RFC 3261 §15.1.2: what was asked in a dialog that is over is not asked any more. The phone wakes for others only. */
-  private dialogOver({ callId, from, to }: Message, device: Contact): void {
+  private dialogOver(bye: Message, device: Contact): void {
     for (const waiting of this.waitingFor(this.byDevice.get(device.id))) {
       const { request } = waiting;
-      if (request.callId !== callId || request.from.tag !== from.tag || request.to.tag !== to.tag) continue;
-      this.end(waiting, 487, "The call is over");
+      if (request.method !== "BYE" && isSameDialog(request, bye)) this.end(waiting, 487, "The call is over");
     }
   }
 
-  private giveUp(sleeper: Sleeper | undefined, reason: string): void {
+  /** NOTIFYs of one subscription that wait. Each tells the state as it is, so that the newest is of use alone (RFC 6665 §4.2.2). */
+  private sameNotifies(notify: Message, deviceId: string): readonly WaitingRequest[] {
+    if (notify.method !== "NOTIFY") return [];
+    const event = eventOf(notify);
+    return this.waitingFor(this.byDevice.get(deviceId)).filter((waiting) =>
+      isWaiting(waiting) && waiting.request.method === "NOTIFY" && isSameDialog(waiting.request, notify) &&
+      eventOf(waiting.request) === event
+    );
+  }
+
+  /** @param isOfPush what waits without a push waits on */
+  private giveUp(sleeper: Sleeper, reason: string, isOfPush: boolean): void {
     for (const waiting of this.waitingFor(sleeper)) {
-      if (isWaiting(waiting) && this.leave(waiting)) waiting.giveUp(reason);
+      if (!isWaiting(waiting) || (isOfPush && this.worthOf(waiting.request) !== "push")) continue;
+      if (this.leave(waiting)) waiting.giveUp(reason);
+    }
+  }
+
+  private worthOf(request: Message): Worth {
+    switch (request.method) {
+      case "BYE":
+        return "wait";
+      // No phone need wake to be asked whether it is there, nor for what follows its own answer.
+      case "ACK":
+      case "CANCEL":
+      case "PRACK":
+      case "OPTIONS":
+        return "none";
+      case "NOTIFY":
+      case "SUBSCRIBE":
+        // The presence of everybody in a phone's list would wake it all day.
+        return isOfSubscription(request) && !this.settings.wakeMethods.has(request.method) ? "none" : "push";
+      default:
+        return "push";
     }
   }
 
@@ -212,11 +284,18 @@ export class DialogWake implements WaitingOwner {
     this.schedule.deadlines.cancel(waiting);
     if (sleeper.waiting.size > 0) return true;
     this.byDevice.delete(sleeper.deviceId);
-    if (sleeper.uuid === "") return true;
-    this.byUuid.delete(sleeper.uuid);
-    // A push that is still being tried would wake a phone that is awake, or for nothing.
-    if (!sleeper.hasVerdict) this.port.cancelPush(sleeper.uuid);
+    this.endPush(sleeper);
     return true;
+  }
+
+  /** Its phone came, or its time is over: what comes from now on needs a push of its own. */
+  private endPush(sleeper: Sleeper): void {
+    const { uuid } = sleeper;
+    if (uuid === "") return;
+    sleeper.uuid = "";
+    this.byUuid.delete(uuid);
+    // A push that is still being tried would wake a phone that is awake, or for nothing.
+    if (!sleeper.hasVerdict) this.port.cancelPush(uuid);
   }
 
   private get nowMs(): number {
@@ -224,9 +303,24 @@ export class DialogWake implements WaitingOwner {
   }
 }
 
-/** True if it waits for its phone to wake; false: an answer may come any moment. */
+/** True if it waits for its phone to come back; false: an answer may come any moment. */
 function isWaiting(waiting: WaitingRequest): boolean {
-  return waiting instanceof HeldRequest || waiting.isPushed;
+  return waiting instanceof HeldRequest || waiting.isWaiting;
+}
+
+function isSameDialog(a: Message, b: Message): boolean {
+  return a.callId === b.callId && a.from.tag === b.from.tag && a.to.tag === b.to.tag;
+}
+
+function eventOf(request: Message): string {
+  return request.valueOf("event") ?? request.valueOf("o") ?? "";
+}
+
+/** RFC 3515 §2.4.4: the subscription that a REFER makes lives in the dialog of its call, and tells how that goes on. */
+function isOfSubscription(request: Message): boolean {
+  const event = eventOf(request);
+  const semicolon = event.indexOf(";");
+  return (semicolon < 0 ? event : event.slice(0, semicolon)).trim().toLowerCase() !== "refer";
 }
 
 function orderOf(request: Message, device: Contact, uuid: string, ttlMs: number): PushOrder {

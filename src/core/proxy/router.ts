@@ -18,7 +18,7 @@ import type { Aor, Contact } from "../usrloc/contact.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import { type OwnAddresses, portOf } from "./address.ts";
 import type { Dialogs } from "./dialog.ts";
-import { type DialogWake, isWorthWaking } from "./dialog_wake.ts";
+import type { DialogWake } from "./dialog_wake.ts";
 import { byConnection, firstFlows, NextFlows } from "./device_flows.ts";
 import { Fork, type ForkOptions } from "./fork.ts";
 import type { Locator } from "./locator.ts";
@@ -27,6 +27,7 @@ import { NO_ROUTES, type OwnRoutes, ownRoutes } from "./own_routes.ts";
 import type { Pbx } from "./pbx.ts";
 import { fromStrictRouter, isLoose, towardsStrictRouter } from "./strict_route.ts";
 import { hasNoHopsLeft, refusalOf } from "./validate.ts";
+import { retryLines } from "./waiting_request.ts";
 
 /** Who takes what the router does not forward itself. */
 export interface RouterUser {
@@ -282,7 +283,9 @@ export class Router implements TransactionUser {
     if (!("target" in hop)) {
       const goOn = () => this.routeInDialog(transaction, routes, isFromPbx, true);
       const isHeld = hop.asleep !== undefined && !isHeldOnce && this.dialogWake.hold(transaction, hop.asleep, goOn);
-      return isHeld ? undefined : this.refuse(transaction, isFromPbx, hop.status, hop.reason);
+      if (isHeld) return;
+      const lines = hop.status === 480 ? retryLines(original) : "";
+      return this.refuse(transaction, isFromPbx, hop.status, hop.reason, lines);
     }
     const { target } = hop;
     this.user.onDialogRequest(original, isFromPbx, this.locator.isFromPbx(target.flow));
@@ -290,7 +293,7 @@ export class Router implements TransactionUser {
     transaction.request = request;
     const fork = this.plainFork(transaction, "", routesToDrop, false);
     const device = target.contactId === "" ? undefined : this.usrloc.contact(target.contactId);
-    if (device !== undefined && device.kind === "mobile" && isWorthWaking(request.method)) {
+    if (device !== undefined && device.kind === "mobile" && !isHeldOnce && this.dialogWake.isWatched(request)) {
       this.dialogWake.watch(fork, device, () => {
         const again = this.dialogs.hop(original, transaction.flow, routes, isFromPbx, this.table.port);
         return "target" in again ? again.target : null;

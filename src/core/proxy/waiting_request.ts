@@ -13,6 +13,8 @@ export interface WaitingOwner {
   onDue(waiting: WaitingRequest): void;
   /** There is nothing to wait for any more: it was answered, or given up by its sender. */
   onOver(waiting: WaitingRequest): void;
+  /** Its phone said something, which is more than an answer to this one. */
+  onHeard(waiting: UnansweredRequest): void;
   /** Its connection failed: there is nothing to be expected over that any more. */
   onUnreachable(waiting: UnansweredRequest): void;
 }
@@ -45,8 +47,9 @@ export class HeldRequest implements Due, ServerOwner {
 
   /** Its time is over. */
   end(status: number, reason: string): void {
-    this.transaction.owner = null;
-    this.transaction.respond(status, reason);
+    const { transaction } = this;
+    transaction.owner = null;
+    transaction.respond(status, reason, status === 480 ? retryLines(transaction.request) : "");
   }
 
   /** The device cannot be woken. */
@@ -69,7 +72,7 @@ export class UnansweredRequest implements Due, ForkOwner {
   dueMs = 0;
   heapSlot = -1;
   /** True once nothing but the phone's return is waited for; before, its answer was due any moment. */
-  isPushed = false;
+  isWaiting = false;
 
   constructor(
     private readonly owner: WaitingOwner,
@@ -87,7 +90,7 @@ export class UnansweredRequest implements Due, ForkOwner {
 
   /** Keeps the fork open though its branch may fail. */
   hold(): void {
-    this.isPushed = true;
+    this.isWaiting = true;
     this.fork.isHeld = true;
   }
 
@@ -125,8 +128,10 @@ export class UnansweredRequest implements Due, ForkOwner {
   }
 
   onBranchResponse(_branch: Branch, status: number, response: Message | null): void {
-    if (response !== null) this.release();
-    else if (status !== 0 && !this.isPushed) this.owner.onUnreachable(this);
+    if (response !== null) {
+      this.owner.onHeard(this);
+      this.release();
+    } else if (status !== 0 && !this.isWaiting) this.owner.onUnreachable(this);
   }
 
   onIdle(): void {}
@@ -144,4 +149,15 @@ export class UnansweredRequest implements Due, ForkOwner {
     this.fork.isHeld = false;
     this.owner.onOver(this);
   }
+}
+
+/** How long a notifier is to wait for a phone that sleeps, seconds. */
+const NOTIFY_RETRY_S = 60;
+
+/**
+ * Header lines of a 480 in a dialog. RFC 6665 §4.2.2: without Retry-After a notifier takes the subscription for over, and
+ * the phone would have to subscribe anew when it wakes.
+ */
+export function retryLines(request: Message): string {
+  return request.method === "NOTIFY" ? `Retry-After: ${NOTIFY_RETRY_S}\r\n` : "";
 }

@@ -16,6 +16,8 @@ export interface SiloSettings {
   readonly hedgeMs: number;
   /** Silence after which a UDP flow is unknown (`wake.idle`). */
   readonly idleMs: number;
+  /** Methods that wake a phone where not all do (`wake.methods`), in upper case. */
+  readonly wakeMethods: ReadonlySet<string>;
   readonly progress: "none" | "180" | "183" | "110";
   readonly delayedCancel: "auto" | "true" | "false";
   /** A device that was pushed in vain hears by push of the call it missed (`push.missed`). */

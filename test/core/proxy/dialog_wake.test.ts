@@ -81,7 +81,7 @@ function expectNothingLeft({ rig, timers }: Asleep): void {
 describe("P-02 a request inside a dialog wakes its phone", () => {
   for (const method of ["INVITE", "UPDATE", "INFO", "REFER", "MESSAGE", "NOTIFY", "SUBSCRIBE", "X-NEW"]) {
     test(`P-02 ${method}: one push, and it goes over the new connection`, () => {
-      const call = asleep();
+      const call = asleep(PUSH, { config: (config) => config.wake.methods.push("NOTIFY", "SUBSCRIBE") });
       const { rig, side } = call;
       const text = toPhone(call, method);
       expect(rig.pbx.kinds()).toEqual(method === "INVITE" ? [100] : []);
@@ -111,7 +111,7 @@ describe("P-02 a request inside a dialog wakes its phone", () => {
     });
   }
 
-  for (const method of ["BYE", "PRACK", "OPTIONS"]) {
+  for (const method of ["PRACK", "OPTIONS"]) {
     test(`P-02 ${method}: no push, 480 at once`, () => {
       const call = asleep();
       toPhone(call, method);
@@ -227,11 +227,13 @@ describe("P-02 nothing waits for ever", () => {
     expect(rig.pbx.all().map((text) => [statusOf(text), value(text, "CSeq")])).toEqual([
       [487, "2 INVITE"],
       [487, "3 INFO"],
-      [480, "4 BYE"],
     ]);
-    expect(rig.core.dialogWake.heldCount).toBe(1);
+    expect(rig.core.dialogWake.heldCount).toBe(2);
     expect(rig.cancelledPushes).toEqual([]);
-    expect(call.wake().all().map((text) => value(text, "Call-ID"))).toEqual(["another"]);
+    expect(call.wake().all().map((text) => [methodOf(text), value(text, "Call-ID")])).toEqual([
+      ["INFO", "another"],
+      ["BYE", side.callId],
+    ]);
   });
 
   test("P-02 BYE of a dialog in which alone something waits takes the push back", () => {
@@ -239,8 +241,8 @@ describe("P-02 nothing waits for ever", () => {
     toPhone(call, "INVITE");
     toPhone(call, "BYE", 3);
     call.rig.pbx.all();
+    expect(call.wake().kinds()).toEqual(["BYE"]);
     expect(call.rig.cancelledPushes).toHaveLength(1);
-    expect(call.wake().kinds()).toEqual([]);
   });
 
   test("P-02 R-15 it goes over the first flow of its phone that comes back", () => {
@@ -284,6 +286,209 @@ describe("P-02 nothing waits for ever", () => {
     expect(rig.pbx.kinds()).toEqual([480, 480, 480, 480]);
     rig.pass(20_000);
     expect(rig.core.dialogWake.heldCount).toBe(0);
+  });
+});
+
+describe("P-02 a phone that sleeps again", () => {
+  for (const [how, answered] of [["registered", false], ["registered and answered", true]] as const) {
+    test(`P-02 it woke by one push for two requests, ${how}, and slept: the next request brings a push`, () => {
+      const call = asleep();
+      const { rig } = call;
+      toPhone(call, "INFO", 2);
+      toPhone(call, "INVITE", 3);
+      expect(rig.pushes).toHaveLength(1);
+      rig.pass(1000);
+      const phone = call.wake();
+      const [info, invite] = phone.all();
+      expect([methodOf(info!), methodOf(invite!)]).toEqual(["INFO", "INVITE"]);
+      if (answered) rig.receive(phone, answer(invite!, 200, { contact: `<${CONTACT}>` }));
+      rig.pass(1000);
+      rig.close(phone);
+      rig.pass(1000);
+      const before = rig.pushes.length;
+      toPhone(call, "INVITE", 4);
+      expect(rig.pushes.slice(before)).toMatchObject([{ event: "message", method: "INVITE", ttlMs: 30_000 }]);
+      const again = call.wake().all();
+      expect(again.filter((text) => value(text, "CSeq") === "4 INVITE")).toHaveLength(1);
+    });
+  }
+
+  test("P-02 it answers over the connection it had, and sleeps: the next request brings a push", () => {
+    const call = asleep();
+    const { rig } = call;
+    const phone = rig.flow("192.168.9.9", 45_000, UDP);
+    rig.register("alice", phone, CONTACT + PUSH);
+    toPhone(call, "INFO", 2);
+    toPhone(call, "INFO", 3);
+    rig.pass(1500);
+    const [, second] = phone.all();
+    expect(rig.pushes).toHaveLength(1);
+    rig.receive(phone, answer(second!, 200));
+    rig.pass(100);
+    toPhone(call, "INFO", 4);
+    rig.pass(1500);
+    expect(rig.pushes).toHaveLength(2);
+  });
+
+  test("P-02 the push of an earlier request has lapsed: a later one brings another", () => {
+    const call = asleep();
+    toPhone(call, "INFO", 2);
+    call.rig.pass(15_000);
+    toPhone(call, "INVITE", 3);
+    expect(call.rig.pushes).toHaveLength(1);
+    call.rig.pass(10_000);
+    toPhone(call, "INFO", 4);
+    expect(call.rig.pushes).toHaveLength(2);
+  });
+
+  test("P-02 a request that waited does so once: unanswered by a phone that came, it brings no second push", () => {
+    const call = asleep();
+    toPhone(call, "INFO");
+    call.wake();
+    call.rig.pass(10_000);
+    expect(call.rig.pushes).toHaveLength(1);
+  });
+});
+
+describe("F-03 BYE for a phone whose connection just broke", () => {
+  for (const [kind, push] of [["mobile", PUSH], ["desk", ""]] as const) {
+    test(`F-03 a ${kind} phone: it waits without a push, and goes over the new connection`, () => {
+      const call = asleep(push);
+      const { rig } = call;
+      const text = toPhone(call, "BYE");
+      rig.pass(3000);
+      expect([rig.pbx.kinds(), rig.pushes]).toEqual([[], []]);
+      rig.receive(rig.pbx, text);
+      const phone = call.wake();
+      const bye = phone.one();
+      expect(startLine(bye)).toBe(`BYE ${CONTACT} SIP/2.0`);
+      rig.receive(phone, answer(bye, 200));
+      expect(rig.pbx.kinds()).toEqual([200]);
+      expectNothingLeft({ ...call, timers: rig.core.table.schedule.deadlines.size });
+    });
+  }
+
+  test("F-03 it does not come back: 480 after 20 s, before the sender's Timer F, however short wake.window is", () => {
+    const call = asleep(PUSH, { config: (config) => config.wake.window = 4000 });
+    toPhone(call, "BYE");
+    call.rig.pass(19_999);
+    expect(statuses(call)).toEqual([]);
+    call.rig.pass(1);
+    expect(statuses(call)).toEqual([480]);
+    expect(call.rig.pushes).toEqual([]);
+    expectNothingLeft(call);
+  });
+
+  for (const how of ["breaks under it", "leads nowhere"]) {
+    test(`F-03 the connection ${how}: it goes again over the one the phone registers`, () => {
+      const call = asleep();
+      const { rig } = call;
+      const old = rig.flow("192.168.9.9", 45_000, TCP);
+      rig.register("alice", old, CONTACT + PUSH);
+      toPhone(call, "BYE");
+      expect(old.kinds()).toEqual(["BYE"]);
+      if (how === "breaks under it") rig.close(old);
+      rig.pass(4000);
+      expect([statuses(call), rig.pushes]).toEqual([[], []]);
+      const phone = call.wake();
+      const bye = phone.one();
+      rig.receive(phone, answer(bye, 200));
+      expect(statuses(call)).toEqual([200]);
+      rig.pass(60_000);
+      expectNothingLeft({ ...call, timers: rig.core.table.schedule.deadlines.size });
+      expect(rig.core.table.clientCount).toBe(0);
+    });
+  }
+
+  test("F-03 its push token is dead: nothing of a push ends what waits without one", () => {
+    const call = asleep();
+    toPhone(
+      { ...call, side: { ...call.side, callId: "another", route: [], target: call.rig.upstreamUri("alice") } },
+      "INFO",
+    );
+    toPhone(call, "BYE", 3);
+    verdict(call, "refused");
+    expect(statuses(call)).toEqual([480]);
+    expect(call.wake().kinds()).toEqual(["BYE"]);
+  });
+
+  test("F-03 a second BYE ends nothing that the first waits for", () => {
+    const call = asleep();
+    toPhone(call, "BYE", 2);
+    toPhone(call, "BYE", 3);
+    expect(statuses(call)).toEqual([]);
+    expect(call.wake().kinds()).toEqual(["BYE", "BYE"]);
+  });
+});
+
+describe("W-17 P-02 what belongs to a subscription", () => {
+  const notify = (call: Asleep, cseq: number, event: string, from = call.side): string => {
+    const text = inDialog("NOTIFY", from, { sentBy: "10.0.0.10", cseq, headers: [["Event", event]] });
+    call.rig.receive(call.rig.pbx, text);
+    return text;
+  };
+  const named = { config: (config: { wake: { methods: string[] } }) => void config.wake.methods.push("NOTIFY") };
+
+  for (const event of ["presence", "dialog;id=7", "message-summary"]) {
+    test(`W-17 NOTIFY of ${event} wakes no phone; its notifier is told to come again`, () => {
+      const call = asleep();
+      notify(call, 2, event);
+      const [reply] = call.rig.pbx.all();
+      expect([statusOf(reply!), value(reply!, "Retry-After")]).toEqual([480, "60"]);
+      expect(call.rig.pushes).toEqual([]);
+    });
+  }
+
+  test("W-17 nor does SUBSCRIBE inside its dialog, nor NOTIFY to a phone that seems awake", () => {
+    const call = asleep();
+    toPhone(call, "SUBSCRIBE");
+    expect(statuses(call)).toEqual([480]);
+    const phone = call.wake();
+    notify(call, 3, "presence");
+    expect(phone.kinds()).toEqual(["NOTIFY"]);
+    call.rig.pass(10_000);
+    expect(call.rig.pushes).toEqual([]);
+  });
+
+  for (const header of ["refer", "refer;id=93809824", "Refer"]) {
+    test(`P-02 NOTIFY of ${header} tells a call how its transfer goes on: it wakes the phone`, () => {
+      const call = asleep();
+      notify(call, 2, header);
+      expect(call.rig.pushes).toMatchObject([{ event: "message", method: "NOTIFY" }]);
+    });
+  }
+
+  test("W-17 wake.methods names NOTIFY: one push, and the phone gets the newest of each subscription alone", () => {
+    const call = asleep(PUSH, named);
+    const { rig, side } = call;
+    const other = { ...side, callId: "another", route: [], target: rig.upstreamUri("alice") };
+    for (let cseq = 2; cseq < 12; cseq++) notify(call, cseq, "presence");
+    notify(call, 12, "dialog");
+    notify(call, 2, "presence", other);
+    expect(rig.pushes).toHaveLength(1);
+    const replies = rig.pbx.all();
+    expect(replies.map((text) => [statusOf(text), value(text, "CSeq"), value(text, "Retry-After")])).toEqual(
+      Array.from({ length: 9 }, (_, n) => [480, `${n + 2} NOTIFY`, "60"]),
+    );
+    expect(call.wake().all().map((text) => [value(text, "Call-ID"), value(text, "CSeq")])).toEqual([
+      [side.callId, "11 NOTIFY"],
+      [side.callId, "12 NOTIFY"],
+      ["another", "2 NOTIFY"],
+    ]);
+    expect(rig.core.dialogWake.heldCount).toBe(0);
+  });
+
+  test("W-17 behind an open connection, too, the newest alone waits", () => {
+    const call = asleep(PUSH, named);
+    const { rig } = call;
+    const phone = rig.flow("192.168.9.9", 45_000, UDP);
+    rig.register("alice", phone, CONTACT + PUSH);
+    for (let cseq = 2; cseq < 8; cseq++) notify(call, cseq, "presence");
+    rig.pass(1500);
+    expect(rig.pushes).toHaveLength(1);
+    expect(rig.core.dialogWake.heldCount).toBe(1);
+    phone.all();
+    expect(call.wake().all().map((text) => value(text, "CSeq"))).toEqual(["7 NOTIFY"]);
   });
 });
 

@@ -301,12 +301,16 @@ describe("F-03 phone to phone", () => {
     expect(startLine(alice.one())).toBe("INFO sip:alice@192.168.1.9:5060 SIP/2.0");
   });
 
-  test("F-03 the caller's connection is gone: 480, and nobody is dialled behind his NAT", () => {
+  test("F-03 the caller's connection is gone and does not come back: 480, and nobody is dialled behind his NAT", () => {
     const rig = rigOf();
     const { bobSide, alice, bob } = call(rig, rig.flow("192.168.1.9", 40009, TCP), rig.flow("192.168.1.8", 2), true);
     rig.close(alice);
-    rig.receive(bob, inDialog("BYE", bobSide));
+    rig.receive(bob, inDialog("INFO", bobSide));
     expect(bob.kinds()).toEqual([480]);
+    rig.receive(bob, inDialog("BYE", bobSide, { cseq: 3 }));
+    expect(bob.kinds()).toEqual([]);
+    rig.pass(20_000);
+    expect(bob.kinds()).toEqual([100, 480]);
     expect(rig.opened).toEqual([]);
   });
 
