@@ -144,6 +144,11 @@ export class Branch implements ClientOwner, Due {
     else if (!this.isGhost) this.client.quiet();
   }
 
+  /** It was not heard of in the time its phone had to wake up: it fails now, as it would by Timer B. */
+  lapse(): void {
+    if (this.state === "trying" && !this.isHeardOf) this.client?.lapse();
+  }
+
   onResponse(response: Message): void {
     const status = response.status;
     if (status < 200) {

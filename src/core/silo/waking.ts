@@ -204,6 +204,8 @@ function windowOver(leg: Leg, wake: Wake): void {
   const [did, what] = wake.hasWoken ? ["come back", "come back"] : ["register", "wake up"];
   endWake(leg, wake, "expired", `did not ${did} within ${seconds(call.home.settings.windowMs)}`);
   call.story.note({ event: "wake_end", device: leg.id, note: `${leg.party} did not ${what}` });
+  // An INVITE that went out over a flow we were not sure of holds the call no longer than the push does.
+  leg.branch?.lapse();
   call.settle();
 }
 

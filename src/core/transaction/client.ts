@@ -174,7 +174,9 @@ export class ClientTransaction implements Due, Lingering {
     if (flow.isReliable) this.table.onSilence(flow, lastSentMs);
   }
 
-  private lapse(): void {
+  /** Timer B, or the end of the wait before it: the INVITE failed. What its phone says later is still taken. */
+  lapse(): void {
+    if (!this.isInvite || this.isLapsed || this.state !== "calling") return;
     this.isLapsed = true;
     this.quiet();
     this.owner?.onFailure("timeout", this);

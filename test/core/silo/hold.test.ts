@@ -1,5 +1,6 @@
 /** W-01, W-02, W-06 to W-09: what happens from the INVITE until somebody answers or nobody does. */
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
+import type { Config } from "../../../src/config/schema.ts";
 import { DOMAIN } from "../../sim/pbx.ts";
 import { World } from "../../sim/world.ts";
 
@@ -400,4 +401,76 @@ test("W-07 a phone that takes itself out ends its wake, at once", () => {
   phone.deregister();
   w.advance(50);
   expect(call.finals.map(({ status }) => status)).toEqual([480]);
+});
+
+describe("W-07 a branch that was never heard of does not outlast the wake of its phone", () => {
+  const short = { config: (config: Config) => config.wake.window = 4000 };
+
+  test("W-07 W-08 a dead UDP address holds the call for wake.window, not until Timer B", () => {
+    const w = new World(short);
+    const phone = w.asleep("alice", { transport: "udp", wakeMs: null });
+    w.advance(91_000);
+    const call = w.pbx.call("alice");
+    w.advance(3990);
+    expect([call.status, w.sent(phone, "INVITE").length > 1]).toEqual([0, true]);
+    w.advance(20);
+    expect(call.finals.map(({ status }) => status)).toEqual([480]);
+    expect(w.core.silo.allRecords()[0]!.outcome).toStartWith("nobody woke up (480)");
+    const sent = w.sent(phone, "INVITE").length;
+    w.advance(100_000);
+    expect(w.sent(phone, "INVITE").length).toBe(sent);
+    expect(Object.values(w.dust()).every((left) => left === 0)).toBe(true);
+  });
+
+  test("W-03 W-07 nor does a connection that is silently dead: hedge and window, then 480", () => {
+    const w = new World(short);
+    const phone = w.awake("alice", { wakeMs: null });
+    phone.sleep("silent");
+    const call = w.pbx.call("alice");
+    w.advance(1500 + 4000 - 10);
+    expect(call.status).toBe(0);
+    w.advance(20);
+    expect(call.finals.map(({ status }) => status)).toEqual([480]);
+  });
+
+  test("W-07 its phone comes later, while another rings: it gets the INVITE anew", () => {
+    const w = new World(short);
+    const phone = w.asleep("alice", { transport: "udp", wakeMs: null, answerMs: 300 });
+    w.advance(91_000);
+    w.awake("alice");
+    const call = w.pbx.call("alice");
+    w.advance(6000);
+    expect(call.status).toBe(0);
+    phone.thaw();
+    w.advance(2000);
+    expect([phone.calls.length, call.status]).toEqual([1, 200]);
+  });
+
+  test("W-07 a phone that said anything keeps its branch", () => {
+    const w = new World(short);
+    const phone = w.asleep("alice", { transport: "udp", wakeMs: null, tries: true, ringMs: null, answerMs: 10_000 });
+    w.advance(91_000);
+    const call = w.pbx.call("alice");
+    w.advance(500);
+    phone.isAsleep = false;
+    phone.link!.isUp = true;
+    w.advance(15_000);
+    expect(call.finals.map(({ status }) => status)).toEqual([200]);
+  });
+
+  test("W-12 an answer that comes behind the 480 is hung up by us", () => {
+    const w = new World(short);
+    const phone = w.asleep("alice", { transport: "udp", wakeMs: null, ringMs: null });
+    w.advance(91_000);
+    const call = w.pbx.call("alice");
+    w.advance(3000);
+    phone.isAsleep = false;
+    phone.link!.isUp = true;
+    w.until(() => phone.calls.length === 1 || call.status !== 0);
+    w.advance(2000);
+    expect([call.finals.map(({ status }) => status), phone.calls.length]).toEqual([[480], 1]);
+    phone.call.answer();
+    w.advance(1000);
+    expect([phone.call.byes, phone.call.state]).toEqual([1, "ended"]);
+  });
 });
