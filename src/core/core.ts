@@ -85,8 +85,8 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
     const pbx = this.pbx = settings.isMidRegistrar
       ? new Pbx(port, (address) => this.settings.isPbxTrusted(address))
       : null;
-    const table = this.table = new Transactions(port, this.schedule, pbx);
     const usrloc = this.usrloc = new Usrloc(clock, this.schedule.deadlines, port, this);
+    const table = this.table = new Transactions(port, this.schedule, pbx, usrloc);
     const purrs = this.purrs = new Purrs(settings.installation);
     this.locator = new Locator(usrloc, own, pbx, settings.domains);
     const dialogs = this.dialogs = new Dialogs({
@@ -160,6 +160,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
    */
   receive(flow: Flow, text: string, isRegistered = false): void {
     const message = parseMessage(text, !flow.isReliable);
+    this.usrloc.heardOver(flow);
     if (!isRegistered && this.guard !== null && message.isRequest && this.isScanner(this.guard, message, flow)) return;
     if (message.problem !== null) return this.reject(message, flow);
     // It need not be asked whether it is back if it speaks.

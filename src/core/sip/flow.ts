@@ -45,4 +45,6 @@ export interface Flow {
   readonly key: string;
   /** Usrloc's own note on what is registered over it, in place of an index. Only usrloc reads it. */
   registered?: object | undefined;
+  /** The same, on who was and has left it. */
+  former?: object | undefined;
 }

@@ -29,7 +29,7 @@ export interface ServerTable {
   readonly port: TransactionPort;
   readonly schedule: Schedule;
   /** Where a response goes now (§18.2.2); null: nowhere. */
-  replyFlow(request: Message | null, flow: Flow | null): Flow | null;
+  replyFlow(request: Message | null, flow: Flow | null, origin: Flow): Flow | null;
   removeServer(transaction: ServerTransaction): void;
   /** Its first 2xx went to the caller, whose ACK is on its way. */
   onAccepted(transaction: ServerTransaction): void;
@@ -210,7 +210,11 @@ export class ServerTransaction implements Due, Lingering {
   }
 
   private send(wire: string, isDurable: boolean): void {
-    const flow = this.replyFlow = this.table.replyFlow(this.request === RELEASED ? null : this.request, this.replyFlow);
+    const flow = this.replyFlow = this.table.replyFlow(
+      this.request === RELEASED ? null : this.request,
+      this.replyFlow,
+      this.flow,
+    );
     if (flow === null) return this.table.port.count("rejected_total", "reply_without_flow");
     if (isDurable) this.table.port.sendDurable(flow, wire);
     else this.table.port.send(flow, wire);

@@ -6,6 +6,7 @@ import type { Flow } from "../sip/flow.ts";
 import { requestHash } from "../sip/hash.ts";
 import { defaultPort } from "../sip/host.ts";
 import type { Message } from "../sip/message.ts";
+import { aorOf } from "../sip/uri.ts";
 import { type ClientOwner, type ClientTable, ClientTransaction } from "./client.ts";
 import { type ServerTable, ServerTransaction } from "./server.ts";
 import type { Schedule, TransactionPort } from "./timers.ts";
@@ -43,6 +44,12 @@ export interface InFlight {
   requests: number;
 }
 
+/** Whoever knows that a peer has another flow by now. */
+export interface NewerFlows {
+  /** The flow that the peer behind this one uses since; null: this one still, or not known. `aorKey`: who it is, or empty. */
+  newerFlow(flow: Flow, aorKey: string): Flow | null;
+}
+
 export class Transactions implements ClientTable, ServerTable {
   private readonly servers = new Map<string, ServerTransaction>();
   private readonly clients = new Map<string, ClientTransaction>();
@@ -61,6 +68,7 @@ export class Transactions implements ClientTable, ServerTable {
     readonly port: TransactionPort,
     readonly schedule: Schedule,
     private readonly listener: SilenceListener | null = null,
+    private readonly newerFlows: NewerFlows | null = null,
   ) {
     this.branchStart = "z9hG4bK" + port.token(12);
   }
@@ -149,8 +157,17 @@ export class Transactions implements ClientTable, ServerTable {
     for (const transaction of ofFlow) transaction.onFlowClosed();
   }
 
-  /** Where a reply goes (§18.2.2, RFC 3581): the flow the request came on, else the source address and sent-by port. */
-  replyFlow(request: Message | null, flow: Flow | null): Flow | null {
+  /**
+   * Where a reply goes (§18.2.2, RFC 3581): the flow the request came on, or the one its phone has registered since. Else
+   * the source address and sent-by port.
+   * @param flow where the reply before went
+   * @param origin where the request came from
+   */
+  replyFlow(request: Message | null, flow: Flow | null, origin: Flow | null = flow): Flow | null {
+    const newer = origin === null || origin.former === undefined || this.newerFlows === null
+      ? null
+      : this.newerFlows.newerFlow(origin, request === null ? "" : aorOf(request.from.uri!));
+    if (newer !== null) return newer;
     if (flow === null || request === null) return flow;
     const via = request.via!;
     const sentByPort = via.port === 0 ? defaultPort(flow.transport) : via.port;

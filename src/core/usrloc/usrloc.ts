@@ -244,6 +244,29 @@ export class Usrloc implements ExpiryOwner {
     return lost;
   }
 
+  /** A message came over a flow: whoever sent it waits there for the answer, and has not left. */
+  heardOver(flow: Flow): void {
+    if (flow.former !== undefined) flow.former = undefined;
+  }
+
+  /**
+   * The flow that a phone has registered since it left this one: for answers to what it asked over this one.
+   * @param aorKey whose phone it is, where several have left; empty: not known
+   * @returns null if the phone is still here, or where it is now is not known for sure
+   */
+  newerFlow(flow: Flow, aorKey: string): Flow | null {
+    const former = flow.former as Former | undefined;
+    if (former === undefined) return null;
+    // Open, and heard of since: whoever waits there is not the one that left.
+    if (flow.state !== "closed" && (flow.registered !== undefined || flow.lastHeardMs > former.leftAtMs)) return null;
+    const left = former.contacts.filter((contact) => contact.isRegistered);
+    const own = left.filter(({ aor }) => aor.key === aorKey);
+    const [first, ...others] = own.length > 0 || former.contacts.length === MAX_FORMER ? own : left;
+    // The accounts of one app leave together. Of several phones none gets what may be another's.
+    const newer = first?.flow ?? null;
+    return newer === null || newer.state === "closed" || others.some((other) => other.flow !== newer) ? null : newer;
+  }
+
   /** How a contact can be reached now. `idleMs`: silence after which UDP is unknown (W-02). */
   reachability(contact: Contact, idleMs: number): Reachability {
     const flow = contact.flow;
@@ -365,9 +388,11 @@ export class Usrloc implements ExpiryOwner {
       if (over instanceof Set) over.delete(contact);
       if (!(over instanceof Set) || over.size === 0) old.registered = undefined;
       contact.lastFlowKey = old.key;
+      noteLeft(old, contact, this.clock.nowMs);
     }
     contact.flow = flow;
     if (flow === null) return;
+    flow.former = undefined;
     this.port.pin(flow);
     contact.lastFlowKey = "";
     const over = registeredOver(flow);
@@ -379,6 +404,21 @@ export class Usrloc implements ExpiryOwner {
 /** Most flows have one contact, a proxy or a test phone may have thousands. */
 function registeredOver(flow: Flow): Contact | Set<Contact> | undefined {
   return flow.registered as Contact | Set<Contact> | undefined;
+}
+
+/** The contacts that were registered over a flow, and have left it. */
+class Former {
+  readonly contacts: Contact[] = [];
+  leftAtMs = 0;
+}
+
+/** Of the many phones behind a proxy's connection no more are remembered. */
+const MAX_FORMER = 16;
+
+function noteLeft(flow: Flow, contact: Contact, nowMs: number): void {
+  const former = (flow.former ??= new Former()) as Former;
+  former.leftAtMs = nowMs;
+  if (former.contacts.length < MAX_FORMER && !former.contacts.includes(contact)) former.contacts.push(contact);
 }
 
 /** The end of an upstream binding that no contact needs any more. */
