@@ -285,15 +285,14 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   private sendBest(): void {
     const outcomes: Outcome[] = [];
     for (const branch of this.branches) {
+      // RFC 4320 §4.2: a 408 to a non-INVITE is not passed on. It says no more than silence.
+      if (branch.status === 408 && !this.server.isInvite) continue;
       if (branch.status >= 300 && branch.state !== "cancelled") {
         outcomes.push({ status: branch.status, response: branch.final });
       }
     }
     const best = bestOutcome(outcomes);
-    // RFC 4320 §4.2: no 408 to anything but INVITE.
-    const isSilence = best === null || (best.response === null && best.status === 408);
-    if (isSilence && !this.server.isInvite) return this.server.respond(504, "No answer");
-    if (best === null) return this.server.respond(480);
+    if (best === null) return this.server.isInvite ? this.server.respond(480) : this.server.respond(504, "No answer");
     if (best.response === null) {
       return this.server.respond(this.localStatus(best.status));
     }

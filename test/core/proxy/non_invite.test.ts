@@ -63,6 +63,40 @@ describe("W-17 the sender hears of it while he listens", () => {
     });
   }
 
+  for (const [said, told] of [[0, 504], [404, 404], [503, 500]] as const) {
+    const other = said === 0 ? "the other silent" : `${said} of the other`;
+    test(`F-01 a phone's 408 is no answer, as nobody listens to it (RFC 4320 §4.2); ${other}: ${told}`, () => {
+      const { rig, phones: [one, two] } = forked();
+      rig.receive(rig.pbx, request("MESSAGE", rig.upstreamUri("alice")));
+      rig.receive(one!, answer(one!.one(), 408));
+      if (said !== 0) rig.receive(two!, answer(two!.one(), said));
+      rig.pass(28_100);
+      const kinds = rig.pbx.kinds();
+      expect(kinds.filter((kind) => kind !== 100)).toEqual([told]);
+    });
+  }
+
+  test("F-01 408 alone, inside a dialog too: 504; the 408 to an INVITE is passed on", () => {
+    for (const [method, told] of [["MESSAGE", 504], ["INVITE", 408]] as const) {
+      const rig = new Rig();
+      const phone = rig.flow("192.0.2.9", 40000);
+      rig.register("alice", phone, "sip:alice@192.168.9.9:5060");
+      rig.receive(rig.pbx, request(method, rig.upstreamUri("alice")));
+      rig.receive(phone, answer(phone.one(), 408));
+      expect(rig.pbx.kinds().at(-1)).toBe(told);
+    }
+    const { rig, phones: [phone] } = forked();
+    const invite = request("INVITE", rig.upstreamUri("alice"), { contact: "<sip:bob@10.0.0.10>" });
+    rig.receive(rig.pbx, invite);
+    const ok = answer(phone!.one(), 200, { contact: "<sip:alice@192.168.9.9:5060>" });
+    rig.receive(phone!, ok);
+    phone!.all();
+    const side = callerSide(invite, rig.pbx.all().at(-1)!);
+    rig.receive(rig.pbx, inDialog("INFO", side));
+    rig.receive(phone!, answer(phone!.one(), 408));
+    expect(rig.pbx.kinds()).toEqual([504]);
+  });
+
   test("W-17 a 2xx that comes in the last moment is the answer", () => {
     const { rig, phones: [phone] } = forked();
     rig.receive(rig.pbx, request("MESSAGE", rig.upstreamUri("alice")));
