@@ -222,7 +222,14 @@ class OptionsAgent {
 }
 
 /** A probe asks, and takes nothing but the answers. */
-const NOBODY: TransactionUser = { onRequest() {}, onAck() {}, onCancel() {}, onStrayResponse() {} };
+const NOBODY: TransactionUser = {
+  onRequest() {},
+  onAck() {},
+  onCancel() {},
+  isAnswerer: () => false,
+  onForeignResponse() {},
+  onStrayResponse() {},
+};
 
 /** The addresses of the config: the PBX may know us by them. Its ports are left to the appliance. */
 function freePorts(config: Config): Listen[] {

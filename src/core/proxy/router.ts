@@ -12,11 +12,13 @@ import { receivedVia } from "../sip/response.ts";
 import { detached, withoutParam } from "../sip/scan.ts";
 import { aorOf, isSipScheme, type Uri, uriParam } from "../sip/uri.ts";
 import { viaValue } from "../sip/via.ts";
+import type { ClientTransaction } from "../transaction/client.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Transactions, TransactionUser } from "../transaction/table.ts";
 import type { Aor, Contact } from "../usrloc/contact.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import { type OwnAddresses, portOf } from "./address.ts";
+import { Branch } from "./branch.ts";
 import type { Dialogs } from "./dialog.ts";
 import type { DialogWake } from "./dialog_wake.ts";
 import { byConnection, firstFlows, NextFlows } from "./device_flows.ts";
@@ -179,6 +181,26 @@ export class Router implements TransactionUser {
     cancel.toTag = invite.toTag = invite.toTag === "" ? this.table.port.token(10) : invite.toTag;
     cancel.respond(200);
     invite.owner?.onCancel(request);
+  }
+
+  /** Nodes of the PBX answer for each other. A phone may have registered in another network since it was asked. */
+  isAnswerer({ flow: sentTo, owner }: ClientTransaction, flow: Flow): boolean {
+    const { pbx } = this;
+    if (pbx !== null && pbx.isPbxAddress(sentTo.remoteAddress)) return pbx.isPbxAddress(flow.remoteAddress);
+    const id = owner instanceof Branch ? owner.target.contactId : "";
+    const contact = id === "" ? undefined : this.usrloc.contact(id);
+    return contact !== undefined && contact.flow === flow;
+  }
+
+  onForeignResponse(response: Message, flow: Flow): void {
+    const { port } = this.table;
+    port.count("rejected_total", "response_source");
+    if (!port.isLogged("debug")) return;
+    const what = `${response.status} to ${response.cseqMethod}`;
+    port.log("debug", `Dropped a ${what} that came from another host than was asked`, {
+      flow: flow.key,
+      call_id: detached(response.callId),
+    });
   }
 
   onStrayResponse(): void {

@@ -67,9 +67,12 @@ export class ServerTransaction implements Due, Lingering {
     this.requestHash = requestHash(request);
   }
 
-  /** False for another request with the branch of this one: some UAs have one branch for all they send. */
+  /**
+   * False for another request with the branch of this one: some UAs have one branch for all they send. While an INVITE
+   * waits for its answer, RFC 3261 §17.2.3 alone counts: a second one would take the CANCEL and the ACK of the first.
+   */
   isSameRequest(request: Message): boolean {
-    return requestHash(request) === this.requestHash;
+    return (this.isInvite && this.isPending) || requestHash(request) === this.requestHash;
   }
 
   /** When a request that is not answered yet came in, ms; of an INVITE it is not known: 0. */

@@ -22,6 +22,10 @@ export interface TransactionUser {
   onAck(ack: Message, flow: Flow): void;
   /** A CANCEL; `invite` is the transaction it cancels, null if there is none. Answer `cancel` first. */
   onCancel(cancel: ServerTransaction, invite: ServerTransaction | null): void;
+  /** True if the request may be answered over this flow of another host than the one it was sent to. */
+  isAnswerer(transaction: ClientTransaction, flow: Flow): boolean;
+  /** A response to a request of ours by somebody else than was asked. */
+  onForeignResponse(response: Message, flow: Flow): void;
   /** A response to nothing we know. */
   onStrayResponse(response: Message, flow: Flow): void;
 }
@@ -128,8 +132,13 @@ export class Transactions implements ClientTable, ServerTable {
     const transaction = this.clients.get(key);
     // §17.1.3: branch and CSeq method must both match.
     if (transaction === undefined || transaction.method !== response.cseqMethod) {
-      user.onStrayResponse(response, flow);
-    } else transaction.receive(response);
+      return user.onStrayResponse(response, flow);
+    }
+    const { flow: sentTo } = transaction;
+    // A NAT may change the port, and over a new connection comes what the old one could not carry (§18.2.2).
+    const isFromThere = flow === sentTo || flow.remoteAddress === sentTo.remoteAddress;
+    if (isFromThere || user.isAnswerer(transaction, flow)) transaction.receive(response);
+    else user.onForeignResponse(response, flow);
   }
 
   /**

@@ -35,6 +35,8 @@ export class Rig implements TransactionPort, TransactionUser {
   /** For the last CANCEL: the INVITE it was matched with. */
   cancelled: ServerTransaction | null = null;
   readonly counted: string[] = [];
+  /** Flows of other hosts that may answer. */
+  readonly answerers = new Set<Flow>();
   readonly table = new Transactions(this, this.schedule);
   /** What `flowTo` gives. */
   reachable: Flow | null = null;
@@ -143,6 +145,12 @@ export class Rig implements TransactionPort, TransactionUser {
     this.told.push("cancel");
     this.requests.push(cancel);
     this.cancelled = invite;
+  }
+  isAnswerer(_transaction: ClientTransaction, flow: Flow): boolean {
+    return this.answerers.has(flow);
+  }
+  onForeignResponse(response: Message): void {
+    this.told.push(`foreign ${response.status}`);
   }
   onStrayResponse(response: Message): void {
     this.told.push(`stray ${response.status}`);

@@ -62,6 +62,26 @@ describe("F-05 requests are matched to transactions (RFC 3261 §17.2.3)", () => 
     }
   }
 
+  for (const changed of [{ cseq: 8 }, { callId: "c2" }]) {
+    const what = Object.keys(changed)[0];
+    test(`an INVITE under the branch of one that waits, ${what} changed: a retransmission (RFC 3261 §17.2.3)`, () => {
+      const rig = new Rig();
+      const flow = rig.flow();
+      const first = rig.receive(requestText("INVITE"), flow)!;
+      first.respond(180);
+      rig.take();
+      rig.receive(requestText("INVITE", changed), flow);
+      expect([rig.requests, rig.take()]).toEqual([[first], ["180"]]);
+      rig.receive(requestText("CANCEL"), flow);
+      expect(rig.cancelled).toBe(first);
+      first.respond(487);
+      rig.receive(requestText("ACK"), flow);
+      expect(first.state).toBe("confirmed");
+      rig.requests[1]!.respond(200);
+      rig.settle();
+    });
+  }
+
   test("an ACK with a CSeq of its own is absorbed by its branch", () => {
     const rig = new Rig();
     rig.receive(requestText("INVITE"), rig.flow())!.respond(486);
@@ -154,10 +174,21 @@ describe("F-05 responses are matched to transactions (RFC 3261 §17.1.3)", () =>
     return { rig, flow, owners };
   };
 
-  test("by branch in any case, over whatever flow they come", () => {
+  test("by branch in any case, over whatever flow of the host they come", () => {
     const { rig, owners } = sent("INVITE");
     rig.respond(180, "Z9HG4BKUS", "INVITE", rig.flow("udp", 5071));
-    expect(owners[0]!.heard).toEqual(["180 at 0"]);
+    rig.respond(180, "Z9HG4BKUS", "INVITE", rig.flow("tcp", 5072));
+    expect(owners[0]!.heard).toEqual(["180 at 0", "180 at 0"]);
+  });
+
+  test("X-03 from another host only where the table's user knows it for the one that was asked", () => {
+    const { rig, owners } = sent("INVITE");
+    const other = { ...rig.flow(), remoteAddress: "198.51.100.66" };
+    rig.respond(200, "z9hG4bKUs", "INVITE", other);
+    expect([owners[0]!.heard, rig.told]).toEqual([[], ["foreign 200"]]);
+    rig.answerers.add(other);
+    rig.respond(200, "z9hG4bKUs", "INVITE", other);
+    expect(owners[0]!.heard).toEqual(["200 at 0"]);
   });
 
   test("not with another branch, and not with another method in CSeq", () => {
