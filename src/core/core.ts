@@ -10,6 +10,7 @@ import { Pbx, type PbxAddress } from "./proxy/pbx.ts";
 import { Qualify } from "./proxy/qualify.ts";
 import { DialogWake } from "./proxy/dialog_wake.ts";
 import { Locator } from "./proxy/locator.ts";
+import { RegisterWait } from "./proxy/register_wait.ts";
 import { FlowTokens } from "./proxy/record_route.ts";
 import { Router, type RouterUser } from "./proxy/router.ts";
 import { refusalOf } from "./proxy/validate.ts";
@@ -55,6 +56,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
   readonly pbx: Pbx | null;
   /** Null in registrar mode. */
   readonly qualify: Qualify | null = null;
+  readonly registerWait: RegisterWait;
   readonly purrs: Purrs;
   readonly writer: ContactWriter;
   /** Null in registrar mode. */
@@ -100,7 +102,8 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
     });
     this.dialogWake = new DialogWake(port, this.schedule, usrloc, settings.silo);
     this.silo = new Silo(port, table, usrloc, dialogs, settings.silo);
-    const writer = this.writer = new ContactWriter(usrloc, clock, settings.registrar);
+    const registerWait = this.registerWait = new RegisterWait(this.schedule);
+    const writer = this.writer = new ContactWriter(usrloc, clock, settings.registrar, registerWait);
     const hints: DeviceHints = (request, paramNamed) => this.settings.deviceHints(request, paramNamed);
     if (pbx !== null) {
       this.mid = new MidRegistrar({ port, clock, table, usrloc, writer, pbx, hints }, this);
@@ -119,7 +122,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
       (contact) => this.mid?.ledger.endsMs(contact) ?? contact.expiresAtMs,
     );
     this.router = new Router(
-      { table, usrloc, own, locator: this.locator, dialogs, dialogWake: this.dialogWake, pbx },
+      { table, usrloc, own, locator: this.locator, dialogs, dialogWake: this.dialogWake, registerWait, pbx },
       this,
       {
         isTrusted: (address) => this.isTrusted(address),

@@ -15,6 +15,8 @@ export interface PbxOptions {
   grant?: (asked: number) => number;
   /** Time until it answers a REGISTER, ms. */
   answerMs?: number;
+  /** Tells of waiting messages with each REGISTER it accepts, just before its 200, as Asterisk does. */
+  isNotifying?: boolean;
 }
 
 export const PBX_ADDRESS = "10.0.0.1";
@@ -95,6 +97,8 @@ export class SimPbx extends Caller {
   readonly contacts = new Map<string, PbxContact[]>();
   /** REGISTERs it accepted, by user, with the time of its 2xx. */
   readonly accepted: { atMs: number; user: string; callId: string; cseq: number }[] = [];
+  /** What it told of waiting messages. */
+  readonly notified: Exchange[] = [];
   /** Answers every REGISTER with this; 0: as it should. */
   refusesWith = 0;
   /** When it was last (re)started; what began before is not known to it. */
@@ -165,6 +169,9 @@ export class SimPbx extends Caller {
       if (granted > 0) contacts.push({ uri, expiresAtMs: this.world.nowMs + granted * 1000 });
     }
     this.contacts.set(user, contacts);
+    if (this.options.isNotifying) {
+      for (const { uri } of contacts) this.notified.push(this.request("NOTIFY", uri, user));
+    }
     this.accepted.push({ atMs: this.world.nowMs, user, callId: request.callId, cseq: request.cseq });
     const lines = contacts.map((contact) =>
       `Contact: <${contact.uri}>;expires=${Math.round((contact.expiresAtMs - this.world.nowMs) / 1000)}\r\n`

@@ -134,7 +134,7 @@ export class World {
 
   /** What the core still holds besides contacts; all zero when the dust has settled. */
   dust(): Record<string, number> {
-    const { table, schedule, silo, usrloc } = this.core;
+    const { table, schedule, silo, usrloc, registerWait } = this.core;
     return {
       servers: table.serverCount,
       clients: table.clientCount,
@@ -143,6 +143,7 @@ export class World {
       openCalls: silo.openCalls,
       tombstones: silo.tombstoneCount,
       siloIndexes: silo.indexedCount,
+      waitForRegister: registerWait.waitingCount,
     };
   }
 

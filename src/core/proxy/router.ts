@@ -27,6 +27,7 @@ import type { Locator } from "./locator.ts";
 import { isLoop } from "./loop.ts";
 import { NO_ROUTES, type OwnRoutes, ownRoutes } from "./own_routes.ts";
 import type { Pbx } from "./pbx.ts";
+import type { RegisterWait } from "./register_wait.ts";
 import { fromStrictRouter, isLoose, towardsStrictRouter } from "./strict_route.ts";
 import { hasNoHopsLeft, refusalOf } from "./validate.ts";
 import { retryLines } from "./waiting_request.ts";
@@ -77,6 +78,7 @@ export interface RouterParts {
   readonly locator: Locator;
   readonly dialogs: Dialogs;
   readonly dialogWake: DialogWake;
+  readonly registerWait: RegisterWait;
   /** Null in registrar mode. */
   readonly pbx: Pbx | null;
 }
@@ -88,6 +90,7 @@ export class Router implements TransactionUser {
   private readonly locator: Locator;
   private readonly dialogs: Dialogs;
   private readonly dialogWake: DialogWake;
+  private readonly registerWait: RegisterWait;
   private readonly pbx: Pbx | null;
   private ackWarnedAtMs = -Infinity;
 
@@ -98,6 +101,7 @@ export class Router implements TransactionUser {
     this.locator = parts.locator;
     this.dialogs = parts.dialogs;
     this.dialogWake = parts.dialogWake;
+    this.registerWait = parts.registerWait;
     this.pbx = parts.pbx;
   }
 
@@ -124,7 +128,7 @@ export class Router implements TransactionUser {
     if (routes === null) return this.refuse(transaction, isFromPbx, 400, "Malformed Route");
     if (request.method === "REGISTER") return this.user.onRegister(transaction, routes.count);
     if (isInDialog) this.routeInDialog(transaction, routes, isFromPbx);
-    else if (isFromPbx) this.routeToAor(transaction, "", routes);
+    else if (isFromPbx) this.routeFromPbx(transaction, routes);
     else this.routeFromPhone(transaction, routes);
   }
 
@@ -243,6 +247,17 @@ export class Router implements TransactionUser {
     };
     this.plainFork(transaction, this.callerToken(caller, flow, request), routes.count, true)
       .addBranch(target, false);
+  }
+
+  /** What may find its phone only when the PBX has answered the REGISTER it has of it, waits for that. */
+  private routeFromPbx(transaction: ServerTransaction, routes: OwnRoutes): void {
+    const { request } = transaction;
+    const { method } = request;
+    // A call takes in whoever registers (W-04), and OPTIONS asks after those who are here.
+    const isForThoseHere = (method === "INVITE" || method === "OPTIONS") &&
+      this.locator.resolve(request.uri!, request.to.uri!.host) !== null;
+    const goOn = () => this.routeToAor(transaction, "", routes);
+    if (isForThoseHere || !this.registerWait.hold(transaction, request.uri!, goOn)) goOn();
   }
 
   private routeToAor(transaction: ServerTransaction, callerToken: string, routes: OwnRoutes): void {

@@ -5,7 +5,7 @@ import type { Aor, Contact } from "../usrloc/contact.ts";
 import { findDevice, identityText } from "../usrloc/identity.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
 import { stableId } from "./ids.ts";
-import { EVERY_DEVICE, InFlight } from "./in_flight.ts";
+import { EVERY_DEVICE, InFlight, type InFlightListener } from "./in_flight.ts";
 import { NO_PUSH_SERVICES, type PushAnswer, pushAnswer, type PushServices } from "./push_support.ts";
 import type { KnownAors, RegisterRequest, WantedContact } from "./register.ts";
 import type { RegistrarSettings } from "./settings.ts";
@@ -26,7 +26,7 @@ export const NO_ORDER = 0;
 const REPEAT_MS = 32_000;
 
 export class ContactWriter {
-  readonly inFlight = new InFlight();
+  readonly inFlight: InFlight;
   /** Set by the appliance once it knows; until then nothing is announced (P-02). */
   pushServices: PushServices = NO_PUSH_SERVICES;
 
@@ -34,7 +34,10 @@ export class ContactWriter {
     private readonly usrloc: Usrloc,
     private readonly clock: Clock,
     public settings: RegistrarSettings,
-  ) {}
+    listener: InFlightListener | null = null,
+  ) {
+    this.inFlight = new InFlight(listener);
+  }
 
   aorId(key: string): string {
     return this.usrloc.find(key)?.id ?? stableId(this.settings.idSecret, "a:" + key);

@@ -21,9 +21,19 @@ interface AorInFlight {
   upstreamOrder: number;
 }
 
+/** Whoever has something wait for the PBX's answer. */
+export interface InFlightListener {
+  /** A REGISTER went to the PBX; `ids`: of the upstream Contacts it adds or refreshes. */
+  onAsked(aorKey: string, ids: Iterable<string>): void;
+  /** It was answered, or will never be. */
+  onAnswered(aorKey: string, ids: Iterable<string>): void;
+}
+
 export class InFlight {
   private readonly byAor = new Map<string, AorInFlight>();
   private count = 0;
+
+  constructor(private readonly listener: InFlightListener | null = null) {}
 
   /** AoRs with a REGISTER at the PBX. */
   get size(): number {
@@ -53,17 +63,21 @@ export class InFlight {
     }
     ofAor.latest = order;
     ofAor.pending.set(order, adds);
+    this.listener?.onAsked(aorKey, adds.keys());
     return order;
   }
 
   /** It was answered, or will never be; to be told after what came of it was written. */
   end(aorKey: string, order: number): void {
     const ofAor = this.byAor.get(aorKey);
-    if (ofAor === undefined || !ofAor.pending.delete(order)) return;
+    const adds = ofAor?.pending.get(order);
+    if (ofAor === undefined || adds === undefined) return;
+    ofAor.pending.delete(order);
     const oldest = ofAor.pending.keys().next().value;
-    if (oldest === undefined) return void this.byAor.delete(aorKey);
+    if (oldest === undefined) this.byAor.delete(aorKey);
     // Orders rise, so the first one left is the lowest; what was settled before it left can matter to nobody any more.
-    for (const [device, settled] of ofAor.settled) if (settled < oldest) ofAor.settled.delete(device);
+    else for (const [device, settled] of ofAor.settled) if (settled < oldest) ofAor.settled.delete(device);
+    this.listener?.onAnswered(aorKey, adds.keys());
   }
 
   /** The longest that REGISTERs at the PBX ask for this upstream Contact, seconds; 0: none adds it. */
