@@ -94,9 +94,11 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
     const dialogs = this.dialogs = new Dialogs({
       usrloc,
       own,
-      tokens: new FlowTokens(settings.installation),
+      tokens: new FlowTokens(settings.installation, clock),
       locator: this.locator,
       pbx,
+      clock,
+      isTrusted: (address) => this.isTrusted(address),
       requestUri,
       deviceOfPurr: (purr) => purrs.read(purr),
     });

@@ -2,9 +2,11 @@
  * The way of a request inside a dialog (F-03, F-04): where its flow token leads, and the tokens that make it come back.
  * Knows no transactions; both ACK and everything that has one ask here.
  */
+import type { Clock } from "../clock.ts";
 import type { Flow } from "../sip/flow.ts";
 import { splitHostPort } from "../sip/host.ts";
 import type { Message } from "../sip/message.ts";
+import { detached } from "../sip/scan.ts";
 import { type Uri, uriParam } from "../sip/uri.ts";
 import type { TransactionPort } from "../transaction/timers.ts";
 import type { Contact } from "../usrloc/contact.ts";
@@ -28,6 +30,10 @@ const NO_PBX: Hop = { status: 503, reason: "PBX not reachable" };
 
 /** Contacts that left and are remembered: a call lasts longer than some registrations. */
 const MAX_LEFT = 10_000;
+/** How long a token lets in somebody who has nothing else to show; longer if its dialog is heard of meanwhile. */
+const TOKEN_MS = 24 * 3_600_000;
+/** Dialogs that are older than half of that and still heard of. */
+const MAX_LASTING = 10_000;
 
 /** What the way of a request is found by. */
 export interface DialogParts {
@@ -37,6 +43,9 @@ export interface DialogParts {
   readonly locator: Locator;
   /** Null in registrar mode. */
   readonly pbx: Pbx | null;
+  readonly clock: Clock;
+  /** Registrar mode: sources believed without digest. */
+  isTrusted(address: string): boolean;
   /** The Contact URI of a device as a Request-URI: without what only registrations carry. */
   requestUri(contact: Contact): string;
   /** Id of the device that a `pn-purr` names (RFC 8599 §6.1); empty if it is none of ours. */
@@ -46,20 +55,22 @@ export interface DialogParts {
 export class Dialogs {
   /** Last flows of contacts that are no longer registered, the oldest first. */
   private readonly left = new Map<string, Flow>();
+  /** Call-IDs of long calls: when one of those in it was last heard of there, the longest ago first. */
+  private readonly lasting = new Map<string, number>();
 
   constructor(private readonly parts: DialogParts) {}
 
   /**
    * Where a request goes. With two tokens (phone to phone) the sender's own stands first, so the last one is the other
-   * side; with one it names the phone, and the other side is the PBX. Whoever brings the token of this very Call-ID
-   * is in the dialog, whatever his address: phones change theirs in a call. A PURR (RFC 8599 §6.1) leads to its device
-   * where no token does; by itself it proves nothing, so only the PBX and registered phones may use one.
+   * side; with one it names the phone, and the other side is the PBX. A PURR (RFC 8599 §6.1) leads to its device where
+   * no token does; by itself it proves nothing, so only the PBX and registered phones may use one.
    */
   hop(request: Message, flow: Flow, routes: OwnRoutes, isFromPbx: boolean, port: TransactionPort): Hop {
     const uri = request.uri!;
     if (routes.token !== "") {
       const named = this.parts.tokens.read(routes.token, request.callId);
       if (named === null) return FORGED;
+      if (!this.mayUse(routes, named, request, flow, isFromPbx)) return STRANGER;
       if (this.parts.pbx === null || isFromPbx || this.isThroughTwice(routes, request.callId)) {
         const hop = this.tokenHop(named, port);
         return hop === NO_CONNECTION ? this.purrHop(uri, routes) ?? hop : hop;
@@ -71,6 +82,57 @@ export class Dialogs {
     // A phone that drops our Record-Route: the PBX may know the dialog, but nothing proves that another host does.
     if (this.parts.pbx === null) return this.purrHop(uri, routes) ?? NO_DIALOG;
     return pbxHop(this.parts.pbx.flow());
+  }
+
+  /**
+   * True if the sender may follow the tokens he brings. They are no more than a route for the PBX, for phones that are
+   * registered where they send from, and for trusted sources: those may use them for as long as a call lasts. Others
+   * have nothing but the token of their own side to show: a phone that changed networks in a call, and sends before its
+   * REGISTER is accepted. So that token must be of these days, and its phone must be known: registered, or gone and
+   * sending from the host that it was at.
+   */
+  private mayUse(
+    { firstToken, token }: OwnRoutes,
+    named: FlowToken,
+    request: Message,
+    flow: Flow,
+    isFromPbx: boolean,
+  ): boolean {
+    const { pbx, tokens, locator } = this.parts;
+    const own = firstToken === token ? named : tokens.read(firstToken, request.callId);
+    const isKnown = isFromPbx || locator.senderOf(request, flow) !== null ||
+      (pbx === null && this.parts.isTrusted(flow.remoteAddress));
+    if (!isKnown) {
+      // Registrar mode: who has the other's token alone is on neither side. In front of a PBX it leads to the PBX.
+      if (pbx === null && (own === null || own === named)) return false;
+      const side = own ?? named;
+      if (!this.isInTime(request.callId, side.issuedAtMs) || !this.isPartyAt(side, flow)) return false;
+      // Who is gone does not keep his own way open.
+      if (this.parts.usrloc.contact(side.contactId) === undefined) return true;
+    }
+    this.heardOf(request.callId, named.issuedAtMs);
+    return true;
+  }
+
+  /** True if the phone of this side may be at the other end of the flow. */
+  private isPartyAt({ contactId, flowKey }: FlowToken, flow: Flow): boolean {
+    if (contactId === "") return addressOfKey(flowKey) === flow.remoteAddress;
+    if (this.parts.usrloc.contact(contactId) !== undefined) return true;
+    return this.left.get(contactId)?.remoteAddress === flow.remoteAddress;
+  }
+
+  private isInTime(callId: string, issuedAtMs: number): boolean {
+    const { nowMs } = this.parts.clock;
+    return nowMs - issuedAtMs < TOKEN_MS || nowMs - (this.lasting.get(callId) ?? -Infinity) < TOKEN_MS;
+  }
+
+  /** A call of many hours: its tokens count for as long as it is heard of (session refreshes, RFC 4028). */
+  private heardOf(callId: string, issuedAtMs: number): void {
+    const { nowMs } = this.parts.clock;
+    if (nowMs - issuedAtMs < TOKEN_MS / 2) return;
+    this.lasting.delete(callId);
+    this.lasting.set(detached(callId), nowMs);
+    if (this.lasting.size > MAX_LASTING) this.lasting.delete(this.lasting.keys().next().value!);
   }
 
   /**
@@ -108,14 +170,14 @@ export class Dialogs {
   }
 
   /** Flow token of the calling side. */
-  callerToken(caller: Contact | null, flow: Flow, callId: string, nowMs: number): string {
+  callerToken(caller: Contact | null, flow: Flow, callId: string): string {
     if (caller === null) return this.parts.tokens.ofAddress(flow, callId);
     const registered = caller.flow;
     // A phone that sends a large INVITE over TCP is still reached over the UDP flow it registered.
     const isElsewhere = registered !== null && registered.state !== "closed" &&
       (registered.isReliable || registered.transport !== flow.transport);
     if (registered === flow || isElsewhere) return this.parts.tokens.ofDevice(caller.id, callId);
-    return this.parts.tokens.ofMovedDevice(caller.id, flow, nowMs, callId);
+    return this.parts.tokens.ofMovedDevice(caller.id, flow, callId);
   }
 
   /** A PBX that drops our Record-Route but kept the Contact we registered. */
@@ -159,6 +221,11 @@ export class Dialogs {
     const [address, remotePort] = splitHostPort(remote);
     return port.flowTo(listener.transport, address, remotePort, listener);
   }
+}
+
+/** The remote address of a `Flow.key`. */
+function addressOfKey(key: string): string {
+  return splitHostPort(key.slice(key.lastIndexOf("|") + 1))[0];
 }
 
 /** To a device over whichever of its flows is open. */

@@ -4,12 +4,16 @@
  * the device has then, not the one it had when the call began: a phone that changed networks in a call stays in it.
  *
  * A token is signed together with the Call-ID of its dialog. Everybody on the way sees it, but in another call it is
- * worth nothing.
+ * worth nothing. It says in which hour it was made; who may use it for how long is the dialogs' to decide.
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
+import type { Clock } from "../clock.ts";
 import type { Flow } from "../sip/flow.ts";
 
 const MAC_LENGTH = 16;
+const HOUR_MS = 3_600_000;
+/** Stands before the hour; no base64url and no id has it. */
+const TIME_MARK = "~";
 const DEVICE = 100; // d
 const ADDRESS = 97; // a
 const MOVED = 109; // m
@@ -22,6 +26,8 @@ export interface FlowToken {
   readonly contactId: string;
   /** `Flow.key` of the flow the request came over; empty: ask the device. */
   readonly flowKey: string;
+  /** When it was made, to the hour; 0: by a version that wrote no time. */
+  readonly issuedAtMs: number;
   /** When the flow was seen; a device that registered since then is asked first. */
   readonly atMs: number;
 }
@@ -30,7 +36,7 @@ export interface FlowToken {
 export class FlowTokens {
   private readonly macs = new Map<string, string>();
 
-  constructor(private readonly secret: string) {}
+  constructor(private readonly secret: string, private readonly clock: Clock) {}
 
   /** Token of a contact, reached over the flow it has then. */
   ofDevice(contactId: string, callId: string): string {
@@ -38,8 +44,11 @@ export class FlowTokens {
   }
 
   /** Token of a contact that calls from an address it has not registered: until it does, that is the way back. */
-  ofMovedDevice(contactId: string, flow: Flow, atMs: number, callId: string): string {
-    return this.sign("m" + encoded(Math.floor(atMs).toString(36) + "|" + contactId + "|" + flow.key), callId);
+  ofMovedDevice(contactId: string, flow: Flow, callId: string): string {
+    return this.sign(
+      "m" + encoded(Math.floor(this.clock.nowMs).toString(36) + "|" + contactId + "|" + flow.key),
+      callId,
+    );
   }
 
   /** Token of an address that is no registered device. */
@@ -58,21 +67,24 @@ export class FlowTokens {
     const expected = Buffer.from(payload + "." + this.macOf(payload, callId), "latin1");
     const given = Buffer.from(token, "latin1");
     if (given.length !== expected.length || !timingSafeEqual(given, expected)) return null;
-    const text = payload.slice(1);
+    const mark = payload.lastIndexOf(TIME_MARK);
+    const text = mark < 0 ? payload.slice(1) : payload.slice(1, mark);
+    const issuedAtMs = mark < 0 ? 0 : parseInt(payload.slice(mark + 1), 36) * HOUR_MS;
     switch (payload.charCodeAt(0)) {
       case DEVICE:
-        return { contactId: text, flowKey: "", atMs: 0 };
+        return { contactId: text, flowKey: "", issuedAtMs, atMs: 0 };
       case ADDRESS:
-        return { contactId: "", flowKey: decoded(text), atMs: 0 };
+        return { contactId: "", flowKey: decoded(text), issuedAtMs, atMs: 0 };
       case MOVED: {
         const [at = "", contactId = "", ...key] = decoded(text).split("|");
-        return { contactId, flowKey: key.join("|"), atMs: parseInt(at, 36) };
+        return { contactId, flowKey: key.join("|"), issuedAtMs, atMs: parseInt(at, 36) };
       }
     }
     return null;
   }
 
-  private sign(payload: string, callId: string): string {
+  private sign(content: string, callId: string): string {
+    const payload = content + TIME_MARK + Math.floor(this.clock.nowMs / HOUR_MS).toString(36);
     const mac = this.macOf(payload, callId);
     if (this.macs.size >= MACS_REMEMBERED) this.macs.clear();
     this.macs.set(payload + "\n" + callId, mac);

@@ -381,7 +381,7 @@ export class Router implements TransactionUser {
   }
 
   private callerToken(caller: Contact | null, flow: Flow, request: Message): string {
-    return this.dialogs.callerToken(caller, flow, request.callId, this.table.schedule.clock.nowMs);
+    return this.dialogs.callerToken(caller, flow, request.callId);
   }
 
   /** §16.4: the Request-URI is a Record-Route value that we made. */

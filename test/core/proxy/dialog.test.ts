@@ -279,14 +279,19 @@ describe("F-03 what a flow token does not open", () => {
   });
 
   test("F-03 what the secret signs for other purposes is no token", () => {
-    const tokens = new FlowTokens("secret");
+    const tokens = new FlowTokens("secret", { nowMs: 7 * 3_600_000 + 5 });
     for (const text of ["a:alice@example.org", "d:alice@example.org:u:sip:alice@192.168.9.9"]) {
       const id = stableId("secret", text);
       for (const token of [`${text}.${id.slice(0, 16)}`, `${text.slice(0, 1)}${id}.${id.slice(0, 16)}`]) {
         expect(tokens.read(token, "")).toBeNull();
       }
     }
-    expect(tokens.read(tokens.ofDevice("0123", "call"), "call")).toEqual({ contactId: "0123", flowKey: "", atMs: 0 });
+    expect(tokens.read(tokens.ofDevice("0123", "call"), "call")).toEqual({
+      contactId: "0123",
+      flowKey: "",
+      issuedAtMs: 7 * 3_600_000,
+      atMs: 0,
+    });
   });
 
   test("F-06 a stolen token without the dialog opens nothing to a stranger", () => {
