@@ -105,7 +105,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
     this.dialogWake = new DialogWake(port, this.schedule, usrloc, settings.silo);
     this.silo = new Silo(port, table, usrloc, dialogs, settings.silo);
     const registerWait = this.registerWait = new RegisterWait(this.schedule);
-    const writer = this.writer = new ContactWriter(usrloc, clock, settings.registrar, registerWait);
+    const writer = this.writer = new ContactWriter(usrloc, clock, port, settings.registrar, registerWait);
     const hints: DeviceHints = (request, paramNamed) => this.settings.deviceHints(request, paramNamed);
     if (pbx !== null) {
       this.mid = new MidRegistrar({ port, clock, table, usrloc, writer, pbx, hints }, this);

@@ -8,6 +8,7 @@ import { splitHostPort } from "../sip/host.ts";
 import type { Message } from "../sip/message.ts";
 import { detached } from "../sip/scan.ts";
 import { type Uri, uriParam } from "../sip/uri.ts";
+import { isAtSentBy } from "../sip/via.ts";
 import type { TransactionPort } from "../transaction/timers.ts";
 import type { Contact } from "../usrloc/contact.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
@@ -170,13 +171,17 @@ export class Dialogs {
   }
 
   /** Flow token of the calling side. */
-  callerToken(caller: Contact | null, flow: Flow, callId: string): string {
+  callerToken(caller: Contact | null, flow: Flow, request: Message): string {
+    const { callId } = request;
     if (caller === null) return this.parts.tokens.ofAddress(flow, callId);
     const registered = caller.flow;
     // A phone that sends a large INVITE over TCP is still reached over the UDP flow it registered.
     const isElsewhere = registered !== null && registered.state !== "closed" &&
       (registered.isReliable || registered.transport !== flow.transport);
-    if (registered === flow || isElsewhere) return this.parts.tokens.ofDevice(caller.id, callId);
+    // T-03: it listens where it has registered, and only sends from here.
+    const isListeningThere = registered !== null && registered.remoteAddress === flow.remoteAddress &&
+      isAtSentBy(request.via!, flow);
+    if (registered === flow || isElsewhere || isListeningThere) return this.parts.tokens.ofDevice(caller.id, callId);
     return this.parts.tokens.ofMovedDevice(caller.id, flow, callId);
   }
 

@@ -11,7 +11,7 @@ import { type Message, parseMessage } from "../sip/message.ts";
 import { receivedVia } from "../sip/response.ts";
 import { detached, withoutParam } from "../sip/scan.ts";
 import { aorOf, isSipScheme, type Uri, uriParam } from "../sip/uri.ts";
-import { viaValue } from "../sip/via.ts";
+import { isAtSentBy, viaValue } from "../sip/via.ts";
 import type { ClientTransaction } from "../transaction/client.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
 import type { Transactions, TransactionUser } from "../transaction/table.ts";
@@ -224,7 +224,7 @@ export class Router implements TransactionUser {
 
   private routeFromPhone(transaction: ServerTransaction, routes: OwnRoutes): void {
     const { request, flow } = transaction;
-    const caller = this.locator.senderOf(request, flow);
+    const caller = this.callerOf(request, flow);
     if (this.pbx === null) {
       if (!this.settings.isTrusted(flow.remoteAddress) && !this.user.authorize(transaction)) return;
       transaction.request = this.forCallee(request);
@@ -247,6 +247,14 @@ export class Router implements TransactionUser {
     };
     this.plainFork(transaction, this.callerToken(caller, flow, request), routes.count, true)
       .addBranch(target, false);
+  }
+
+  /** Who sent this, also a phone that listens at another port than it sends from (T-03) and does not say who it is. */
+  private callerOf(request: Message, flow: Flow): Contact | null {
+    const caller = this.locator.senderOf(request, flow);
+    if (caller !== null || !isAtSentBy(request.via!, flow)) return caller;
+    const listening = this.table.replyFlow(request, flow);
+    return listening === null || listening === flow ? null : this.usrloc.contactsOver(listening)[0] ?? null;
   }
 
   /** What may find its phone only when the PBX has answered the REGISTER it has of it, waits for that. */
@@ -381,7 +389,7 @@ export class Router implements TransactionUser {
   }
 
   private callerToken(caller: Contact | null, flow: Flow, request: Message): string {
-    return this.dialogs.callerToken(caller, flow, request.callId);
+    return this.dialogs.callerToken(caller, flow, request);
   }
 
   /** §16.4: the Request-URI is a Record-Route value that we made. */

@@ -1,6 +1,9 @@
 /** Writing an accepted REGISTER into usrloc (R-02, R-11, R-13, R-17): the one path for both modes. */
 import type { Clock } from "../clock.ts";
 import type { Flow } from "../sip/flow.ts";
+import { bareHost, defaultPort } from "../sip/host.ts";
+import { parseUri, uriParam } from "../sip/uri.ts";
+import type { TransactionPort } from "../transaction/timers.ts";
 import type { Aor, Contact } from "../usrloc/contact.ts";
 import { findDevice, identityText } from "../usrloc/identity.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
@@ -33,6 +36,7 @@ export class ContactWriter {
   constructor(
     private readonly usrloc: Usrloc,
     private readonly clock: Clock,
+    private readonly flows: Pick<TransactionPort, "flowTo">,
     public settings: RegistrarSettings,
     listener: InFlightListener | null = null,
   ) {
@@ -121,12 +125,14 @@ export class ContactWriter {
     wanted: WantedContact,
     at: number,
     granted: number,
-    flow: Flow,
+    cameOver: Flow,
     order: number,
     applied: Applied,
   ): void {
     const { aorKey } = request;
     const known = this.known(this.usrloc.find(aorKey), wanted);
+    const isWhereItWas = known !== null && known === wanted.repeats && known.flow === cameOver;
+    const flow = isWhereItWas ? cameOver : this.flowTowards(request, wanted, cameOver);
     const id = known !== null ? known.id : granted === 0 && order === NO_ORDER ? "" : this.deviceId(aorKey, wanted);
     if (
       this.isOlder(known, request) || this.isOvertaken(aorKey, id, order) || this.isRepeat(request, known, flow, order)
@@ -143,6 +149,21 @@ export class ContactWriter {
       this.usrloc.remove(known, "unregistered");
       applied.removed++;
     }
+  }
+
+  /**
+   * The flow a contact is reached over: the one its REGISTER came over. A UDP phone that asks for no `rport`, and whose Via
+   * and Contact name the host that it sends from, has no NAT before it, and listens at its Contact's port (T-03).
+   */
+  private flowTowards({ sentByHost }: RegisterRequest, { uriText, expires }: WantedContact, flow: Flow): Flow {
+    const { remoteAddress, remotePort, listener } = flow;
+    if (sentByHost === "" || flow.isReliable || expires === 0 || bareHost(sentByHost) !== remoteAddress) return flow;
+    const uri = parseUri(uriText);
+    if (uri === null || uri.scheme !== "sip" || bareHost(uri.host) !== remoteAddress) return flow;
+    const transport = uriParam(uri, "transport") ?? "udp";
+    const port = uri.port === 0 ? defaultPort("udp") : uri.port;
+    if (port === remotePort || transport.toLowerCase() !== "udp") return flow;
+    return this.flows.flowTo("udp", remoteAddress, port, listener) ?? flow;
   }
 
   private removeAll(request: RegisterRequest, order: number, applied: Applied): void {

@@ -39,6 +39,8 @@ export interface RegisterRequest {
   /** Removals first (R-11). Empty: a fetch (R-14), or the wildcard. */
   contacts: WantedContact[];
   path: string;
+  /** Host of the sent-by of a phone that asks for no `rport`, as it may listen elsewhere (T-03); else empty. */
+  sentByHost: string;
   userAgent: string;
   callId: string;
   cseq: number;
@@ -99,6 +101,7 @@ export function readRegister(
     isWildcard: false,
     contacts: [],
     path: detached(path),
+    sentByHost: request.via!.rport === undefined && path === "" ? detached(request.via!.host) : "",
     userAgent: repeated !== null && request.isValue(USER_AGENT, repeated.contact.userAgent)
       ? repeated.contact.userAgent
       : detached((request.value(USER_AGENT) ?? "").slice(0, MAX_USER_AGENT)),

@@ -1,6 +1,7 @@
 /** One Via value (RFC 3261 §20.42, RFC 3581 rport). */
 import { digits, elementEnd, equalsIgnoreCase, isTokenChar, nextParam, skipLws, trimLwsEnd } from "./scan.ts";
 import type { Flow, Transport } from "./flow.ts";
+import { bareHost } from "./host.ts";
 import { lowerCaseAt } from "./uri.ts";
 
 export class Via {
@@ -44,6 +45,14 @@ export class Via {
   get sentBy(): string {
     return this.port === 0 ? this.host : this.host + ":" + this.port;
   }
+}
+
+/**
+ * True if a UDP sender is where its sent-by says, and asks for no answer to where it sent from (RFC 3581): it may send from
+ * another port than it listens on, and no NAT is between.
+ */
+export function isAtSentBy(via: Via, flow: Flow): boolean {
+  return !flow.isReliable && via.rport === undefined && bareHost(via.host) === flow.remoteAddress;
 }
 
 /** Parses the first Via value of `[start, lineEnd)`; null if malformed. LWS is tolerated wherever RFC 3261 §25.1 allows it. */
