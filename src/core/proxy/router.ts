@@ -61,8 +61,8 @@ export interface RouterSettings {
   readonly isKnownUser: (user: string, domain: string) => boolean;
 }
 
-/** An ACK that was dropped is warned of this often at most. */
-const ACK_WARN_MS = 10_000;
+/** Of each kind of message that is dropped one is warned of in this time. */
+const WARN_EVERY_MS = 10_000;
 const PLAIN: ForkOptions = { isSingleAnswer: false, endsOn6xx: true, endsOn603: true, unreachableStatus: 503 };
 /** Methods that make no dialog: a Record-Route would only cost bytes. */
 const WITHOUT_DIALOG = new Set(["MESSAGE", "OPTIONS", "PUBLISH"]);
@@ -93,6 +93,7 @@ export class Router implements TransactionUser {
   private readonly registerWait: RegisterWait;
   private readonly pbx: Pbx | null;
   private ackWarnedAtMs = -Infinity;
+  private answerWarnedAtMs = -Infinity;
 
   constructor(parts: RouterParts, private readonly user: RouterUser, private readonly settings: RouterSettings) {
     this.table = parts.table;
@@ -163,7 +164,7 @@ export class Router implements TransactionUser {
     port.count("rejected_total", "stray_ack");
     let level: LogLevel = "debug";
     // A 2xx that is not acknowledged is repeated for 32 s, and so is its ACK: one line in ten seconds will do.
-    if ((isFromPbx || this.usrloc.isPhoneFlow(flow)) && clock.nowMs - this.ackWarnedAtMs >= ACK_WARN_MS) {
+    if ((isFromPbx || this.usrloc.isPhoneFlow(flow)) && clock.nowMs - this.ackWarnedAtMs >= WARN_EVERY_MS) {
       level = "warn";
       this.ackWarnedAtMs = clock.nowMs;
     }
@@ -196,12 +197,20 @@ export class Router implements TransactionUser {
     return contact !== undefined && contact.flow === flow;
   }
 
-  onForeignResponse(response: Message, flow: Flow): void {
-    const { port } = this.table;
+  onForeignResponse({ flow: sentTo }: ClientTransaction, response: Message, flow: Flow): void {
+    const { port, schedule: { clock } } = this.table;
     port.count("rejected_total", "response_source");
-    if (!port.isLogged("debug")) return;
-    const what = `${response.status} to ${response.cseqMethod}`;
-    port.log("debug", `Dropped a ${what} that came from another host than was asked`, {
+    // Nobody guesses a branch. So this is the PBX by an address that we were not told, or somebody who can see the request.
+    const isOfPbx = this.pbx !== null && this.pbx.isPbxAddress(sentTo.remoteAddress);
+    let level: LogLevel = "debug";
+    if (isOfPbx && clock.nowMs - this.answerWarnedAtMs >= WARN_EVERY_MS) {
+      level = "warn";
+      this.answerWarnedAtMs = clock.nowMs;
+    }
+    if (!port.isLogged(level)) return;
+    const what = `${response.status} to ${response.cseqMethod} from ${flow.remoteAddress}`;
+    const hint = isOfPbx ? "; if it is the PBX, name the address in pbx.trust" : "";
+    port.log(level, `Dropped a ${what}: the request went to ${sentTo.remoteAddress}${hint}`, {
       flow: flow.key,
       call_id: detached(response.callId),
     });

@@ -25,7 +25,7 @@ export interface TransactionUser {
   /** True if the request may be answered over this flow of another host than the one it was sent to. */
   isAnswerer(transaction: ClientTransaction, flow: Flow): boolean;
   /** A response to a request of ours by somebody else than was asked. */
-  onForeignResponse(response: Message, flow: Flow): void;
+  onForeignResponse(transaction: ClientTransaction, response: Message, flow: Flow): void;
   /** A response to nothing we know. */
   onStrayResponse(response: Message, flow: Flow): void;
 }
@@ -138,7 +138,7 @@ export class Transactions implements ClientTable, ServerTable {
     // A NAT may change the port, and over a new connection comes what the old one could not carry (§18.2.2).
     const isFromThere = flow === sentTo || flow.remoteAddress === sentTo.remoteAddress;
     if (isFromThere || user.isAnswerer(transaction, flow)) transaction.receive(response);
-    else user.onForeignResponse(response, flow);
+    else user.onForeignResponse(transaction, response, flow);
   }
 
   /**

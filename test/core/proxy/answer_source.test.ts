@@ -35,6 +35,10 @@ describe("X-03 an answer to what the PBX was asked", () => {
       rig.receive(rig.flow(address, port), answer(forwarded, 200, { contact: value(forwarded, "Contact") }));
       if (isBelieved) return expect(statusOf(mallory.one())).toBe(200);
       expect(isDropped(rig)).toBe(true);
+      expect(rig.logs.filter((line) => line.startsWith("warn "))).toEqual([
+        `warn Dropped a 200 to REGISTER from ${address}: the request went to 10.0.0.10; if it is the PBX, ` +
+        "name the address in pbx.trust",
+      ]);
       expect(rig.core.usrloc.find("mallory@" + domain)).toBeUndefined();
     });
   }

@@ -149,7 +149,7 @@ export class Rig implements TransactionPort, TransactionUser {
   isAnswerer(_transaction: ClientTransaction, flow: Flow): boolean {
     return this.answerers.has(flow);
   }
-  onForeignResponse(response: Message): void {
+  onForeignResponse(_transaction: ClientTransaction, response: Message): void {
     this.told.push(`foreign ${response.status}`);
   }
   onStrayResponse(response: Message): void {
