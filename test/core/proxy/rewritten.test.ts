@@ -100,6 +100,40 @@ describe("F-03 a PBX on TCP that rewrites our Contact and Record-Route", () => {
     expect(methodOf(phone.one())).toBe("BYE");
   });
 
+  for (
+    const [transport, seenAt, via] of [["tcp", SOURCE, ""], ["tcp", "203.0.113.5:41234", ";received=203.0.113.5"], [
+      "udp",
+      "203.0.113.5:15060",
+      ";received=203.0.113.5;rport=15060",
+    ]] as const
+  ) {
+    test(`R-02 its 200 to REGISTER over ${transport} lists our Contact as ${seenAt}: that one is read (contact_id aor)`, () => {
+      const rig = new Rig({
+        pbx: { address: "10.0.0.10", port: 5060, transport },
+        config: (config) => config.pbx!.contact_id = "aor",
+      });
+      const phone = rig.flow("192.0.2.9", 40000);
+      const to = "<sip:alice@pbx.example.org>";
+      rig.receive(
+        phone,
+        request("REGISTER", "sip:pbx.example.org", {
+          from: ALICE,
+          to,
+          contact: `<${CONTACT}>`,
+          headers: [["Expires", "600"]],
+        }),
+      );
+      const forwarded = rig.pbx.one();
+      const contact = `<${rewritten("sip:alice@10.0.0.5:5060", seenAt)}>;expires=120`;
+      rig.receive(
+        rig.pbx,
+        answer(forwarded, 200, { contact, via: [value(forwarded, "Via") + via, ...values(forwarded, "Via").slice(1)] }),
+      );
+      expect(value(phone.one(), "Contact")).toBe(`<${CONTACT}>;expires=120`);
+      expect(rig.logs.filter((line) => line.includes("does not list our Contact"))).toEqual([]);
+    });
+  }
+
   const placements: [string, string][] = [
     ["param", "sip:alice@10.0.0.5:41234;transport=TCP;lf=ID"],
     ["param, dropped by the PBX", "sip:alice@10.0.0.5:41234;transport=TCP"],

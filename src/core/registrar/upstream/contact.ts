@@ -4,7 +4,8 @@ import type { Flow } from "../../sip/flow.ts";
 import type { Message } from "../../sip/message.ts";
 import { type NameAddr, parseNameAddr } from "../../sip/name_addr.ts";
 import { paramOf, splitList, unquote } from "../../sip/scan.ts";
-import { canonicalUser, uriParam } from "../../sip/uri.ts";
+import { canonicalUser, type Uri, uriParam } from "../../sip/uri.ts";
+import type { Via } from "../../sip/via.ts";
 import { bareHost, splitHostPort } from "../../sip/host.ts";
 import { expiresOf } from "../register.ts";
 import type { ContactPlacement } from "../settings.ts";
@@ -54,7 +55,7 @@ export function grantOf(response: Message, user: string, id: string, flow: Flow)
       // Without angle brackets our parameter has become one of the header's.
       const lf = (uriParam(uri, "lf") ?? paramOf(address.params, "lf"))?.toLowerCase();
       if (lf === id || uri.user.toLowerCase() === id) return { expires, isListed: true };
-      if (lf !== undefined || !isOurAddress(uri.host, uri.port, flow)) continue;
+      if (lf !== undefined || !isOurAddress(uri, flow, response.via)) continue;
       if (sameUser(uri.user, user)) byUser = byUser === undefined ? expires : longer(byUser, expires);
     }
   }
@@ -74,9 +75,17 @@ function readContact(element: string): NameAddr | null {
   return parseNameAddr(open < 0 || close < 0 ? escaped : element.slice(0, open) + escaped + element.slice(close));
 }
 
-function isOurAddress(host: string, port: number, flow: Flow): boolean {
+/**
+ * True for the address we told the PBX, and for the one it has seen us at: with `rewrite_contact=yes` an Asterisk puts that
+ * into our Contact. What the PBX saw stands in our Via; over a connection any port may be that of an earlier one.
+ */
+function isOurAddress(uri: Uri, flow: Flow, via: Via | null): boolean {
+  const host = bareHost(uri.host);
+  const port = uri.port || 5060;
   const [ourHost, ourPort] = splitHostPort(flow.listener.advertised);
-  return bareHost(host) === ourHost && (ourPort === 0 || (port || 5060) === ourPort);
+  if (host === ourHost && (ourPort === 0 || port === ourPort)) return true;
+  if (host !== flow.listener.address && host !== bareHost(via?.received ?? "")) return false;
+  return flow.isReliable || port === flow.listener.port || port === via?.rport;
 }
 
 function sameUser(a: string, b: string): boolean {
