@@ -6,6 +6,7 @@ import { Receiver } from "../../src/demo/receiver.ts";
 import type { Stage } from "../../src/demo/stage.ts";
 import { ApnsServer } from "../io/push/apns/apns_server.ts";
 import { FcmServer } from "../io/push/fcm/fcm_server.ts";
+import { type Came, KEY, RunningService, SERVICES } from "../io/push/presets/services.ts";
 import { type PushProtocol, WebPushService } from "../io/push/webpush/webpush_service.ts";
 
 /** What the app is told by a push; all absent where it has no payload. */
@@ -118,6 +119,33 @@ function webpush(provider: string, protocol: PushProtocol, hasKeys: boolean): Ma
   };
 }
 
+/** A sender of `push.http` with a preset, and its service. @param tell what the app is told by a request */
+function preset(name: string, tell: (came: Came) => Told): Manner["start"] {
+  return async (folder) => {
+    const running = new RunningService(SERVICES[name]!);
+    const file = files(folder, { key: KEY });
+    const { param, prid } = running.service.phone;
+    const sender = running.service.config(running.url).replace("/token", file("key"));
+    return await Promise.resolve({
+      config: `{ missed: true, http: { own: ${sender} } }`,
+      phone: `pn-provider=own${param === "" ? "" : `;pn-param=${param}`}`,
+      token: prid,
+      told: () => running.came.map(tell),
+      until: (isSo) => running.until(isSo),
+      faults: () => running.faults,
+      stop: () => running.stop(),
+    });
+  };
+}
+
+/** Acrobits' verbs; the one that ends the ringing says that the call was missed. */
+function acrobitsTold({ body }: Came): Told {
+  const { verb, Id, UserDisplayName } = JSON.parse(body);
+  const isCall = verb === "NotifyIncomingCall";
+  const told = { event: isCall ? "call" : "cancel", call_id: Id, from_name: UserDisplayName };
+  return isCall ? told : { ...told, reason: verb === "NotifyIncomingCallMissed" ? "caller_gave_up" : verb };
+}
+
 function files(folder: string, texts: Record<string, string>): (name: string) => string {
   for (const [name, text] of Object.entries(texts)) writeFileSync(join(folder, name), text, { mode: 0o600 });
   return (name) => join(folder, name);
@@ -150,6 +178,29 @@ export const MANNERS: Record<string, Manner> = {
     isTold: false,
     atEnd: [""],
     isRungLate: false,
+  },
+  "the preset acrobits": {
+    start: preset("acrobits", acrobitsTold),
+    provider: "own",
+    isTold: true,
+    atEnd: ["cancel"],
+    isRungLate: false,
+  },
+  // A notification to tap: it says who calls, to people. It is taken away, and says that the call was missed.
+  "the preset ntfy": {
+    start: preset("ntfy", () => ({})),
+    provider: "own",
+    isTold: false,
+    atEnd: ["", ""],
+    isRungLate: false,
+  },
+  // Its service has nothing for the end of a call: the phone gets INVITE and CANCEL.
+  "the preset yak": {
+    start: preset("yak", () => ({})),
+    provider: "own",
+    isTold: false,
+    atEnd: [""],
+    isRungLate: true,
   },
   "UnifiedPush on the LAN": { start: webpush("unifiedpush", "http", true), provider: "unifiedpush", ...bothTold },
 };

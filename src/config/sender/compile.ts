@@ -46,6 +46,8 @@ const OWN_HEADERS = new Set(
 );
 /** Names under which a secret is sent. */
 const SECRET_NAME = /(?:^|[-_.])(?:authorization|cookie|token|key|apikey|secret|password|passwd)$/i;
+/** What is sent where an event has no words of its own. */
+const STANDS_FOR: Readonly<Partial<Record<SenderEvent, SenderEvent>>> = { test: "call", answered_elsewhere: "cancel" };
 const DEFAULT_TIMEOUT_MS = 5000;
 const MAX_FIELDS = 200;
 
@@ -121,7 +123,7 @@ class Compiler {
       this.problem(["events", name], "nobody sends such an event", near, "key");
     }
     for (const event of SENDER_EVENTS) {
-      const name = event === "test" && requests.test === undefined ? "call" : event;
+      const name = requests[event] === undefined ? STANDS_FOR[event] ?? event : event;
       events[event] = requests[name] === null ? null : this.request(written, name, requests[name]);
     }
     if (!this.mentionsToken && written.token_file !== undefined) this.authorize(events);

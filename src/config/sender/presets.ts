@@ -27,16 +27,8 @@ export const PRESETS: Readonly<Record<string, WrittenMap>> = {
           UserDisplayName: "{from_name?}",
         },
       },
+      // The verb that ends the ringing says that the call was missed.
       cancel: {
-        json: {
-          verb: "NotifyIncomingCallAnsweredElsewhere",
-          AppId: "{param.1}",
-          DeviceToken: "{prid.1}",
-          Selector: "{prid.2}",
-          Id: "{call_id}",
-        },
-      },
-      missed: {
         json: {
           verb: "NotifyIncomingCallMissed",
           AppId: "{param.1}",
@@ -47,6 +39,16 @@ export const PRESETS: Readonly<Record<string, WrittenMap>> = {
           UserDisplayName: "{from_name?}",
         },
       },
+      answered_elsewhere: {
+        json: {
+          verb: "NotifyIncomingCallAnsweredElsewhere",
+          AppId: "{param.1}",
+          DeviceToken: "{prid.1}",
+          Selector: "{prid.2}",
+          Id: "{call_id}",
+        },
+      },
+      missed: null,
       message: {
         json: {
           verb: "NotifyTextMessage",
@@ -73,17 +75,17 @@ export const PRESETS: Readonly<Record<string, WrittenMap>> = {
     url: "https://push.yakteam.com/v1/notify",
     events: {
       call: {
-        json: { token: "{prid}", caller_uri: "{from_uri}", caller_name: "{from_name|from_user}", type: "voip" },
+        json: { token: "{prid}", caller_uri: "{caller_uri}", caller_name: "{caller}", type: "voip" },
       },
       cancel: null,
       missed: {
-        json: { token: "{prid}", caller_uri: "{from_uri}", caller_name: "{from_name|from_user}", type: "missed" },
+        json: { token: "{prid}", caller_uri: "{caller_uri}", caller_name: "{caller}", type: "missed" },
       },
       message: {
         json: {
           token: "{prid}",
-          caller_uri: "{from_uri}",
-          caller_name: "{from_name|from_user}",
+          caller_uri: "{caller_uri}",
+          caller_name: "{caller}",
           type: "message",
           message_body: "New message",
         },
@@ -166,7 +168,7 @@ export const PRESETS: Readonly<Record<string, WrittenMap>> = {
           body: INCOMING,
           level: "timeSensitive",
           call: "1",
-          sound: "calypso",
+          sound: "multiwayinvitation",
           group: "calls",
           url: "{wake_url?}",
           id: "{call_key?}",

@@ -4,8 +4,11 @@
  */
 import type { Template } from "./template.ts";
 
-/** What can be sent. `test` is sent as a call where it has no words of its own. */
-export const SENDER_EVENTS = ["call", "cancel", "missed", "message", "refresh", "test"] as const;
+/**
+ * What can be sent. `answered_elsewhere` is a `cancel` that no missed call is behind (somebody answered or declined it), and
+ * is sent as one where it has no words of its own; so is `test` as a call.
+ */
+export const SENDER_EVENTS = ["call", "cancel", "answered_elsewhere", "missed", "message", "refresh", "test"] as const;
 export type SenderEvent = typeof SENDER_EVENTS[number];
 
 /** As in the file: mappings have no prototype. */

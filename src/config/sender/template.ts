@@ -32,6 +32,7 @@ export const PLACEHOLDERS = {
   from_name: "the caller's name, at most 128 characters",
   from_user: "the caller's number or name at the PBX",
   from_uri: "the caller's URI; empty if it is longer than 512 characters",
+  caller_uri: "the caller's URI; `sip:anonymous@anonymous.invalid` where it is not known or not told",
   caller: "the name, else the number, else `Unknown caller`",
   to_user: "who is called",
   to_uri: "the URI that is called; empty if it is longer than 512 characters",

@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
+import { readFileSync } from "node:fs";
+import { PRESETS } from "../../../src/config/sender/presets.ts";
 import { isLiteral, parseTemplate, PLACEHOLDERS } from "../../../src/config/sender/template.ts";
 
 test.each<[string, unknown]>([
@@ -41,4 +43,13 @@ test("P-10 text with its braces doubled is itself, and reading never throws", ()
 
 test("P-10 every placeholder is described, but for the next parts of one that is", () => {
   for (const [name, words] of Object.entries(PLACEHOLDERS)) expect(words !== "" || /\.[23]$/.test(name)).toBe(true);
+});
+
+test("P-10 P-11 the page of senders tells every placeholder in these words, and every preset", () => {
+  const page = readFileSync("src/io/push/http_sender/README.md", "utf8");
+  for (const [name, words] of Object.entries(PLACEHOLDERS)) {
+    if (words !== "") expect(page).toContain(`| \`{${name}}\` | ${words} |`);
+  }
+  for (const name of Object.keys(PRESETS)) expect(page).toContain(`\n### ${name}`);
+  expect(page).toContain("None was tried against the real service");
 });

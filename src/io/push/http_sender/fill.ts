@@ -167,7 +167,8 @@ function fillUrl(request: SenderRequest, values: PlaceholderValues): { url: stri
     const name = part.names.join("|");
     // Nothing in its place would be another address: that of all topics, say.
     if (value === "") return { problem: `the push has no ${name}, which the URL needs` };
-    if (value.split(/[/\\]/).some(isDots)) return { problem: `its ${name} cannot be a part of a URL` };
+    // Many a server unescapes a path before it takes it apart: %2F is as good as a slash there.
+    if (/[/\\%]/.test(value) || isDots(value)) return { problem: `its ${name} cannot be a part of a URL` };
     path += encodeURIComponent(value.toWellFormed());
   }
   if (path.split("/").some(isDots)) return { problem: "its token cannot be a part of a URL" };

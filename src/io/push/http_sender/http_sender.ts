@@ -2,7 +2,7 @@
  * Owns one sender of `push.http` (P-10): the request that its config describes, and what the answer means. Must not know
  * windows, retries or other backends. Secrets appear in the request and nowhere else.
  */
-import type { SenderConfig, SenderRequest } from "../../../config/sender/sender.ts";
+import type { SenderConfig, SenderEvent, SenderRequest } from "../../../config/sender/sender.ts";
 import { adviceOn, connectOnly, type ServiceAnswer } from "../ask.ts";
 import { type PushAnswer, type PushAttempt, type PushBackend, refused, retry } from "../backend.ts";
 import { codeOf, retryAfterMsOf, unreachable } from "../http/answer.ts";
@@ -78,7 +78,7 @@ export class HttpSender implements PushBackend {
   }
 
   attempt(request: PushRequest, attempt: PushAttempt): Promise<void> {
-    const template = this.config.events[request.event];
+    const template = this.config.events[eventOf(request)];
     const values = this.valuesOf(request, attempt.leftMs);
     const filled = template === null
       ? `push.${this.name} sends no ${request.event} pushes`
@@ -211,6 +211,12 @@ export class HttpSender implements PushBackend {
     // RFC 9110 §5.5: nothing else survives in a header, and a line break would end it.
     return form.test(secret) ? { secret } : { problem: `${setting} ${path} must hold ${words}` };
   }
+}
+
+/** Nobody of the user's has missed a call that one of them answered or declined. */
+function eventOf({ event, reason }: PushRequest): SenderEvent {
+  const isDealtWith = event === "cancel" && (reason === "answered_elsewhere" || reason === "declined");
+  return isDealtWith ? "answered_elsewhere" : event;
 }
 
 function requestsOf(config: SenderConfig): SenderRequest[] {

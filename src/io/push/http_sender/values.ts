@@ -36,6 +36,7 @@ export function placeholderValues(
   const fields = pushFields(request, nowMs, leftMs);
   const name = start(fields.from_name.trim(), MAX_NAME);
   const number = start(decodeSipText(userOf(request.fromUri)), MAX_NAME);
+  const uri = fields.from_uri.length <= MAX_URI ? fields.from_uri : "";
   const at = fields.aor.lastIndexOf("@");
   const [prid1 = "", prid2 = "", prid3 = ""] = fields.prid.split(",");
   const [param1 = "", param2 = ""] = fields.param.split(",");
@@ -57,7 +58,9 @@ export function placeholderValues(
     uuid: fields.uuid,
     from_name: name,
     from_user: number,
-    from_uri: fields.from_uri.length <= MAX_URI ? fields.from_uri : "",
+    from_uri: uri,
+    // RFC 3323 §4.1.1.3
+    caller_uri: uri || "sip:anonymous@anonymous.invalid",
     caller: name || number || "Unknown caller",
     to_user: start(decodeSipText(userOf(request.toUri)), MAX_NAME) || (at === -1 ? "" : fields.aor.slice(0, at)),
     to_uri: fields.to_uri.length <= MAX_URI ? fields.to_uri : "",

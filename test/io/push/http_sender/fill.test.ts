@@ -134,8 +134,7 @@ test("P-10 a URL: host, number of segments and names of the query are those of t
     const values = valuesOf(changes);
     const request = fill(sender, changes);
     if (typeof request === "string") {
-      const isLeading = values.prid.split(/[/\\]/).some((part) => /^(?:\.|%2e){1,2}$/i.test(part));
-      expect(values.prid === "" || isLeading || request.includes("longer")).toBe(true);
+      expect(/^\.{0,2}$|[/\\%]/.test(values.prid) || request.includes("longer")).toBe(true);
       return;
     }
     const url = new URL(request.url);
@@ -151,7 +150,7 @@ test("P-10 a URL: host, number of segments and names of the query are those of t
   }));
 });
 
-test.each(["..", ".", "%2e%2e", "%2E", "../../x", "a/../b", "..\\x", ".%2e"])(
+test.each(["..", ".", "%2e%2e", "%2E", "../../x", "a/b", "v1/account", "/", "..\\x", ".%2e", "%2f", "100%"])(
   "P-10 the token %s is no part of a URL",
   (prid) => expect(fill('{ url: "https://a.example/v1/{prid}" }', { prid })).toBe("its prid cannot be a part of a URL"),
 );

@@ -60,16 +60,16 @@ test("P-10 one line of config: method, path, query, headers, a secret from a fil
     { "/key": "s3cret key\n" },
   );
   const fromName = Buffer.from('Zoë "},{"x":"').toString("latin1");
-  const verdict = await send({ prid: "a/b?c", callId: "x@y", fromName });
+  const verdict = await send({ prid: "a:b?c", callId: "x@y", fromName });
   expect(verdict).toMatchObject({ outcome: "accepted", status: 200, attempts: 1 });
   const [got] = seen;
   expect(got!.method).toBe("PUT");
-  expect(got!.path).toBe(`/v1/a%2Fb%3Fc?who=${encodeURIComponent('Zoë "},{"x":"')}`);
+  expect(got!.path).toBe(`/v1/a%3Ab%3Fc?who=${encodeURIComponent('Zoë "},{"x":"')}`);
   expect(got!.headers.get("x-api-key")).toBe("s3cret key");
   expect(got!.headers.get("x-call")).toBe("x@y");
   expect(got!.headers.get("x-name")).toBe(`=?UTF-8?B?${Buffer.from('Zoë "},{"x":"').toString("base64")}?=`);
   expect(got!.headers.get("content-type")).toBe("application/json");
-  expect(JSON.parse(got!.body)).toEqual({ to: "a/b?c", call: { id: "x@y", name: 'Zoë "},{"x":"' }, wake: 30 });
+  expect(JSON.parse(got!.body)).toEqual({ to: "a:b?c", call: { id: "x@y", name: 'Zoë "},{"x":"' }, wake: 30 });
 });
 
 test("P-10 each event as the config says: another request, a longer path, or none; a test is sent as a call", async () => {
