@@ -89,6 +89,8 @@ function registrarSettings(config: Config, secrets: CoreSecrets): RegistrarSetti
     idleMs: config.wake.idle,
     hasDeviceRules: config.devices.length > 0,
     trustsUs: pbx?.trusts_us ?? false,
+    verifyMs: pbx?.verify ?? 300_000,
+    qualifyMs: pbx?.qualify ?? 0,
     refreshLeadMs: config.push.refresh_before,
     unsupportedPush: config.push.unsupported,
     idSecret: secrets.installation,

@@ -128,6 +128,19 @@ export const CLIENT_VERBS: Readonly<Record<string, ClientVerb>> = {
     return OK;
   },
 
+  resync: async (client, rest, io) => {
+    const { flags } = readVerbArgs(rest, JSON_FLAG, [0, 0]);
+    const answer = await client.json<{ renewing: number; waking: number; waiting: number }>("POST", "/v1/pbx/resync");
+    if (flags.json) io.stdout(jsonText(answer) + "\n");
+    else {
+      const { renewing, waking, waiting } = answer;
+      io.stdout(
+        `${renewing} renewed by latefork, ${waking} woken to renew theirs, ${waiting} with their next REGISTER\n`,
+      );
+    }
+    return OK;
+  },
+
   drain: async (client, rest, io) => {
     const { flags } = readVerbArgs(rest, JSON_FLAG, [0, 0]);
     const answer = await client.json<{ calls_open: number; waits_for: string }>("POST", "/v1/drain");

@@ -131,6 +131,13 @@ export const VERBS: readonly VerbHelp[] = [
     isClient: true,
   },
   {
+    name: "resync",
+    usage: "[--json]",
+    what: "renew every registration at the PBX, as after its database was lost",
+    options: [JSON_OPTION],
+    isClient: true,
+  },
+  {
     name: "drain",
     usage: "[--json]",
     what: "take no new calls, end when the open ones have ended",

@@ -52,8 +52,8 @@ export interface DeviceJson {
     encrypted: boolean;
     registered_at: string;
   } | null;
-  /** What the PBX holds for it. `dropped`: it let go of it when another device registered. `lapsed`: nobody renewed it in time. */
-  upstream_state: "none" | "registered" | "lapsed" | "dropped";
+  /** What the PBX holds for it. `dropped`: it let go of it when another device registered. `lapsed`: it was not renewed in time. `in_doubt`: it may have lost it. */
+  upstream_state: "none" | "registered" | "in_doubt" | "lapsed" | "dropped";
   /** Seconds until the PBX's binding ends that the device depends on; null: none is known. */
   upstream_expires_in: number | null;
   /** The next call may not reach it: it did not answer a refresh push, or the PBX's binding has lapsed. */
@@ -69,7 +69,7 @@ export interface LocationJson {
   aor: string;
   /**
    * What the PBX believes. `mode`: `aor`, one Contact for all devices; `contact`, `mirror`: one for each; null: there is no
-   * PBX. `state`: `none`, `registered`, `removed`, or `lapsed`: nobody renewed it in time.
+   * PBX. `state`: `none`, `registered`, `removed`, `lapsed`: it was not renewed in time, or `in_doubt`: the PBX may have lost it.
    */
   upstream: {
     mode: "aor" | "contact" | "mirror" | null;
@@ -163,7 +163,7 @@ export function locationJson(aor: Aor, upkeeps: Upkeeps, nowMs: number): Locatio
     aor: aor.key,
     upstream: {
       mode: upkeeps.upstreamMode,
-      state: isRegistered && upstream.expiresAtMs <= nowMs ? "lapsed" : upstream.state,
+      state: upstreamStateWord(aor, devices, nowMs),
       expires_in: isRegistered ? secondsLeft(upstream.expiresAtMs, nowMs) : 0,
       at_risk: devices.some((device) => device.at_risk),
       refresh: upkeep === null ? null : refreshJson(upkeep, nowMs),
@@ -297,6 +297,13 @@ const STATIC_SECONDS = 5 * 365 * 86_400;
 
 function isStatic({ expires_in }: DeviceJson): boolean {
   return expires_in > STATIC_SECONDS;
+}
+
+/** As the PBX is believed to hold it: in doubt if that is so for any device. */
+function upstreamStateWord({ upstream }: Aor, devices: readonly DeviceJson[], nowMs: number): string {
+  if (upstream.state !== "registered") return upstream.state;
+  if (upstream.expiresAtMs <= nowMs) return "lapsed";
+  return devices.some((device) => device.upstream_state === "in_doubt") ? "in_doubt" : "registered";
 }
 
 function expiryText(device: DeviceJson): string {

@@ -10,6 +10,7 @@ import { HEALTH } from "./health.ts";
 import { HTABLES } from "./htables.ts";
 import { LOCATIONS } from "./locations.ts";
 import { OPERATION } from "./operation.ts";
+import { PBX } from "./pbx.ts";
 import { PUSH } from "./push.ts";
 import type { Route } from "./route.ts";
 import { SILO } from "./silo.ts";
@@ -27,6 +28,7 @@ export const ROUTES: readonly Route[] = [
   ...SILO,
   ...HTABLES,
   ...PUSH,
+  ...PBX,
   ...EXPLAIN,
   ...EVENTS,
   ...TRACE,

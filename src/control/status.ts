@@ -44,7 +44,15 @@ export interface StatusJson {
   /** Seconds. */
   uptime: number;
   /** null in registrar mode. */
-  pbx: { uri: string; state: string; mode: string; rtt_ms: number | null; reason: string } | null;
+  pbx: {
+    uri: string;
+    state: string;
+    mode: string;
+    rtt_ms: number | null;
+    reason: string;
+    /** Why it may have lost what it held, and how many devices it has not granted anew since; null: nothing is in doubt. */
+    doubt: { since: string; reason: string; devices: number } | null;
+  } | null;
   counts: {
     aors: number;
     devices: number;
@@ -123,6 +131,7 @@ function statusJson(host: ControlHost): StatusJson {
       mode: config.pbx.mode,
       rtt_ms: core.qualify.rttMs === null ? null : Math.round(core.qualify.rttMs * 10) / 10,
       reason: core.qualify.reason,
+      doubt: doubtJson(host),
     },
     counts: {
       aors: core.usrloc.aorCount,
@@ -148,6 +157,13 @@ function statusJson(host: ControlHost): StatusJson {
 function firstToEnd({ certificates }: ControlHost): StatusJson["tls"] {
   const [first] = certificates.infos().toSorted((a, b) => a.days_left - b.days_left);
   return first === undefined ? null : { names: first.names, days_left: first.days_left, problem: first.problem };
+}
+
+function doubtJson({ core }: ControlHost) {
+  const doubt = core.mid?.ledger.doubt ?? null;
+  const devices = core.mid?.ledger.countInDoubt() ?? 0;
+  if (doubt === null || devices === 0) return null;
+  return { since: new Date(doubt.sinceMs).toISOString(), reason: doubt.reason, devices };
 }
 
 /** One pass over all devices. */
@@ -191,7 +207,7 @@ export function statusText(status: StatusJson): string {
       "registered",
       `${many(counts.devices, "device")} of ${many(counts.aors, "AoR")}, ${counts.push_devices} can be woken`,
     ],
-    ...pbx === null ? [] : [["at the pbx", upkeepText(counts)] as const],
+    ...pbx === null ? [] : [["at the pbx", upkeepText(counts, pbx.doubt)] as const],
     ["calls", `${counts.calls_open} open, ${counts.calls_held} held for a phone that is being woken`],
     ["flows", String(counts.flows)],
     ["banned", String(counts.banned)],
@@ -209,8 +225,12 @@ function certificateText({ names, days_left, problem }: NonNullable<StatusJson["
   return `${names.join(", ")}: ${problem === "" ? `${many(days_left, "day")} left` : problem.toUpperCase()}`;
 }
 
-function upkeepText({ at_risk, upstream_failing, short_grants }: StatusJson["counts"]): string {
+function upkeepText(
+  { at_risk, upstream_failing, short_grants }: StatusJson["counts"],
+  doubt: NonNullable<StatusJson["pbx"]>["doubt"],
+): string {
   const parts = [
+    doubt === null ? "" : `${many(doubt.devices, "device")} IN DOUBT since ${doubt.since}: ${doubt.reason}`,
     at_risk === 0 ? "" : `${many(at_risk, "device")} AT RISK (latefork locations)`,
     upstream_failing === 0 ? "" : `${many(upstream_failing, "binding")} cannot be renewed`,
     short_grants === 0 ? "" : `${many(short_grants, "AoR")} granted less than a push needs`,

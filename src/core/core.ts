@@ -215,6 +215,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
   flowClosed(flow: Flow, reason: string): void {
     const lost = this.usrloc.flowClosed(flow);
     this.table.flowClosed(flow);
+    if (flow.isReliable && this.pbx !== null && this.pbx.isPbxPeer(flow)) this.qualify?.connectionClosed();
     for (const contact of lost) {
       this.port.event({ type: "flow", state: "lost", aor: contact.aor.key, device: contact.id, reason });
       if (this.port.isLogged("debug", contact.aor.key)) {

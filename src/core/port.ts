@@ -24,7 +24,8 @@ export type Counter =
   | "calls_total"
   | "late_branches_total"
   | "push_total"
-  | "rejected_total";
+  | "rejected_total"
+  | "pbx_doubts_total";
 
 /** Histograms of `/metrics`, in seconds. */
 export type Histogram =

@@ -17,6 +17,10 @@ const COUNTERS: Record<Counter, { help: string; labels: readonly string[] }> = {
   calls_total: { help: "Calls ended, by result", labels: ["result"] },
   late_branches_total: { help: "Branches added to a ringing call after its first fork", labels: [] },
   push_total: { help: "Pushes by provider and result", labels: ["provider", "result"] },
+  pbx_doubts_total: {
+    help: "Times the PBX may have lost its registrations: lost (it was away or does not list them), maybe (signs)",
+    labels: ["kind"],
+  },
   rejected_total: { help: "Requests refused for what they are or where they come from", labels: ["reason"] },
 };
 

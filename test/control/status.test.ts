@@ -30,7 +30,7 @@ test("the status screen counts in words, and cuts off no advice", () => {
     state: "ready",
     version: "0.1.0",
     uptime: 1,
-    pbx: { uri: "sip:pbx", state: "up", mode: "aor", rtt_ms: 1, reason: "" },
+    pbx: { uri: "sip:pbx", state: "up", mode: "aor", rtt_ms: 1, reason: "", doubt: null },
     counts,
     push: [],
     tls: null,

@@ -1,5 +1,6 @@
 /** Owns Kamailio as the PBX: its database of users, its start, and what it holds. */
 import { Database } from "bun:sqlite";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { eventually, Program } from "./program.ts";
 
@@ -53,7 +54,8 @@ export class Kamailio {
     this.address = address;
     this.port = options.port;
     const database = join(folder, "kamailio.sqlite");
-    createDatabase(database, options.users);
+    // Its users outlive it, its contacts do not: they are in memory.
+    if (!existsSync(database)) createDatabase(database, options.users);
     const defines = {
       PBX: address,
       PBX_PORT: this.port,

@@ -32,3 +32,28 @@ peerTest(
     expect(await kamailio.contacts()).toHaveLength(1);
   },
 );
+
+peerTest(
+  "R-21 a Kamailio that is started anew with its contacts in memory has them again within seconds",
+  ["kamailio", "sipp"],
+  async (rig) => {
+    const first = await rig.kamailio(["alice"], { maxExpires: 3600 });
+    const file = join(rig.folder, "credentials");
+    writeFileSync(file, "alice:secret\n", { mode: 0o600 });
+    const config = rig.config({
+      pbx: { uri: `sip:${rig.at("pbx")};transport=udp`, qualify: "1s", credentials_file: file },
+      push: rig.pushTo(rig.receiver()),
+    });
+    const appliance = await rig.appliance(config);
+    const push = ";pn-provider=acme;pn-param=app;pn-prid=token-a";
+    await rig.register("phoneA", { push, instance: "i-1", expires: "3600", pauseMs: 300 }).done();
+    expect(await first.contacts()).toHaveLength(1);
+    const isInDoubt = async () => JSON.parse(await appliance.text("/v1/status")).pbx.doubt !== null;
+    await first.end();
+    await eventually("its absence is noticed", 10_000, isInDoubt);
+    const second = await rig.kamailio(["alice"], { maxExpires: 3600 });
+    expect(await second.contacts()).toHaveLength(0);
+    await eventually("Kamailio has the Contact again", 20_000, async () => (await second.contacts()).length === 1);
+    await eventually("nothing is in doubt any more", 5_000, async () => !(await isInDoubt()));
+  },
+);

@@ -264,6 +264,7 @@ function worldConfig(mode: "pbx" | "registrar"): Config {
     expires: 3_600_000,
     credentials_file: "",
     trusts_us: false,
+    verify: 300_000,
     qualify: 0,
   };
   return config;

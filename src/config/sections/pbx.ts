@@ -55,6 +55,15 @@ export const PBX = optional(
       applies: "live",
       doc: "The PBX takes our REGISTER without a challenge.",
     }),
+    verify: key(duration, {
+      default: "5m",
+      min: 10_000,
+      max: HOUR,
+      applies: "live",
+      doc:
+        "After a doubt about the PBX (silence, a closed connection, other answers than before) no refresh of a phone is " +
+        "answered here beyond this time before the PBX has granted it anew.",
+    }),
     qualify: key(duration, {
       default: "30s",
       max: HOUR,

@@ -28,7 +28,8 @@ import {
   type NoAnswer,
   upstreamRegister,
 } from "./upstream/forwarded.ts";
-import { type Grants, UpstreamLedger } from "./upstream/ledger.ts";
+import { type Grants, type PbxDoubt, UpstreamLedger } from "./upstream/ledger.ts";
+import { BindingWatch, type BindingWatchUser } from "./upstream/binding_watch.ts";
 import { UpstreamLink, type UpstreamSide } from "./upstream/own_register.ts";
 import { askedOf, UpstreamPlanner } from "./upstream/plan.ts";
 import { UpstreamPolicy } from "./upstream/policy.ts";
@@ -47,6 +48,9 @@ export interface MidRegistrarParts {
   readonly hints: DeviceHintReader;
 }
 
+/** Between one renewal and the next after a mere sign that the PBX may have lost them. */
+const DOUBT_EACH_MS = 50;
+
 /** Results of REGISTERs that the PBX did not decide, in words for the log. */
 const UNANSWERED: Readonly<Record<NoAnswer, string>> = {
   pbx_timeout: "The PBX did not answer a REGISTER within 32 s",
@@ -54,12 +58,23 @@ const UNANSWERED: Readonly<Record<NoAnswer, string>> = {
   pbx_unusable: "The PBX answered a REGISTER without our Via: the phone cannot be told",
 };
 
-export class MidRegistrar implements ForwardedOwner {
+/** What a resync does, in numbers of bindings and devices. */
+export interface Resync {
+  /** Bindings that our own REGISTERs renew. */
+  readonly renewing: number;
+  /** Devices that are woken to renew theirs. */
+  readonly waking: number;
+  /** Devices that renew theirs with their next REGISTER, which goes to the PBX. */
+  readonly waiting: number;
+}
+
+export class MidRegistrar implements ForwardedOwner, BindingWatchUser {
   readonly policy: UpstreamPolicy;
   readonly ledger: UpstreamLedger;
   /** Our own REGISTERs that keep the PBX's bindings alive (R-09). */
   readonly renewals: Renewals;
   private readonly removals: Removals;
+  private readonly watch: BindingWatch;
   private readonly planner: UpstreamPlanner;
   private readonly unanswered: UnansweredRegisters;
   private readonly challenged = new Challenged();
@@ -88,6 +103,8 @@ export class MidRegistrar implements ForwardedOwner {
     const link = new UpstreamLink(port, table, pbx, policy, writer.inFlight);
     this.removals = new Removals(link, ledger, usrloc, clock);
     this.renewals = new Renewals(link, ledger, usrloc, clock, (aorKey, order) => this.onAnswered(aorKey, order));
+    this.watch = new BindingWatch(link, ledger, usrloc, this.renewals, this);
+    this.watch.start();
   }
 
   private get settings(): RegistrarSettings {
@@ -259,8 +276,49 @@ export class MidRegistrar implements ForwardedOwner {
 
   /** The PBX answers again after it did not: perhaps it was started anew. */
   onPbxBack(): void {
-    this.ledger.onPbxBack();
-    this.renewals.renewAll();
+    this.distrust("lost", "it was away");
+  }
+
+  onPbxDoubt(reason: string): void {
+    this.distrust("maybe", reason);
+  }
+
+  onBindingsLost(reason: string): void {
+    this.distrust("lost", reason);
+  }
+
+  /** By hand (R-21): every binding is renewed, by us where we may, else by its phone. */
+  resync(): Resync {
+    const renewing = this.distrust("lost", "resync was asked for");
+    let waking = 0;
+    let waiting = 0;
+    for (const aor of this.usrloc.all()) {
+      for (const contact of aor.contacts) {
+        if (this.policy.isRenewing(aor.user, this.ledger.upstreamId(contact))) continue;
+        if (contact.refreshAtMs !== Infinity) waking++;
+        else waiting++;
+      }
+    }
+    return { renewing, waking, waiting };
+  }
+
+  /**
+   * R-21: the PBX may have lost what it held. Nothing is absorbed for long before it has granted anew, and our own
+   * REGISTERs go, spread: over as little time as possible if it has lost them, else more gently.
+   * @returns how many bindings we renew
+   */
+  private distrust(kind: PbxDoubt["kind"], reason: string): number {
+    if (!this.ledger.noteDoubt(kind, reason)) return 0;
+    const isLost = kind === "lost";
+    this.port.count("pbx_doubts_total", kind);
+    this.port.event({ type: "pbx", state: isLost ? "lost" : "doubt", reason });
+    this.port.log(
+      isLost ? "warn" : "info",
+      `The PBX may have lost its registrations: ${reason}. They are renewed; phones' refreshes go to it until then`,
+    );
+    // A mere sign costs the PBX no more than twenty REGISTERs a second, where that is soon enough.
+    const gentlyMs = Math.min(this.settings.verifyMs / 2, this.renewals.size * DOUBT_EACH_MS);
+    return this.renewals.renewAll(isLost ? 0 : gentlyMs);
   }
 
   /**
@@ -276,6 +334,7 @@ export class MidRegistrar implements ForwardedOwner {
   /** The settings changed: other users may be ours to renew. */
   reconfigured(): void {
     this.renewals.restored();
+    this.watch.start();
   }
 
   /** A device was set by hand: the PBX's binding is renewed where that is ours to do (R-09). */

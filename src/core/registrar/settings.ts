@@ -34,6 +34,10 @@ export interface RegistrarSettings {
   readonly hasDeviceRules: boolean;
   /** The PBX takes our REGISTERs without a challenge (`pbx.trusts_us`). */
   readonly trustsUs: boolean;
+  /** After a doubt about the PBX nothing is absorbed longer than this (`pbx.verify`), ms. */
+  readonly verifyMs: number;
+  /** How often the PBX is asked for signs of life (`pbx.qualify`), ms; 0: it is not. */
+  readonly qualifyMs: number;
   /** How long before a binding ends its phone is pushed (`push.refresh_before`). */
   readonly refreshLeadMs: number;
   /** What is done with a REGISTER for a push service that is not served here (`push.unsupported`). */

@@ -18,8 +18,11 @@ export interface UpstreamView {
 /** `latefork`: our own REGISTERs. `push`: the phone, which we wake for it. `phone`: the phone alone. */
 export type Refresher = "phone" | "latefork" | "push";
 
-/** What the PBX is believed to hold for a device. `dropped`: it let go of it by itself. `lapsed`: nobody renewed it in time. */
-export type HeldState = "none" | "registered" | "lapsed" | "dropped";
+/**
+ * What the PBX is believed to hold for a device. `in_doubt`: it granted it, and may have lost it since (R-21). `dropped`: it
+ * let go of it by itself. `lapsed`: it was not renewed in time.
+ */
+export type HeldState = "none" | "registered" | "in_doubt" | "lapsed" | "dropped";
 
 /** Who renews the phone's own registration here: it by itself, or woken for it; for the PBX's side see {@link Upkeep}. */
 export interface PhoneUpkeep {
@@ -58,7 +61,8 @@ export function deviceUpkeep(contact: Contact, mid: UpstreamView | null, nowMs: 
   const isOurs = mid !== null && state !== null && mid.policy.isRenewing(user, id);
   const failed = pushFailure(contact);
   const lastFailure = state !== null && state.reason !== "" ? state.reason : failed;
-  const held = heldState(contact, upstreamEndsMs, nowMs);
+  const isInDoubt = mid?.ledger.isInDoubt(contact) ?? false;
+  const held = isInDoubt && !contact.isDropped ? "in_doubt" : heldState(contact, upstreamEndsMs, nowMs);
   const isGone = held === "dropped" || held === "lapsed";
   const base = {
     upstreamEndsMs,
@@ -108,7 +112,7 @@ export function aorUpkeep(aor: Aor, mid: UpstreamView | null, nowMs: number): Up
 }
 
 /** AoRs by what is known of their binding at the PBX, the worst word that fits each. */
-export type UpstreamState = "none" | "registered" | "removed" | "lapsed" | "at_risk" | "failing";
+export type UpstreamState = "none" | "registered" | "in_doubt" | "removed" | "lapsed" | "at_risk" | "failing";
 
 /** How many AoRs there are in each state; every state is listed. */
 export function upstreamStates(
@@ -117,7 +121,9 @@ export function upstreamStates(
   nowMs: number,
 ): Map<UpstreamState, number> {
   const counts = new Map<UpstreamState, number>();
-  for (const state of ["registered", "none", "removed", "lapsed", "at_risk", "failing"] as const) counts.set(state, 0);
+  for (const state of ["registered", "none", "in_doubt", "removed", "lapsed", "at_risk", "failing"] as const) {
+    counts.set(state, 0);
+  }
   for (const aor of aors) {
     const state = upstreamState(aor, mid, nowMs);
     counts.set(state, counts.get(state)! + 1);
@@ -131,7 +137,8 @@ function upstreamState(aor: Aor, mid: UpstreamView | null, nowMs: number): Upstr
     return "failing";
   }
   if (state === "registered" && expiresAtMs <= nowMs) return "lapsed";
-  return aor.contacts.some((contact) => isAtRisk(contact) || contact.isDropped) ? "at_risk" : state;
+  if (aor.contacts.some((contact) => isAtRisk(contact) || contact.isDropped)) return "at_risk";
+  return mid !== null && aor.contacts.some((contact) => mid.ledger.isInDoubt(contact)) ? "in_doubt" : state;
 }
 
 const WEIGHT: Record<Refresher, number> = { phone: 0, push: 1, latefork: 2 };

@@ -103,6 +103,7 @@ export class Rig {
         expires: 3_600_000,
         credentials_file: "",
         trusts_us: false,
+        verify: 300_000,
         qualify: 0,
       };
     }

@@ -109,6 +109,7 @@ export class Rig implements CorePort {
         expires: 3_600_000,
         credentials_file: "",
         trusts_us: false,
+        verify: 300_000,
         qualify: 0,
         ...(typeof options.pbx === "object" ? options.pbx : {}),
       };

@@ -27,6 +27,15 @@ export interface Grants {
   lines: string;
 }
 
+/** Why it is not sure that the PBX still holds what it granted (R-21). */
+export interface PbxDoubt {
+  /** `lost`: it was away, or is known to have lost Contacts. `maybe`: there are signs that it was started anew. */
+  readonly kind: "lost" | "maybe";
+  readonly sinceMs: number;
+  /** In words, about "the PBX". */
+  readonly reason: string;
+}
+
 /** What the PBX granted to a REGISTER of our own. */
 export interface OwnGrant {
   /** Seconds. */
@@ -44,8 +53,10 @@ export class UpstreamLedger {
   readonly shortGrants = new Set<Aor>();
   /** AoRs of which the PBX dropped a Contact, and which it was told of. */
   private readonly dropping = new Set<Aor>();
-  /** What the PBX granted since it was away; null: it was not. */
+  /** What the PBX granted since the doubt; null: there was none. */
   private fresh: WeakSet<Upstream | Contact> | null = null;
+  /** The last doubt, also one that every binding has outlived; null: there was none. */
+  private lastDoubt: PbxDoubt | null = null;
 
   constructor(
     private readonly policy: UpstreamPolicy,
@@ -62,9 +73,42 @@ export class UpstreamLedger {
     return upstream.state === "registered" ? upstream.expiresAtMs : 0;
   }
 
-  /** The PBX was away, and may have lost what it held: nobody is answered in its place before it has granted anew. */
-  onPbxBack(): void {
+  /** The last doubt about what the PBX holds (R-21); null: there was none. */
+  get doubt(): PbxDoubt | null {
+    return this.lastDoubt;
+  }
+
+  /**
+   * The PBX may have lost what it held (R-21).
+   * @param kind `lost`: it was away, or is known to have lost some. `maybe`: there are signs
+   * @returns false if it is in doubt already, and nothing is to be done anew
+   */
+  noteDoubt(kind: PbxDoubt["kind"], reason: string): boolean {
+    const { nowMs } = this.clock;
+    const last = this.lastDoubt;
+    // One doubt makes every binding be asked for once: further signs within that time are the same doubt.
+    if (kind === "maybe" && last !== null && nowMs - last.sinceMs < this.policy.settings.verifyMs) return false;
+    this.lastDoubt = { kind, sinceMs: nowMs, reason };
     this.fresh = new WeakSet();
+    // A phone that must renew what may be lost is to hear of it in time.
+    if (kind === "lost") {
+      for (const aor of this.usrloc.all()) for (const contact of aor.contacts) this.usrloc.reschedule(contact);
+    }
+    return true;
+  }
+
+  /** True if the PBX has granted nothing for this contact since it may have lost what it held. */
+  isInDoubt(contact: Contact): boolean {
+    return this.fresh !== null && !this.fresh.has(this.policy.isOneForAll ? contact.aor.upstream : contact) &&
+      this.upstreamEndsMs(contact) > this.clock.nowMs;
+  }
+
+  /** Contacts whose binding at the PBX is in doubt. Goes through all of them. */
+  countInDoubt(): number {
+    let count = 0;
+    if (this.fresh === null) return count;
+    for (const aor of this.usrloc.all()) for (const contact of aor.contacts) if (this.isInDoubt(contact)) count++;
+    return count;
   }
 
   /** It is another PBX than before, or it is told other Contacts: nothing is known of what it holds. */
@@ -78,9 +122,10 @@ export class UpstreamLedger {
 
   /** As far as the PBX's answers prove it: what a REGISTER may be answered on (R-05). */
   provenEndsMs(contact: Contact): number {
-    const { upstream } = contact.aor;
-    if (this.fresh !== null && !this.fresh.has(this.policy.isOneForAll ? upstream : contact)) return 0;
-    return Math.min(this.upstreamEndsMs(contact), upstream.provenMs ?? Infinity);
+    const endsMs = Math.min(this.upstreamEndsMs(contact), contact.aor.upstream.provenMs ?? Infinity);
+    if (!this.isInDoubt(contact)) return endsMs;
+    const { kind, sinceMs } = this.lastDoubt!;
+    return kind === "lost" ? 0 : Math.min(endsMs, sinceMs + this.policy.settings.verifyMs);
   }
 
   /** True if there is a device the PBX must hold this Contact for. */
@@ -172,7 +217,11 @@ export class UpstreamLedger {
     if (upstreamMs === 0 || this.policy.isRenewing(contact.aor.user, this.upstreamId(contact))) {
       return contact.expiresAtMs;
     }
-    return Math.min(contact.expiresAtMs, upstreamMs);
+    // R-21: what the PBX lost is as good as ended, and only the phone can bring it back.
+    const doubtMs = this.lastDoubt?.kind === "lost" && this.isInDoubt(contact)
+      ? this.lastDoubt.sinceMs + this.policy.settings.verifyMs
+      : Infinity;
+    return Math.min(contact.expiresAtMs, upstreamMs, doubtMs);
   }
 
   /**

@@ -11,18 +11,22 @@ import type { InFlight } from "../in_flight.ts";
 import { upstreamContactLine } from "./contact.ts";
 import type { UpstreamPolicy } from "./policy.ts";
 
-export interface OwnRegister {
+/** A question: which Contacts does the PBX have for the AoR? (RFC 3261 §10.2.3) */
+export interface OwnQuestion {
   readonly aor: Aor;
-  /** Of the upstream Contact. */
-  readonly id: string;
   readonly flow: Flow;
   readonly callId: string;
   readonly tag: string;
   readonly cseq: number;
-  /** Seconds; 0 removes. */
-  readonly expires: number;
   /** Further header lines with their CRLF: credentials. */
   readonly lines: string;
+}
+
+export interface OwnRegister extends OwnQuestion {
+  /** Of the upstream Contact. */
+  readonly id: string;
+  /** Seconds; 0 removes. */
+  readonly expires: number;
 }
 
 /** The PBX, as the registrar sees it. */
@@ -43,15 +47,25 @@ export class UpstreamLink {
 
   /** Sends it; the answer comes to `owner`. */
   send(owner: ClientOwner, what: OwnRegister): ClientTransaction {
-    const { aor, flow, expires } = what;
+    const { aor, id, flow, expires } = what;
+    const contact = upstreamContactLine(this.policy.settings.placement, aor.user, id, flow, expires);
+    return this.register(owner, what, contact, "Expires: " + expires + "\r\n");
+  }
+
+  /** Asks; the answer comes to `owner`. */
+  ask(owner: ClientOwner, what: OwnQuestion): ClientTransaction {
+    return this.register(owner, what, "", "");
+  }
+
+  private register(owner: ClientOwner, what: OwnQuestion, contact: string, expires: string): ClientTransaction {
+    const { aor, flow } = what;
     const branch = this.table.newBranch();
     const address = "<sip:" + aor.key + ">";
     const wire = "REGISTER sip:" + aor.domain + " SIP/2.0\r\n" +
       "Via: " + viaValue(flow, branch) + "\r\nMax-Forwards: 70\r\n" +
       "From: " + address + ";tag=" + what.tag + "\r\nTo: " + address + "\r\n" +
       "Call-ID: " + what.callId + "\r\nCSeq: " + what.cseq + " REGISTER\r\n" +
-      upstreamContactLine(this.policy.settings.placement, aor.user, what.id, flow, expires) +
-      what.lines + "Expires: " + expires + "\r\nContent-Length: 0\r\n\r\n";
+      contact + what.lines + expires + "Content-Length: 0\r\n\r\n";
     return this.table.send(wire, "REGISTER", branch, flow, owner);
   }
 }

@@ -79,7 +79,7 @@ export class Renewal implements ClientOwner, Due {
   private sentAtMs = 0;
   private readonly credentials: UpstreamCredentials;
 
-  constructor(private readonly owner: RenewalOwner, private readonly aorKey: string, private readonly id: string) {
+  constructor(private readonly owner: RenewalOwner, readonly aorKey: string, private readonly id: string) {
     this.credentials = new UpstreamCredentials(owner.link);
   }
 

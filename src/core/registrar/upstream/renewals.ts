@@ -60,11 +60,34 @@ export class Renewals implements RenewalOwner {
     this.unreachable.clear();
   }
 
-  /** The PBX was away, and may have lost what it held: all of it is renewed soon, not at once. */
-  renewAll(): void {
-    const spreadMs = this.spreadMs(this.renewals.size);
+  /**
+   * The PBX may have lost what it held: all of it is renewed soon, not at once.
+   * @param withinMs the time over which they are spread, if they need no more
+   * @returns how many
+   */
+  renewAll(withinMs: number): number {
+    const spreadMs = Math.max(withinMs, this.spreadMs(this.renewals.size));
     this.unreachable.clear();
     for (const renewal of this.renewals.values()) renewal.hurry(spreadMs);
+    return this.renewals.size;
+  }
+
+  /** One binding is renewed at once: the PBX does not list it any more. */
+  renew(id: string): void {
+    this.renewals.get(id)?.hurry(0);
+  }
+
+  /** The AoR of a binding we renew. */
+  aorOf(id: string): Aor | undefined {
+    const renewal = this.renewals.get(id);
+    return renewal === undefined ? undefined : this.usrloc.find(renewal.aorKey);
+  }
+
+  /** Ids of the bindings we renew, from the one behind `after` on, `most` at most; begins anew at the end. */
+  idsAfter(after: string, most: number): string[] {
+    const ids = [...this.renewals.keys()];
+    const start = ids.indexOf(after) + 1;
+    return [...ids.slice(start), ...ids.slice(0, start)].slice(0, most);
   }
 
   stateOf(id: string): RenewalState | null {
