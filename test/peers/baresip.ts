@@ -9,7 +9,9 @@ export interface BaresipOptions {
   password: string;
   /** latefork's `host:port`, its outbound proxy. */
   outbound: string;
-  transport: "udp" | "tcp";
+  transport: "udp" | "tcp" | "tls";
+  /** PEM of the CA it believes, over TLS. */
+  caFile?: string;
 }
 
 /** Where Debian puts its modules. */
@@ -50,6 +52,7 @@ export class Baresip {
       `audio_player aufile,${join(folder, "heard.wav")}`,
       `audio_alert aufile,${join(folder, "alert.wav")}`,
       ...[`ausrc_srate ${SPEECH_RATE}`, `auplay_srate ${SPEECH_RATE}`, "ausrc_channels 1", "auplay_channels 1"],
+      ...(options.caFile === undefined ? [] : [`sip_cafile ${options.caFile}`, "sip_verify_server yes"]),
       `module_path ${MODULES}`,
       ...["g711", "aufile"].map((module) => `module ${module}.so`),
       ...["account", "menu", "ctrl_tcp"].map((module) => `module_app ${module}.so`),

@@ -15,6 +15,8 @@ export interface KamailioOptions {
   isEvicting?: boolean;
   /** Seconds it grants at most; 3600 if left out. */
   maxExpires?: number;
+  /** It listens on TLS, too, two ports above the other. */
+  tls?: { certFile: string; keyFile: string };
   /** User and password; every user has password `secret` if it is a list of names. */
   users: readonly string[];
 }
@@ -64,6 +66,11 @@ export class Kamailio {
       MAX_CONTACTS: maxContacts,
       MAX_EXPIRES: maxExpires,
       SAVE_FLAGS: isEvicting ? '"0x04"' : '"0x00"',
+      ...(options.tls === undefined ? {} : {
+        TLS_PORT: options.port + 2,
+        TLS_CERT: `"${options.tls.certFile}"`,
+        TLS_KEY: `"${options.tls.keyFile}"`,
+      }),
     };
     this.program = new Program("kamailio", "kamailio", [
       ...["-f", join(import.meta.dir, "kamailio.cfg"), "-DD", "-E", "-m", "32", "-M", "8"],

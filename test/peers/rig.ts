@@ -3,10 +3,11 @@
  * the test is over, and told when it failed.
  */
 import { test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { CertificateAuthority } from "../../src/demo/certificate.ts";
 import { Appliance, type ConfigTree } from "./appliance.ts";
 import { Baresip, type BaresipOptions } from "./baresip.ts";
 import { Kamailio, type KamailioOptions } from "./kamailio.ts";
@@ -16,6 +17,7 @@ import { Phone, type PhoneOptions } from "./phone.ts";
 import { isInstalled, Program, within } from "./program.ts";
 import { type PushAnswer, PushReceiver, ResettingServer } from "./push_receiver.ts";
 import { Sipp, type SippOptions } from "./sipp.ts";
+import { WebPhone, type WebPhoneOptions } from "./web_phone.ts";
 
 /** Last byte of the address of each party, so that everybody can own the same port. */
 export const HOST = {
@@ -48,6 +50,12 @@ export class Rig {
   private readonly net = `127.${10 + Math.floor(Math.random() * 240)}.${Math.floor(Math.random() * 250)}`;
   /** The SIP port of everybody: not 5060, which another program may hold on every address. sipsak reads four digits. */
   readonly port = 6100 + Math.floor(Math.random() * 1900) * 2;
+  /** TLS ports of latefork and of the PBX, and its WebSocket ports. */
+  readonly tlsPort = this.port + 2;
+  private readonly webPorts = { ws: this.port + 3, wss: this.port + 4 } as const;
+  private readonly authority = new CertificateAuthority("Peers CA");
+  /** PEM of the CA that every certificate here is of. */
+  readonly caFile = join(this.folder, "ca.pem");
   private readonly ends: (() => void | Promise<void>)[] = [];
   private readonly reports: (() => string | Promise<string>)[] = [];
   private count = 0;
@@ -75,6 +83,43 @@ export class Rig {
       log: { level: "debug" },
       ...parts,
     };
+  }
+
+  /** The same with TLS and WebSocket. */
+  edgeConfig(parts: ConfigTree = {}): ConfigTree {
+    const us = this.address("us");
+    const { certFile, keyFile } = this.certify("us");
+    return this.config({
+      listen: [
+        `udp://${this.at("us")}`,
+        `tls://${us}:${this.tlsPort}`,
+        `ws://${us}:${this.webPorts.ws}/sip`,
+        `wss://${us}:${this.webPorts.wss}/sip`,
+      ],
+      tls: { cert_file: certFile, key_file: keyFile },
+      ...parts,
+    });
+  }
+
+  /** Files of a certificate for the address of a party. */
+  certify(party: Party): { certFile: string; keyFile: string } {
+    const { cert, key } = this.authority.issue({
+      names: [`${party.toLowerCase()}.test`],
+      addresses: [this.address(party)],
+    });
+    const [certFile, keyFile] = [join(this.folder, `${party}.pem`), join(this.folder, `${party}.key`)];
+    writeFileSync(certFile, cert);
+    writeFileSync(keyFile, key, { mode: 0o600 });
+    writeFileSync(this.caFile, this.authority.cert);
+    return { certFile, keyFile };
+  }
+
+  webPhone(scheme: "ws" | "wss", options: Omit<WebPhoneOptions, "url" | "ca">): WebPhone {
+    const url = `${scheme}://${this.address("us")}:${this.webPorts[scheme]}/sip`;
+    const phone = new WebPhone({ url, ca: scheme === "wss" ? this.authority.cert : "", ...options });
+    this.ends.push(() => phone.end());
+    this.reports.push(() => `-- JsSIP\n${phone.report()}`);
+    return phone;
   }
 
   /** A section `push` whose provider `acme` is this receiver. */
@@ -155,7 +200,10 @@ export class Rig {
 
   baresip(party: Party, options: Pick<BaresipOptions, "user" | "password" | "transport">): Baresip {
     const folder = join(this.folder, `baresip${++this.count}`);
-    const baresip = new Baresip(folder, { address: this.address(party), outbound: this.at("us"), ...options });
+    const isTls = options.transport === "tls";
+    const outbound = isTls ? `${this.address("us")}:${this.tlsPort}` : this.at("us");
+    const tls = isTls ? { caFile: this.caFile } : {};
+    const baresip = new Baresip(folder, { address: this.address(party), outbound, ...tls, ...options });
     this.ends.push(() => baresip.end());
     this.reports.push(() => `-- baresip\n${baresip.program.output.slice(-6000)}`);
     return baresip;
