@@ -11,9 +11,9 @@ export function opening(cast: Cast): string {
 All of it on 127.0.0.1, real sockets and a real database in a temporary folder.
 
   PBX          udp 127.0.0.1:${cast.pbx.port}   asks every REGISTER for its password; knows nothing of push
-  latefork     udp and tcp 127.0.0.1:${cast.sipPort}, control port ${cast.box.controlUrl}
+  latefork     udp and tcp 127.0.0.1:${cast.ports.sip}, tls ${cast.ports.tls}, wss ${cast.ports.wss}, control port ${cast.box.controlUrl}
   push acme    ${cast.receiver.url}/wake   wakes a phone when it is told to
-  phones       alice: a desk phone (udp) and a mobile (tcp); carol and dave: a mobile (tcp)
+  phones       alice: a desk phone (udp) and a mobile (tcp); carol: a mobile (tls); dave: a web page (wss)
 
 The whole config:
 

@@ -9,6 +9,7 @@ import { Appliance } from "../appliance/appliance.ts";
 import { loadConfigFile } from "../config/files.ts";
 import { renderProblems } from "../config/problem.ts";
 import { Log } from "../observe/log.ts";
+import type { MadeCertificate } from "./certificate.ts";
 import { Missed } from "./stage.ts";
 
 const START_MS = 10_000;
@@ -30,9 +31,13 @@ export class Box {
     return `http://127.0.0.1:${this.controlPort}`;
   }
 
-  /** Writes config and push token. */
-  write(config: string, token: string): void {
+  /** Writes config, push token, and the certificate if it has one (`sip.pem`, `sip.key`). */
+  write(config: string, token: string, certificate?: MadeCertificate): void {
     writeFileSync(this.configFile, config);
+    if (certificate !== undefined) {
+      writeFileSync(join(this.folder, "sip.pem"), certificate.cert);
+      writeFileSync(join(this.folder, "sip.key"), certificate.key, { mode: 0o600 });
+    }
     writeFileSync(join(this.folder, "push.token"), token + "\n", { mode: 0o600 });
   }
 

@@ -5,7 +5,7 @@
 import { answerChallenge, parseChallenges } from "../core/sip/digest.ts";
 import { REASON, WWW_AUTHENTICATE } from "../core/sip/header.ts";
 import { type Message, parseMessage } from "../core/sip/message.ts";
-import { connectTcp, type Line, openUdp } from "./line.ts";
+import { connectStream, type Line, type LineTransport, LOOPBACK, openUdp, openWeb } from "./line.ts";
 import type { Stage } from "./stage.ts";
 import { answerTo, fresh, SDP } from "./ua.ts";
 
@@ -16,9 +16,11 @@ export interface PhoneOptions {
   user: string;
   domain: string;
   password: string;
-  transport: "udp" | "tcp";
-  /** latefork's SIP port. */
+  transport: LineTransport;
+  /** latefork's port of that transport. */
   proxyPort: number;
+  /** PEM of the CA that latefork's certificate must be of; of TLS and WSS. */
+  ca?: string;
   /** Its push token; null: it cannot be woken. */
   token: string | null;
   /** Push parameters of its Contact. Absent: those of the demo's own receiver. */
@@ -75,15 +77,17 @@ export class Phone {
   }
 
   private async wakeUp(): Promise<Registration> {
-    const { transport, proxyPort } = this.options;
+    const { transport, proxyPort, ca = "" } = this.options;
     const lineNumber = ++this.lines;
     // The end of an earlier line may be reported when the next is open already.
     const onClose = () => {
       if (lineNumber === this.lines) this.closed();
     };
-    this.line = transport === "udp"
-      ? await openUdp(proxyPort, (text) => this.receive(text))
-      : await connectTcp(proxyPort, (text) => this.receive(text), onClose);
+    const onMessage = (text: string) => this.receive(text);
+    if (transport === "udp") this.line = await openUdp(proxyPort, onMessage);
+    else if (transport === "wss") {
+      this.line = await openWeb(`wss://${LOOPBACK}:${proxyPort}/sip`, ca, onMessage, onClose);
+    } else this.line = await connectStream(proxyPort, transport === "tls" ? ca : "", onMessage, onClose);
     const registration = this.registration = { status: 0, challenges: 0, sentAtMs: performance.now() };
     this.register("");
     const { stage, name } = this.options;
@@ -166,7 +170,7 @@ export class Phone {
     const aor = `<sip:${user}@${domain}>`;
     line.send(
       `REGISTER sip:${domain} SIP/2.0\r\n` +
-        `Via: SIP/2.0/${line.transport.toUpperCase()} 127.0.0.1:${line.port};branch=${fresh("z9hG4bK")};rport\r\n` +
+        `Via: SIP/2.0/${line.transport.toUpperCase()} ${line.sentBy};branch=${fresh("z9hG4bK")};rport\r\n` +
         `Max-Forwards: 70\r\nFrom: ${aor};tag=${this.tag}\r\nTo: ${aor}\r\nCall-ID: ${this.callId}\r\n` +
         `CSeq: ${++this.cseq} REGISTER\r\n` +
         `Contact: <${this.contactUri()}${this.pushParams()}>;+sip.instance="<urn:uuid:${this.instance}>"\r\n` +
@@ -177,7 +181,9 @@ export class Phone {
 
   private contactUri(): string {
     const { user, transport } = this.options;
-    return `sip:${user}@127.0.0.1:${this.line?.port ?? 5060}${transport === "udp" ? "" : ";transport=tcp"}`;
+    // RFC 7118 §5: of WSS it is `ws`, too.
+    const param = transport === "udp" ? "" : `;transport=${transport === "wss" ? "ws" : transport}`;
+    return `sip:${user}@${this.line?.sentBy ?? LOOPBACK}${param}`;
   }
 
   /** RFC 8599 §4.1: how to wake it stands in the Contact URI of its REGISTER. */
