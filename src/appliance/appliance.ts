@@ -119,7 +119,11 @@ export class Appliance implements ControlHost {
     this.htables = new Htables(this.config.htables, this.store);
     this.guard = new SourceGuard(
       this.htables.ensure("banned", { ttl: 600_000, max: 10_000, persist: true }),
-      { count: (counter, label) => this.metrics.count(counter, label), log: (...line) => this.world.log(...line) },
+      {
+        count: (counter, label) => this.metrics.count(counter, label),
+        log: (...line) => this.world.log(...line),
+        event: (event) => this.world.event(event),
+      },
       this.guardSettings(),
     );
     const pushLog = new PushLog();

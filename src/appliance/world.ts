@@ -152,12 +152,18 @@ export class World implements CorePort {
 
   pin(flow: Flow): void {
     this.parts.transports.pin(flow);
-    this.parts.guard.phoneArrived(flow.remoteAddress);
   }
 
   unpin(flow: Flow): void {
     this.parts.transports.unpin(flow);
-    this.parts.guard.phoneLeft(flow.remoteAddress);
+  }
+
+  phoneArrived(address: string): void {
+    this.parts.guard.phoneArrived(address);
+  }
+
+  phoneLeft(address: string): void {
+    this.parts.guard.phoneLeft(address);
   }
 
   /** Push services and apps want UUIDs; the core knows the push by its own token. */

@@ -306,9 +306,12 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
     this.dialogWake.deviceRegistered(contact);
   }
 
-  onAuthResult(flow: Flow, isPassed: boolean): void {
-    if (isPassed) this.guard?.authPassed(flow.remoteAddress);
-    else this.guard?.authFailed(flow.remoteAddress, this.clock.nowMs);
+  onLoginPassed(flow: Flow): void {
+    this.guard?.authPassed(flow.remoteAddress);
+  }
+
+  onLoginFailed(flow: Flow, names: readonly string[]): void {
+    for (const name of names) this.guard?.authFailed(flow.remoteAddress, name, this.clock.nowMs);
   }
 
   onContactRemoved(contact: Contact, cause: RemovalCause, flow: Flow | null): void {

@@ -206,7 +206,7 @@ claim(
       await eventually(`answer ${n + 1}`, 4000, () => Promise.resolve(source.answers.length > n ? true : null));
       expect(source.answers[n]).toStartWith("SIP/2.0 403 ");
     }
-    expect(await banOf(appliance.control, address)).toBe("auth_failures");
+    expect(await banOf(appliance.control, address)).toBe("auth_failures: x@a");
     expect(await source.isHeard()).toBe(false);
     pbx.refuseWith = 0;
     expect((await phone.register()).status).toBe(200);

@@ -89,6 +89,9 @@ export class SimPort implements CorePort {
     else this.pins.delete(flow);
   }
 
+  phoneArrived(): void {}
+  phoneLeft(): void {}
+
   contactSaved(contact: Contact, isRefresh: boolean): void {
     this.changes.push({ atMs: this.now(), what: isRefresh ? "refreshed" : "saved", key: contact.id });
     this.onSaved(contact, isRefresh);

@@ -3,7 +3,7 @@
  * logins, scanners, and the table of bans. Asked before a message is parsed. Must not know what a message means, nor
  * sockets; addresses are IP addresses as the transports spell them.
  */
-import type { Counter, LogFields, LogLevel } from "../port.ts";
+import type { ApplianceEvent, Counter, LogFields, LogLevel } from "../port.ts";
 import { detached } from "../sip/scan.ts";
 import { Allowance, AllowanceRule, type Rate } from "./allowance.ts";
 import { LineBudget } from "./line_budget.ts";
@@ -35,9 +35,10 @@ export interface GuardSettings {
 export interface GuardPort {
   count(counter: Counter, label: string): void;
   log(level: LogLevel, message: string, fields?: LogFields): void;
+  event(event: ApplianceEvent): void;
 }
 
-/** Why a source is banned: the value of its entry in the table. */
+/** Why a source is banned: what the value of its entry in the table begins with. */
 export type BanReason = "flood" | "scanner" | "auth_failures";
 
 type Standing = "heard" | "exempt" | "denied";
@@ -46,6 +47,8 @@ type Standing = "heard" | "exempt" | "denied";
 const MAX_SOURCES = 16_384;
 const MAX_FAILURES = 4096;
 const MAX_AGENTS = 256;
+/** Users that a ban names; the others are "and others". */
+const MAX_NAMES = 5;
 /** New bans in a second: addresses of datagrams can be forged, and each ban is a row on the disk. */
 const BANS_PER_SECOND = 20;
 /** Behind the address of registered phones are many people, and one of them has an old password. */
@@ -61,6 +64,8 @@ class Source {
 interface Failures {
   count: number;
   sinceMs: number;
+  /** Who failed, as far as they are kept. */
+  names: string[];
 }
 
 export class SourceGuard {
@@ -71,7 +76,7 @@ export class SourceGuard {
   /** Of IPv6: the addresses of a /64 share one. */
   private readonly allowances = new Recent<Allowance>(MAX_SOURCES);
   private readonly failures = new Recent<Failures>(MAX_FAILURES);
-  /** Flows of registered phones by source; as many as there are, so bounded by them. */
+  /** Stored contacts by the source they were heard from last; bounded by them. */
   private readonly phones = new Map<string, number>();
   /** User-Agents that are no scanner's. */
   private readonly goodAgents = new Set<string>();
@@ -142,21 +147,25 @@ export class SourceGuard {
     return true;
   }
 
-  /** Digest of a request failed, here or at the PBX: not a missing or stale one. */
-  authFailed(address: string, nowMs: number): void {
+  /**
+   * A login failed, here or at the PBX (X-07).
+   * @param name of the user that failed, as the network spells it
+   */
+  authFailed(address: string, name: string, nowMs: number): void {
     const source = this.sourceAt(address, nowMs);
     if (source.standing === "exempt") return;
     const { count, per_ms } = this.settings.authFailures;
     let failures = this.failures.get(source.key);
     if (failures === undefined || nowMs - failures.sinceMs >= per_ms) {
-      failures = { count: 0, sinceMs: nowMs };
+      failures = { count: 0, sinceMs: nowMs, names: [] };
       this.failures.set(source.key, failures);
     }
     failures.count++;
+    noteName(failures.names, printable(name));
     const allowed = this.phones.has(source.key) ? count * SHARED_FAILURES_FACTOR : count;
     if (failures.count < allowed) return;
     this.failures.delete(source.key);
-    this.ban(source, "auth_failures", `${failures.count} failed logins`, nowMs);
+    this.ban(source, "auth_failures", `${failures.count} failed logins`, nowMs, failures.names.join(", "));
   }
 
   /** The PBX took a password: of many phones behind one address those that answer an old challenge first make no ban. */
@@ -166,7 +175,7 @@ export class SourceGuard {
     if (failures !== undefined && failures.count > 0) failures.count--;
   }
 
-  /** A phone registered over a flow from this address. */
+  /** A stored contact was last heard from this address, over a flow or before we were started. */
   phoneArrived(address: string): void {
     const key = sourceOf(address);
     this.phones.set(key, (this.phones.get(key) ?? 0) + 1);
@@ -226,7 +235,7 @@ export class SourceGuard {
     this.ban(source, "flood", "flood", nowMs);
   }
 
-  private ban(source: Source, reason: BanReason, why: string, nowMs: number): void {
+  private ban(source: Source, reason: BanReason, why: string, nowMs: number, names = ""): void {
     const { bans } = this;
     if (nowMs - this.bansAtMs >= 1000) {
       this.bansAtMs = nowMs;
@@ -235,19 +244,26 @@ export class SourceGuard {
     // A table full of forged addresses must not push out bans set by hand.
     if (this.bansInSecond >= BANS_PER_SECOND || bans.size >= bans.max) return;
     this.bansInSecond++;
-    bans.set(source.key, reason, undefined, nowMs);
+    bans.set(source.key, names === "" ? reason : `${reason}: ${names}`, undefined, nowMs);
     const seconds = bans.ttlMs === 0 ? "for good" : `for ${Math.round(bans.ttlMs / 1000)} s`;
-    this.tell(reason === "scanner" ? "info" : "warn", `Banned ${seconds}: ${printable(why)}`, source.key, nowMs);
+    const users = names === "" ? undefined : names;
+    this.tell(reason === "scanner" ? "info" : "warn", `Banned ${seconds}: ${printable(why)}`, source.key, nowMs, users);
+    this.port.event({ type: "ban", source: source.key, reason, users });
   }
 
-  private tell(level: LogLevel, message: string, source: string, nowMs: number): void {
-    this.lines.tell(level, message, { source }, nowMs);
+  private tell(level: LogLevel, message: string, source: string, nowMs: number, users?: string): void {
+    this.lines.tell(level, message, users === undefined ? { source } : { source, users }, nowMs);
   }
 
   private drop(reason: string): false {
     this.port.count("rejected_total", reason);
     return false;
   }
+}
+
+function noteName(names: string[], name: string): void {
+  if (name === "" || names.includes(name) || names.length > MAX_NAMES) return;
+  names.push(names.length < MAX_NAMES ? detached(name) : "and others");
 }
 
 /** What a stranger wrote, fit for a log line. */

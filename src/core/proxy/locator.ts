@@ -4,7 +4,6 @@
  */
 import type { Flow } from "../sip/flow.ts";
 import { CONTACT } from "../sip/header.ts";
-import { splitHostPort } from "../sip/host.ts";
 import type { Message } from "../sip/message.ts";
 import { aorOf, isSipScheme, type Uri, uriParam } from "../sip/uri.ts";
 import type { Aor, Contact } from "../usrloc/contact.ts";
@@ -124,7 +123,7 @@ export class Locator {
     if (this.usrloc.isPhoneFlow(flow)) return this.usrloc.contactsOver(flow)[0]!;
     let neighbour: Contact | null = null;
     for (const contact of contacts) {
-      if (addressOf(contact) !== flow.remoteAddress) continue;
+      if (contact.address !== flow.remoteAddress) continue;
       if (carriesContact(request, contact)) return contact;
       neighbour ??= contact;
     }
@@ -138,12 +137,6 @@ export class Locator {
  */
 function isCalledByDevice({ contacts }: Aor): boolean {
   return contacts.some(({ upstreamEndsMs }) => upstreamEndsMs > 0);
-}
-
-/** Where a contact was seen last, also after its connection closed or a restart. */
-function addressOf(contact: Contact): string {
-  if (contact.flow !== null) return contact.flow.remoteAddress;
-  return splitHostPort(contact.flowKey.slice(contact.flowKey.lastIndexOf("|") + 1))[0];
 }
 
 /** True if the request has the Contact that was registered. */

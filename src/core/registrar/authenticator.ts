@@ -57,7 +57,8 @@ export interface ChallengeAnswer {
 
 /**
  * `missing`: no digest credentials for a realm of ours. `unknown_user`, `bad_response`: to be counted as failures
- * (X-02). `stale`, `replay`: the password was right, the nonce or its count is not; challenge with `stale`.
+ * (X-07). `stale`: the nonce is not ours or too old, and the password was not looked at. `replay`: the password is right,
+ * the count of the nonce is not. To both the challenge says `stale` (RFC 7616 §3.3).
  * `bad_uri`: made for another Request-URI. `malformed`: not readable, or an algorithm or qop that was not offered.
  */
 export type AuthFailure =
@@ -71,11 +72,12 @@ export type AuthFailure =
 
 /**
  * `user` on failure is the name in the credentials, unproven; empty if there is none. On success `user` and `realm`
- * are as in the users file; that the user may act for the AoR in To or From is for the caller to check.
+ * are as in the users file; that the user may act for the AoR in To or From is for the caller to check. `failed` names
+ * each wrong password (`alice@example.org`), also where another line of the same request was right.
  */
 export type AuthVerdict =
-  | { ok: true; user: string; realm: string }
-  | { ok: false; reason: AuthFailure; stale: boolean; user: string };
+  | { ok: true; user: string; realm: string; failed: readonly string[] }
+  | { ok: false; reason: AuthFailure; stale: boolean; user: string; failed: readonly string[] };
 
 const DEFAULT_MAX_NONCES = 50_000;
 /** Header lines looked at in one request. */
@@ -143,50 +145,65 @@ export class Authenticator {
   }
 
   /**
-   * Judges the values of all lines of {@link credentialsHeader}. A good verdict uses up the nonce count: ask once for
-   * each request.
+   * Judges the values of the lines of {@link credentialsHeader}: of each realm and hash the first one, as there is one
+   * answer to a challenge (RFC 3261 §22.3, RFC 8760 §2.4). A good verdict uses up the nonce count: ask once for each
+   * request.
    */
   verify(values: readonly string[], method: string, requestUri: string, nowMs: number): AuthVerdict {
-    let failure: AuthVerdict = { ok: false, reason: "missing", stale: false, user: "" };
+    const failed: string[] = [];
+    const seen = new Set<string>();
+    let failure: AuthVerdict = { ok: false, reason: "missing", stale: false, user: "", failed };
     for (const value of values.slice(0, MAX_VALUES)) {
       const credentials = parseCredentials(value);
       if (credentials === "other") continue;
       if (credentials === "malformed") {
-        if (failure.reason === "missing") failure = { ok: false, reason: "malformed", stale: false, user: "" };
+        if (failure.reason === "missing") failure = { ...failure, reason: "malformed" };
         continue;
       }
-      if (!this.isOurRealm(credentials.realm)) continue;
-      const verdict = this.judge(credentials, method, requestUri, nowMs);
-      if (verdict.ok) return verdict;
-      if (!failure.stale) failure = verdict;
+      const { username, realm } = credentials;
+      const kind = `${hashOf(credentials.algorithm)} ${realm.toLowerCase()}`;
+      if (!this.isOurRealm(realm) || seen.has(kind)) continue;
+      seen.add(kind);
+      const judged = this.judge(credentials, method, requestUri, nowMs);
+      if (typeof judged !== "string") return { ok: true, user: judged.user, realm: judged.realm, failed };
+      if (judged === "bad_response" || judged === "unknown_user") failed.push(`${username}@${realm}`);
+      if (failure.stale || (judged === "missing" && failure.reason !== "missing")) continue;
+      const isStale = judged === "stale" || judged === "replay";
+      failure = { ok: false, reason: judged, stale: isStale, user: username, failed };
     }
     return failure;
   }
 
-  private judge(credentials: Credentials, method: string, requestUri: string, nowMs: number): AuthVerdict {
+  /** Who it is, or why not. */
+  private judge(
+    credentials: Credentials,
+    method: string,
+    requestUri: string,
+    nowMs: number,
+  ): DigestUser | AuthFailure {
     const { username, realm, nonce, algorithm, qop } = credentials;
-    const fail = (reason: AuthFailure): AuthVerdict => {
-      return { ok: false, reason, stale: reason === "stale" || reason === "replay", user: username };
-    };
-    if (algorithm.endsWith("-sess") || qop === "auth-int") return fail("malformed");
-    if (!isSameTarget(credentials.uri, requestUri)) return fail("bad_uri");
+    // An initial request of some phones (3GPP TS 24.229 §5.1.1.2): it asks for a challenge.
+    if (nonce === "") return "missing";
+    if (algorithm.endsWith("-sess") || qop === "auth-int") return "malformed";
+    if (!isSameTarget(credentials.uri, requestUri)) return "bad_uri";
+    // X-07: an old or foreign nonce is a question. The password is not looked at, so that `stale` says nothing of it.
+    const issuedMs = this.issuedMs(nonce, realm);
+    if (issuedMs < 0 || Math.abs(nowMs - issuedMs) > this.settings.nonceLifetimeMs) return "stale";
     const user = this.users.find(username, realm);
     const ha1 = user === null ? "" : hashOf(algorithm) === "SHA-256" ? user.ha1Sha256 : user.ha1Md5;
     const isRight = equalsInConstantTime(
       digestResponse(ha1 === "" ? this.decoyHa1 : ha1, method, credentials),
       credentials.response,
     );
-    if (user === null) return fail("unknown_user");
-    if (!isRight) return fail("bad_response");
-    const issuedMs = this.issuedMs(nonce, realm);
-    if (issuedMs < 0 || Math.abs(nowMs - issuedMs) > this.settings.nonceLifetimeMs) return fail("stale");
+    if (user === null) return "unknown_user";
+    if (!isRight) return "bad_response";
     const last = this.counts.get(nonce);
-    if (last === undefined && issuedMs <= this.forgottenUntilMs) return fail("stale");
+    if (last === undefined && issuedMs <= this.forgottenUntilMs) return "stale";
     // Without qop there is no count: such a nonce is good once.
     const count = qop === null ? 1 : parseInt(credentials.nc, 16);
-    if (count <= (last ?? 0)) return fail("replay");
+    if (count <= (last ?? 0)) return "replay";
     this.remember(nonce, count, nowMs);
-    return { ok: true, user: user.user, realm: user.realm };
+    return user;
   }
 
   private remember(nonce: string, count: number, nowMs: number): void {

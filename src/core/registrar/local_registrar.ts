@@ -137,6 +137,7 @@ export class LocalRegistrar {
     }
     const values = request.values(isRegister ? AUTHORIZATION : PROXY_AUTHORIZATION);
     const verdict = this.authenticator.verify(values, request.method, request.uri!.text, this.clock.nowMs);
+    if (verdict.failed.length > 0) this.user.onLoginFailed(server.flow, verdict.failed);
     if (verdict.ok) return verdict;
     const identity = (isRegister ? request.to : request.from).uri!;
     const challenge = this.authenticator.challenge({
@@ -148,7 +149,6 @@ export class LocalRegistrar {
       isStale: verdict.stale,
     });
     if (verdict.reason !== "missing") {
-      if (!verdict.stale) this.user.onAuthResult(server.flow, false);
       this.port.count("rejected_total", "auth_" + verdict.reason);
       this.port.log("info", `Digest refused: ${verdict.reason}`, { aor: aorOf(identity), flow: server.flow.key });
     }

@@ -4,7 +4,6 @@
  */
 import type { Clock } from "../clock.ts";
 import type { Port } from "../port.ts";
-import type { Flow } from "../sip/flow.ts";
 import type { Message } from "../sip/message.ts";
 import { viaValue } from "../sip/via.ts";
 import { aorOf } from "../sip/uri.ts";
@@ -15,6 +14,7 @@ import type { StoredRemnant } from "../usrloc/stored.ts";
 import type { RemovalCause, Usrloc } from "../usrloc/usrloc.ts";
 import { type Applied, type ContactWriter, NO_ORDER } from "./contact_writer.ts";
 import { LogLimit } from "./log_limit.ts";
+import { Logins } from "./logins.ts";
 import { grantedCaps, type PushOffer, upstreamCaps } from "./push_support.ts";
 import { type DeviceHintReader, isProblem, readRegister, type RegisterRequest } from "./register.ts";
 import { contactLines } from "./reply_contacts.ts";
@@ -78,6 +78,7 @@ export class MidRegistrar implements ForwardedOwner, BindingWatchUser {
   private readonly planner: UpstreamPlanner;
   private readonly unanswered: UnansweredRegisters;
   private readonly challenged = new Challenged();
+  private readonly logins = new Logins();
   private readonly complaints = new LogLimit();
   private readonly port: Port;
   private readonly clock: Clock;
@@ -145,6 +146,8 @@ export class MidRegistrar implements ForwardedOwner, BindingWatchUser {
       isOneForAll,
       arrivedAtMs,
     );
+    const login = this.logins.begin(message, server.flow);
+    for (let i = 0; i < login.dropped.length; i++) this.port.count("rejected_total", "credentials");
     const branch = this.table.newBranch();
     const via = viaValue(upstreamFlow, branch);
     const wire = upstreamRegister(
@@ -155,6 +158,7 @@ export class MidRegistrar implements ForwardedOwner, BindingWatchUser {
       routesToDrop,
       upstreamFlow.isReliable,
       upstreamCaps(push.offers),
+      login.dropped,
     );
     const forwarded = new ForwardedRegister(this, {
       server,
@@ -166,6 +170,7 @@ export class MidRegistrar implements ForwardedOwner, BindingWatchUser {
       arrivedAtMs,
       offers: push.offers,
       unanswered,
+      login,
     });
     this.table.send(wire, "REGISTER", branch, upstreamFlow, forwarded);
   }
@@ -401,8 +406,10 @@ export class MidRegistrar implements ForwardedOwner, BindingWatchUser {
     );
   }
 
-  onAuthResult(flow: Flow, isPassed: boolean): void {
-    this.user.onAuthResult(flow, isPassed);
+  onJudged({ login, flow }: Forwarding, response: Message | null): void {
+    const verdict = this.logins.judged(login, flow, response);
+    if (verdict === "passed") this.user.onLoginPassed(flow);
+    else if (verdict.length > 0) this.user.onLoginFailed(flow, verdict);
   }
 
   private count(result: string, request: RegisterRequest, status: number): void {

@@ -75,6 +75,8 @@ export interface RegistrarUser {
   onRegistered(contact: Contact, arrivedAtMs: number): void;
   /** A fresh PURR of a device (RFC 8599 §6.1). */
   purrOf(contact: Contact): string;
-  /** A request with credentials came over this flow, and they were right or wrong; stale ones are neither. */
-  onAuthResult(flow: Flow, isPassed: boolean): void;
+  /** A login over this flow was right. */
+  onLoginPassed(flow: Flow): void;
+  /** Logins over this flow were wrong. @param names who each of them said it is, as the network spells it */
+  onLoginFailed(flow: Flow, names: readonly string[]): void;
 }

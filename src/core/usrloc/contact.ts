@@ -96,6 +96,8 @@ export class Contact implements ContactFields, Expiring {
   q: number;
   /** While it has no flow: the key of its last one. */
   lastFlowKey: string;
+  /** Where it was last heard from, also after its connection closed or a restart; empty: set by hand, not heard yet. */
+  address = "";
   /** When the PBX's Contact for this device alone ends, ms; 0: none that we know of, or it holds one for the whole AoR. */
   upstreamEndsMs = 0;
   /** The PBX let go of that Contact when another device registered. */

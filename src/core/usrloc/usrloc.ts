@@ -4,6 +4,7 @@
  */
 import type { Clock } from "../clock.ts";
 import type { Flow } from "../sip/flow.ts";
+import { splitHostPort } from "../sip/host.ts";
 import { SharedTexts } from "./shared_texts.ts";
 import {
   type Aor,
@@ -37,8 +38,14 @@ export interface FlowPins {
   unpin(flow: Flow): void;
 }
 
-/** What it tells the store and the flow table. */
-export interface UsrlocPort extends ChangeLog, FlowPins {}
+/** The guard must know which addresses phones registered from (X-07). One call for each contact. */
+export interface PhoneAddresses {
+  phoneArrived(address: string): void;
+  phoneLeft(address: string): void;
+}
+
+/** What it tells the store, the flow table and the guard. */
+export interface UsrlocPort extends ChangeLog, FlowPins, PhoneAddresses {}
 
 /** `live`: heard of lately, or its connection is open. `unknown`: UDP and silent. `lost`: no way to it but a push. */
 export type Reachability = "live" | "unknown" | "lost";
@@ -163,6 +170,7 @@ export class Usrloc implements ExpiryOwner {
     this.indexToken(contact);
     this.bind(contact, flow);
     if (flow === null) contact.lastFlowKey = fields.flowKey;
+    this.heardFrom(contact, addressOf(contact));
     this.port.contactSaved(contact, isRefresh);
     this.schedule(contact);
     return contact;
@@ -220,6 +228,7 @@ export class Usrloc implements ExpiryOwner {
     this.expiries.cancel(contact);
     const { flow } = contact;
     this.bind(contact, null);
+    this.heardFrom(contact, "");
     this.unindexToken(contact);
     contact.isRegistered = false;
     const contacts = contact.aor.contacts;
@@ -288,6 +297,7 @@ export class Usrloc implements ExpiryOwner {
       this.contactsById.set(contact.id, contact);
       this.indexToken(contact);
       this.bind(contact, flowOf(contact.flowKey));
+      this.heardFrom(contact, addressOf(contact));
       this.schedule(contact);
     }
     for (const aor of [...this.aors.values()]) {
@@ -379,6 +389,15 @@ export class Usrloc implements ExpiryOwner {
     this.expiries.cancel(lapse);
   }
 
+  /** @param address empty: nowhere */
+  private heardFrom(contact: Contact, address: string): void {
+    const before = contact.address;
+    if (before === address) return;
+    contact.address = address;
+    if (before !== "") this.port.phoneLeft(before);
+    if (address !== "") this.port.phoneArrived(address);
+  }
+
   private bind(contact: Contact, flow: Flow | null): void {
     const old = contact.flow;
     if (old === flow) return;
@@ -399,6 +418,11 @@ export class Usrloc implements ExpiryOwner {
     if (over instanceof Set) over.add(contact);
     else flow.registered = over === undefined ? contact : new Set([over, contact]);
   }
+}
+
+/** The remote address of the flow it has or had. */
+function addressOf({ flow, lastFlowKey }: Contact): string {
+  return flow !== null ? flow.remoteAddress : splitHostPort(lastFlowKey.slice(lastFlowKey.lastIndexOf("|") + 1))[0];
 }
 
 /** Most flows have one contact, a proxy or a test phone may have thousands. */

@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { Cidr, containsAddress } from "../../../src/config/cidr.ts";
 import { SourceGuard } from "../../../src/core/guard/source_guard.ts";
+import type { ApplianceEvent } from "../../../src/core/port.ts";
 import { Htable } from "../../../src/core/htable/htable.ts";
 
 const NOW_MS = 1_800_000_000_000;
@@ -23,6 +24,7 @@ class World {
   nowMs = NOW_MS;
   readonly counts = new Map<string, number>();
   readonly lines: string[] = [];
+  readonly events: ApplianceEvent[] = [];
   readonly bans: Htable;
   readonly guard: SourceGuard;
 
@@ -31,6 +33,7 @@ class World {
     this.guard = new SourceGuard(this.bans, {
       count: (_, label) => this.counts.set(label, (this.counts.get(label) ?? 0) + 1),
       log: (level, message, fields) => this.lines.push(`${level} ${message} ${fields?.source ?? ""}`.trimEnd()),
+      event: (event) => this.events.push(event),
     }, this.settings(options));
   }
 
@@ -58,8 +61,8 @@ class World {
     return passed;
   }
 
-  fail(address: string, count: number): void {
-    for (let i = 0; i < count; i++) this.guard.authFailed(address, this.nowMs);
+  fail(address: string, count: number, name = ""): void {
+    for (let i = 0; i < count; i++) this.guard.authFailed(address, name, this.nowMs);
   }
 
   ban(address: string): string | undefined {
@@ -199,6 +202,16 @@ describe("X-02 bans", () => {
     });
   }
 
+  test("X-07 a ban names the users that failed, five of them, and nothing in a name breaks a line", () => {
+    const world = new World();
+    for (const name of ["a@x", "a@x", "b\r\n@x", "", "c@x", "d@x", "e@x", "f@x", "g@x", "a@x"]) {
+      world.fail(PHONE, 1, name);
+    }
+    const users = "a@x, b??@x, c@x, d@x, e@x, and others";
+    expect(world.ban(PHONE)).toBe(`auth_failures: ${users}`);
+    expect(world.events).toEqual([{ type: "ban", source: PHONE, reason: "auth_failures", users }]);
+  });
+
   test.each([
     ["friendly-scanner", true],
     ["friendly-request", true],
@@ -298,7 +311,7 @@ describe("X-06 bounds", () => {
       const tail = `${i >> 16}.${(i >> 8) & 255}.${i & 255}`;
       world.guard.admits(`11.${tail}`, false, world.nowMs);
       world.guard.admits(`2001:db8:${(i >> 8).toString(16)}:${(i & 255).toString(16)}::1`, false, world.nowMs);
-      world.guard.authFailed(`12.${tail}`, world.nowMs);
+      world.guard.authFailed(`12.${tail}`, "", world.nowMs);
       world.guard.isScanner(PHONE, `phone ${i}`, world.nowMs);
       most = Math.max(most, world.guard.remembered);
     }

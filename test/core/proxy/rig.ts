@@ -255,6 +255,8 @@ export class Rig {
       cancelPush: (uuid) => void this.cancelledPushes.push(uuid),
       pin() {},
       unpin() {},
+      phoneArrived() {},
+      phoneLeft() {},
       contactSaved() {},
       contactRemoved() {},
       aorSaved() {},

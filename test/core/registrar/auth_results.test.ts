@@ -8,7 +8,7 @@ import { answer, headers, register, Rig, type RigOptions, statusLine } from "./r
 
 const PHONE = "192.0.2.7";
 const CREDENTIALS = 'Authorization: Digest username="alice", realm="a", nonce="n", uri="sip:example.org", response="0"';
-const CHALLENGE = 'WWW-Authenticate: Digest realm="a", nonce="n2"';
+const CHALLENGE = 'WWW-Authenticate: Digest realm="a", nonce="n"';
 
 /** Two failures are a ban. */
 function guarded(options: RigOptions = {}) {
@@ -22,25 +22,30 @@ function guarded(options: RigOptions = {}) {
       isDenied: () => false,
     });
   const rig = new Rig({ ...options, guard });
-  return { rig, isBanned: () => bans.get(PHONE, rig.clock.nowMs) === "auth_failures", bans };
+  return { rig, isBanned: () => bans.get(PHONE, rig.clock.nowMs)?.startsWith("auth_failures") ?? false, bans };
 }
 
 const relayed: [what: string, lines: string[], status: string, told: string[], isBanned: boolean][] = [
   ["403 to credentials", [CREDENTIALS], "403 Forbidden", [], true],
-  ["401 to credentials", [CREDENTIALS], "401 Unauthorized", [CHALLENGE], true],
-  ["407 to proxy credentials", [`Proxy-${CREDENTIALS}`], "407 Proxy Authentication Required", [
-    `Proxy-Authenticate: Digest realm="a", nonce="n2"`,
+  ["401 to an answer to its challenge", [CREDENTIALS], "401 Unauthorized", [CHALLENGE], true],
+  ["407 to an answer to its challenge", [`Proxy-${CREDENTIALS}`], "407 Proxy Authentication Required", [
+    `Proxy-Authenticate: Digest realm="a", nonce="n"`,
   ], true],
   ["401 to stale credentials", [CREDENTIALS], "401 Unauthorized", [`${CHALLENGE}, stale=TRUE`], false],
   ["401 to none", [], "401 Unauthorized", [CHALLENGE], false],
   ["403 to none", [], "403 Forbidden", [], false],
   ["500", [CREDENTIALS], "500 Broken", [], false],
+  ["401 to a nonce it never sent", [CREDENTIALS.replace('"n"', '"old"')], "401 Unauthorized", [CHALLENGE], false],
+  ["401 to an empty nonce", [CREDENTIALS.replace('"n"', '""')], "401 Unauthorized", [CHALLENGE], false],
 ];
-test.each(relayed)("X-02 auth_failures: twice the PBX's %s", (_, lines, status, told, isBanned) => {
+test.each(relayed)("X-02 X-07 auth_failures: twice the PBX's %s", (_, lines, status, told, isBanned) => {
   const world = guarded();
-  for (let cseq = 1; cseq <= 2; cseq++) {
+  const phone = world.rig.phone(PHONE);
+  for (const cseq of [2, 4]) {
     expect(world.isBanned()).toBe(false);
-    const phone = world.rig.phone(PHONE);
+    world.rig.receive(phone, register(phone, { cseq: cseq - 1 }));
+    world.rig.fromPbx(answer(world.rig.one(world.rig.pbx), "401 Unauthorized", [CHALLENGE]));
+    world.rig.take(phone);
     world.rig.receive(phone, register(phone, { cseq, lines }));
     world.rig.fromPbx(answer(world.rig.one(world.rig.pbx), status, told));
     expect(statusLine(world.rig.one(phone))).toBe(`SIP/2.0 ${status}`);

@@ -116,6 +116,7 @@ describe("R-16 verdict", () => {
         ok: true,
         user: "alice",
         realm: REALM,
+        failed: [],
       });
     });
   }
@@ -201,7 +202,8 @@ describe("R-16 verdict", () => {
 
   test("of several bad answers the stale one decides, and a wrong one before a malformed one", () => {
     const authenticator = authenticatorOf([alice]);
-    const stale = phoneOf(authenticator, "alice", "wonder").answer(1, {}, { nonce: "abc" });
+    // Of one realm and hash the first alone is judged: these are two.
+    const stale = phoneOf(authenticator, "alice", "wonder").answer(1, {}, { nonce: "abc", algorithm: "MD5" });
     const wrong = phoneOf(authenticator, "alice", "guess").answer(1);
     const reason = (...values: string[]) => reasonOf(authenticator.verify(values, "REGISTER", URI, NOW));
     expect([reason(stale, wrong), reason(wrong, stale), reason(wrong, "Digest x"), reason("Digest x", wrong)]).toEqual(
@@ -209,12 +211,47 @@ describe("R-16 verdict", () => {
     );
   });
 
+  test("X-07 of eight answers of one realm and hash the first is judged, and the others open nothing", () => {
+    const authenticator = authenticatorOf([alice]);
+    const guesses = Array.from({ length: 7 }, (_, i) => phoneOf(authenticator, "alice", `guess ${i}`).answer(1));
+    const right = phoneOf(authenticator, "alice", "wonder").answer(1);
+    const verdict = authenticator.verify([...guesses, right], "REGISTER", URI, NOW);
+    expect(verdict).toMatchObject({ ok: false, reason: "bad_response", failed: [`alice@${REALM}`] });
+    expect(reasonOf(authenticator.verify([right], "REGISTER", URI, NOW))).toBe("ok");
+  });
+
+  test("X-07 each hash and each realm may have its answer, and each wrong one counts, also beside a right one", () => {
+    const realms = [REALM, "other.org"];
+    const authenticator = authenticatorOf([alice, digestUser("alice", "other.org", "wonder")], { realms });
+    const guess = (algorithm: "MD5" | "SHA-256", password: string) =>
+      phoneOf(authenticator, "alice", password).answer(1, {}, { algorithm });
+    const wrong = [guess("SHA-256", "a"), guess("MD5", "b")];
+    const name = `alice@${REALM}`;
+    expect(authenticator.verify(wrong, "REGISTER", URI, NOW)).toMatchObject({ ok: false, failed: [name, name] });
+    const mixed = [guess("SHA-256", "a"), guess("MD5", "wonder")];
+    expect(authenticator.verify(mixed, "REGISTER", URI, NOW)).toMatchObject({ ok: true, failed: [name] });
+  });
+
+  test("X-07 an empty nonce asks for a challenge, an old or foreign one is stale; no password is looked at", () => {
+    const authenticator = authenticatorOf([alice]);
+    const phone = phoneOf(authenticator, "alice", "guess");
+    const judged = (value: string) => authenticator.verify([value], "REGISTER", URI, NOW);
+    expect(judged(phone.answer(1, {}, { nonce: "" }))).toEqual(
+      { ok: false, reason: "missing", stale: false, user: "alice", failed: [] },
+    );
+    const empty = `Digest username="alice", realm="${REALM}", nonce="", uri="${URI}", response=""`;
+    expect(judged(empty)).toMatchObject({ reason: "missing", failed: [] });
+    for (const nonce of ["abc", phone.challenges[0]!.nonce.replace(/.$/, "_")]) {
+      expect(judged(phone.answer(1, {}, { nonce }))).toMatchObject({ reason: "stale", stale: true, failed: [] });
+    }
+  });
+
   test("wrong password and unknown user are told apart for the log, and both name who was claimed", () => {
     const authenticator = authenticatorOf([alice]);
     for (const [user, reason] of [["alice", "bad_response"], ["mallory", "unknown_user"]] as const) {
       const phone = phoneOf(authenticator, user, "guess");
       expect(authenticator.verify([phone.answer(1)], "REGISTER", URI, NOW)).toEqual(
-        { ok: false, reason, stale: false, user },
+        { ok: false, reason, stale: false, user, failed: [`${user}@${REALM}`] },
       );
     }
   });
@@ -258,7 +295,7 @@ describe("R-16 verdict", () => {
 });
 
 describe("R-16 nonce", () => {
-  test("lives its lifetime, then the right password is stale and the wrong one wrong", () => {
+  test("X-07 lives its lifetime, then any password is stale, and none is looked at", () => {
     const authenticator = authenticatorOf([alice]);
     const phone = phoneOf(authenticator, "alice", "wonder");
     expect(reasonOf(authenticator.verify([phone.answer(1)], "REGISTER", URI, NOW + LIFETIME))).toBe("ok");
@@ -267,7 +304,7 @@ describe("R-16 nonce", () => {
     );
     const guess = phoneOf(authenticator, "alice", "guess");
     expect(authenticator.verify([guess.answer(1)], "REGISTER", URI, NOW + LIFETIME + 1)).toMatchObject(
-      { reason: "bad_response", stale: false },
+      { reason: "stale", stale: true, failed: [] },
     );
   });
 

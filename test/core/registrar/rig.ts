@@ -88,6 +88,7 @@ export class Rig implements CorePort {
   private readonly flows = new Map<string, TestFlow>();
   private readonly changes: ChangeLog | null;
   private tokens = 0;
+  private readonly guard: SourceGuard | null;
 
   constructor(options: RigOptions = {}) {
     this.clock = { nowMs: options.nowMs ?? START_MS };
@@ -121,7 +122,8 @@ export class Rig implements CorePort {
       credentials: new Map(),
       ...options.secrets,
     };
-    this.core = new Core(this, this.clock, coreSettings(config, this.secrets), options.guard?.(this) ?? null);
+    this.guard = options.guard?.(this) ?? null;
+    this.core = new Core(this, this.clock, coreSettings(config, this.secrets), this.guard);
     this.core.setListeners([UDP, TCP]);
     if (config.pbx !== null) this.pbxIsBack();
     this.sent.length = 0;
@@ -273,6 +275,14 @@ export class Rig implements CorePort {
     if (left < 0) throw new Error(`${flow.key} was unpinned once too often`);
     if (left === 0) this.pinned.delete(flow);
     else this.pinned.set(flow, left);
+  }
+
+  phoneArrived(address: string): void {
+    this.guard?.phoneArrived(address);
+  }
+
+  phoneLeft(address: string): void {
+    this.guard?.phoneLeft(address);
   }
 
   push(order: PushOrder): void {

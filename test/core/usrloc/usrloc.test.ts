@@ -62,6 +62,8 @@ class Home {
   readonly deadlines = new Deadlines();
   readonly log: LoggedRows;
   readonly pins = new Map<Flow, number>();
+  /** Contacts by the address they were last heard from. */
+  readonly phones = new Map<string, number>();
   readonly removed: [string, RemovalCause][] = [];
   readonly left: string[] = [];
   readonly usrloc: Usrloc;
@@ -74,6 +76,12 @@ class Home {
         const count = this.pins.get(flow)! - 1;
         if (count === 0) this.pins.delete(flow);
         else this.pins.set(flow, count);
+      },
+      phoneArrived: (address: string) => void this.phones.set(address, (this.phones.get(address) ?? 0) + 1),
+      phoneLeft: (address: string) => {
+        const count = this.phones.get(address)! - 1;
+        if (count === 0) this.phones.delete(address);
+        else this.phones.set(address, count);
       },
     });
     this.usrloc = new Usrloc(this.clock, this.deadlines, port, {
@@ -124,6 +132,30 @@ class Home {
     return this.usrloc.save(aor, this.usrloc.contact(id) ?? null, id, this.fields(changes), flow);
   }
 }
+
+test("X-07 an address counts as one of phones for as long as a contact heard from there is stored", () => {
+  const home = new Home();
+  const { usrloc } = home;
+  const tcp = (address: string) => new TestFlow("tcp", address, 5060);
+  const [first, second] = [tcp("192.0.2.7"), tcp("192.0.2.8")];
+  const ann = home.save("ann", "d1", { flowKey: first.key }, first);
+  home.save("bob", "d2", { flowKey: first.key }, first);
+  expect([...home.phones]).toEqual([["192.0.2.7", 2]]);
+  usrloc.flowClosed(first);
+  expect([...home.phones]).toEqual([["192.0.2.7", 2]]);
+  home.save("ann", "d1", { flowKey: second.key }, second);
+  expect([...home.phones]).toEqual([["192.0.2.7", 1], ["192.0.2.8", 1]]);
+  usrloc.remove(ann, "unregistered");
+  expect([...home.phones]).toEqual([["192.0.2.7", 1]]);
+  home.pass(60_000);
+  expect(home.phones.size).toBe(0);
+
+  const flowKey = "tcp|10.0.0.5:5060|[2001:db8::7]:40000";
+  const aor = { key: "eve@example.org", user: "eve", domain: "example.org", id: "a1", upstream: ann.aor.upstream };
+  const stored = { ...home.fields({ flowKey }), id: "d3", aorKey: aor.key, upstreamEndsMs: 0, isDropped: false };
+  usrloc.restore([aor], [stored], () => null);
+  expect([...home.phones]).toEqual([["2001:db8::7", 1]]);
+});
 
 const flows: Flow[] = [0, 1, 2, 3].map((n) => new TestFlow(n < 2 ? "udp" : "tcp", "192.0.2.7", 5000 + n));
 const users = ["ann", "bob", "eve"];

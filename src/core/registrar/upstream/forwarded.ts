@@ -5,19 +5,12 @@
 import { addLength, type Edit } from "../../sip/edit.ts";
 import type { Flow } from "../../sip/flow.ts";
 import { forwardEdit } from "../../sip/forward.ts";
-import {
-  AUTHORIZATION,
-  CONTACT,
-  EXPIRES,
-  PATH,
-  PROXY_AUTHENTICATE,
-  PROXY_AUTHORIZATION,
-  WWW_AUTHENTICATE,
-} from "../../sip/header.ts";
+import { CONTACT, EXPIRES, PATH } from "../../sip/header.ts";
 import type { Message } from "../../sip/message.ts";
 import { withoutTopVia } from "../../sip/response.ts";
 import type { ClientFailure, ClientOwner } from "../../transaction/client.ts";
 import type { ServerTransaction } from "../../transaction/server.ts";
+import type { Login } from "../logins.ts";
 import type { PushOffer } from "../push_support.ts";
 import type { RegisterRequest } from "../register.ts";
 import { grantOf } from "./contact.ts";
@@ -42,6 +35,8 @@ export interface Forwarding {
   readonly offers: readonly PushOffer[];
   /** Null: it asks the PBX for nothing that could shorten what it holds. */
   readonly unanswered: UnansweredRegister | null;
+  /** The credentials that go along. */
+  readonly login: Login;
 }
 
 /** Why the PBX decided nothing. */
@@ -62,8 +57,8 @@ export interface ForwardedOwner {
   onNoAnswer(forwarding: Forwarding, why: NoAnswer, status: number): void;
   /** R-02: the 2xx does not list our Contact. */
   onContactMissing(request: RegisterRequest): void;
-  /** X-02: the PBX judged the password that came over this flow. */
-  onAuthResult(flow: Flow, isPassed: boolean): void;
+  /** X-07: what the PBX says of the password, if there was one; null: nothing. */
+  onJudged(forwarding: Forwarding, response: Message | null): void;
   /** It was answered or failed, and what came of it is written. */
   onOver(forwarding: Forwarding): void;
 }
@@ -91,7 +86,7 @@ export class ForwardedRegister implements ClientOwner {
       return this.fail("pbx_unusable", 502, "The PBX answered without our Via");
     }
     if (server.flow.isReliable) addLength(edit, response);
-    this.tellOfAuth(response);
+    owner.onJudged(forwarding, response);
     if (status < 300) this.accept(response, edit);
     else {
       forwarding.unanswered?.lift();
@@ -108,20 +103,10 @@ export class ForwardedRegister implements ClientOwner {
   }
 
   private fail(why: NoAnswer, status: number, reason: string, lines = ""): void {
+    this.owner.onJudged(this.forwarding, null);
     this.owner.onNoAnswer(this.forwarding, why, status);
     this.forwarding.server.respond(status, reason, lines);
     this.owner.onOver(this.forwarding);
-  }
-
-  /** X-02: what the PBX says of the password, if there was one. */
-  private tellOfAuth(response: Message): void {
-    const { server, flow } = this.forwarding;
-    if (!server.request.has(AUTHORIZATION) && !server.request.has(PROXY_AUTHORIZATION)) return;
-    const { status } = response;
-    if (status < 300) this.owner.onAuthResult(flow, true);
-    else if (status === 403 || ((status === 401 || status === 407) && !isStale(response))) {
-      this.owner.onAuthResult(flow, false);
-    }
   }
 
   private accept(response: Message, edit: Edit): void {
@@ -175,15 +160,10 @@ function replaceContacts(edit: Edit, response: Message, lines: string): void {
   if (at < 0) edit.insert(response.bodyStart - 2, lines);
 }
 
-/** RFC 3261 §22.4: the nonce was old, which says nothing of the password. */
-function isStale(challenge: Message): boolean {
-  const values = [...challenge.values(WWW_AUTHENTICATE), ...challenge.values(PROXY_AUTHENTICATE)];
-  return values.some((value) => /\bstale\s*=\s*"?true\b/i.test(value));
-}
-
 /**
  * The REGISTER as the PBX gets it: our Contact in place of the phone's, everything else as it came (R-01). Path is the
  * way from us to the phone: a PBX that followed it would pass us by.
+ * @param dropped header lines that do not go on: credentials that answer no challenge (X-07)
  */
 export function upstreamRegister(
   request: Message,
@@ -193,10 +173,12 @@ export function upstreamRegister(
   routesToDrop: number,
   isStream: boolean,
   caps: string,
+  dropped: readonly number[],
 ): string {
   const edit = forwardEdit(request, { uri: null, via, receivedVia, recordRoute: [], routesToDrop, route: "" });
   if (isStream) addLength(edit, request);
   for (let n = request.find(PATH); n >= 0; n = request.find(PATH, n + 1)) edit.removeLine(request, n);
+  for (const n of dropped) edit.removeLine(request, n);
   if (caps !== "") edit.insert(request.bodyStart - 2, caps);
   if (plan.contactLines === "") return edit.build();
   let isFirst = true;
