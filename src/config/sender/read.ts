@@ -7,6 +7,7 @@ import type { Kind, WholeTools } from "../table.ts";
 import { bad } from "../parsed.ts";
 import { duration, MINUTE } from "../kinds.ts";
 import { compileSender } from "./compile.ts";
+import { isMap } from "./notes.ts";
 import type { SenderConfig, SenderRequest, Written, WrittenMap } from "./sender.ts";
 
 /** A mapping that describes a sender. */
@@ -15,7 +16,7 @@ export const sender: Kind<SenderConfig> = {
   expected: "a mapping that describes a push sender",
   choices: [],
   read: () => bad("is no push sender", "write { preset: NAME }, or url and what is sent"),
-  show: ({ written }) => written,
+  show: ({ written }) => shown(written, ""),
   whole: readSender,
   files: filesOf,
 };
@@ -91,6 +92,18 @@ function scalar(text: string): Written {
   if (text === "true" || text === "false") return text === "true";
   const number = /^-?(?:0|[1-9]\d{0,14})(?:\.\d{1,10})?$/.test(text) ? Number(text) : NaN;
   return String(number) === text ? number : text;
+}
+
+/** What stands in a query may be a secret under any name; placeholders are none. */
+function shown(written: Written, key: string): Written {
+  if (Array.isArray(written)) return written.map((item) => shown(item, ""));
+  if (isMap(written)) {
+    const map: Record<string, Written> = Object.create(null);
+    for (const [name, value] of Object.entries(written)) map[name] = shown(value, name);
+    return map;
+  }
+  const isAddress = typeof written === "string" && (key === "url" || key === "path" || key === "ask");
+  return isAddress ? written.replace(/(?<=[?&][^=&{}]*=)[^&{}]+/g, "***") : written;
 }
 
 /** The files it names, with the key that does. */

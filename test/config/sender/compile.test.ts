@@ -156,6 +156,11 @@ test.each<[what: string, sender: string, error: string]>([
     "? own.url: a part of a URL cannot be left out (remove the ? of the placeholder)",
   ],
   [
+    "a part of a query that may be left out",
+    '{ url: "https://a.example/x?a={prid}&b={param?}" }',
+    "? own.url: a part of a URL cannot be left out (remove the ? of the placeholder)",
+  ],
+  [
     "a path without a slash",
     '{ url: "https://a.example", events: { cancel: { path: "x/{call_key}" } } }',
     '"x/{call_key}" own.events.cancel.path: must begin with a slash',
@@ -286,6 +291,28 @@ test("P-11 what an admin writes lies over the preset: fields, headers, events, a
   expect(events.call!.body).toEqual({ kind: "text", template: ["Antippen"] });
   expect([events.cancel, events.refresh]).toEqual([null, null]);
   expect(answers.refused.length).toBe(2);
+});
+
+test("P-11 fields of a body are called as they are, also preset, text and json, with a preset and without", () => {
+  const json = '{ preset: "{prid}", text: "{caller}", form: { json: a }, "loc-key": CALL }';
+  const { config, problems } = loadConfig(
+    `${HEAD}{ url: "https://a.example", json: ${json} }, over: { preset: bark, events: { call: { json: ${json} } } } } }`,
+  );
+  expect(problems).toEqual([]);
+  const fieldsOf = (name: string) => {
+    const body = config!.push.http[name]!.events.call!.body;
+    return body.kind === "json" && body.json.kind === "fields" ? body.json.fields.map(([field]) => field) : [];
+  };
+  expect(fieldsOf("own")).toEqual(["preset", "text", "form", "loc-key"]);
+  expect(fieldsOf("over").slice(-4)).toEqual(["preset", "text", "form", "loc-key"]);
+  expect(fieldsOf("over")).toContain("device_key");
+});
+
+test("P-10 X-04 a query is shown without its values, placeholders stay", () => {
+  const { config } = loadConfig(`${HEAD}{ url: "https://a.example/x?who={prid}&auth=hunter2&b", json: {} } } }`);
+  const shown = JSON.stringify(masked(config!));
+  expect(shown).toContain("https://a.example/x?who={prid}&auth=***&b");
+  expect(shown).not.toContain("hunter2");
 });
 
 test("P-11 every preset says of every event what is sent, or that nothing is", () => {

@@ -178,3 +178,16 @@ test("P-03 a token that is no token cannot become a path, a header or another re
     }
   }
 });
+
+test("P-13 with push.privacy id no backend is told more of the caller than the Call-ID", async () => {
+  expect(relay.reload({ ...config, privacy: "id" })).toEqual([]);
+  for (const { phone, last } of Object.values(BACKENDS)) {
+    const caller = { fromName: "Mallory Secret", fromUri: "sip:mallory@secret.example" };
+    const verdict = await relay.sendNow(pushRequest({ ...phone, ...caller, callId: "c@1" }));
+    expect(verdict).toMatchObject({ outcome: "accepted" });
+    const { payload } = last();
+    expect(payload).toMatchObject({ call_id: "c@1", aor: "alice@example.org", from_name: "", from_uri: "" });
+    expect(JSON.stringify(payload).toLowerCase()).not.toMatch(/mallory|secret/);
+  }
+  relay.reload(config);
+});

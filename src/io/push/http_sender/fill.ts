@@ -171,7 +171,6 @@ function fillUrl(request: SenderRequest, values: PlaceholderValues): { url: stri
     if (/[/\\%]/.test(value) || isDots(value)) return { problem: `its ${name} cannot be a part of a URL` };
     path += encodeURIComponent(value.toWellFormed());
   }
-  if (path.split("/").some(isDots)) return { problem: "its token cannot be a part of a URL" };
   const query = fillText(request.query, values, (value) => encodeURIComponent(value.toWellFormed())) ?? "";
   const text = `${request.origin}${path}${query === "" ? "" : `?${query}`}`;
   if (text.length > MAX_URL) return { problem: `the URL is longer than ${MAX_URL} characters` };

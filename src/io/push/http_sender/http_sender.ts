@@ -17,7 +17,7 @@ import { type PlaceholderValues, placeholderValues } from "./values.ts";
 
 /** So much of an answer to a question is read. */
 const MAX_QUESTION_BYTES = 4096;
-/** What is shorter may stand in any text by chance: it is not hidden in the words of a service. */
+/** What is shorter may stand in any text by chance: as a part of a phone's token it is not hidden. */
 const MIN_HIDDEN = 8;
 
 export class HttpSender implements PushBackend {
@@ -186,13 +186,11 @@ export class HttpSender implements PushBackend {
 
   /** What no reason may hold: our secrets, and the phone's token as far as it is one. */
   private hidden(values?: PlaceholderValues): string[] {
-    const ours = [
-      this.token,
-      ...this.secrets.values(),
-      ...[...this.secrets.values()].flatMap((line) => line.split(" ")),
-    ];
+    const lines = [...this.secrets.values()];
+    // Of `Bearer SECRET` the second word alone may be said again.
+    const ours = [this.token, ...lines, ...lines.map((line) => line.slice(line.indexOf(" ") + 1))];
     const theirs = values === undefined ? [] : [values.prid, values["prid.1"], values["prid.2"], values["prid.3"]];
-    return [...ours, ...theirs].filter((secret) => secret.length >= MIN_HIDDEN || secret === this.token);
+    return [...ours, ...theirs.filter((part) => part.length >= MIN_HIDDEN)];
   }
 
   private secret(

@@ -20,7 +20,7 @@ export interface Heard {
 /** True if the body may change what an answer with this status means. */
 export function needsBody(answers: SenderConfig["answers"], status: number): boolean {
   if (!isSuccess(status)) return true;
-  return ORDER.some((kind) => answers[kind].some((rule) => rule.kind === "field" || isTold(rule, status)));
+  return ORDER.some((kind) => answers[kind].some((rule) => rule.kind === "field" || isSought(rule, kind, status)));
 }
 
 /** Kind, and what to do about it in words. */
@@ -31,12 +31,13 @@ export function judge(
 ): Pick<PushAnswer, "kind" | "isOurFault"> & { advice: string } {
   const json = heard.body === null ? undefined : parsed(heard.body);
   for (const kind of ORDER) {
-    if (answers[kind].some((rule) => fits(rule, heard, json))) return worded(kind, heard.status, name, true);
+    if (answers[kind].some((rule) => fits(rule, kind, heard, json))) return worded(kind, heard.status, name, true);
   }
   const { status, body } = heard;
   if (isSuccess(status)) {
     // Where the config says what acceptance is, nothing else is; but what could not be read is no refusal.
-    const isOther = answers.accepted.length > 0 && body !== null;
+    const isUnread = body === null && answers.accepted.some(({ kind }) => kind !== "status");
+    const isOther = answers.accepted.length > 0 && !isUnread;
     return isOther
       ? { kind: "refused", isOurFault: false, advice: `answers.accepted of push.${name} knows no such answer` }
       : worded("accepted", status, name, false);
@@ -75,14 +76,14 @@ function worded(
   }
 }
 
-function fits(rule: AnswerRule, heard: Heard, json: unknown): boolean {
+function fits(rule: AnswerRule, kind: AnswerKind, heard: Heard, json: unknown): boolean {
   switch (rule.kind) {
     case "status":
       return heard.status >= rule.from && heard.status <= rule.to;
     case "field":
       return json !== undefined && fieldOf(json, rule.path) === rule.value;
     case "text": {
-      if (heard.body === null || !isTold(rule, heard.status)) return false;
+      if (heard.body === null || !isSought(rule, kind, heard.status)) return false;
       const text = rule.text.toLowerCase();
       // A caller who is called as the rule is must not make a token dead where a service says again what it was sent.
       const isEcho = heard.sent.some((value) => value.toLowerCase().includes(text));
@@ -91,9 +92,9 @@ function fits(rule: AnswerRule, heard: Heard, json: unknown): boolean {
   }
 }
 
-/** A text is a reason: it is looked for where a push failed. */
-function isTold(rule: AnswerRule, status: number): boolean {
-  return rule.kind === "text" && !isSuccess(status);
+/** A text is a reason: it is looked for where a push failed, one of acceptance where it did not. */
+function isSought(rule: AnswerRule, kind: AnswerKind, status: number): boolean {
+  return rule.kind === "text" && isSuccess(status) === (kind === "accepted");
 }
 
 function isSuccess(status: number): boolean {

@@ -113,6 +113,9 @@ test.each<[status: number, body: string, answers: string, outcome: string, words
   [200, '{"a":{"b":false}}', "{ accepted: { field: a.b, is: true } }", "refused", "answers.accepted of push.http.own"],
   [200, '{"__proto__":1}', "{ dead: { field: constructor, is: x } }", "accepted", ""],
   [202, "", "{ accepted: 202 }", "accepted", ""],
+  [200, "", "{ accepted: 202 }", "refused", "answers.accepted of push.http.own"],
+  [200, "queued: 1", '{ accepted: "QUEUED" }', "accepted", ""],
+  [200, "unknown user", '{ accepted: "queued" }', "refused", "answers.accepted of push.http.own"],
   [503, '{"error":"Unregistered"}', '{ dead: ["BadDeviceToken", "Unregistered"] }', "dead", "the token is dead"],
 ])("P-10 P-04 %d %s with answers %s: %s", async (status, body, answers, outcome, words) => {
   const { url } = receiver(() => new Response(body, { status, headers: { location: "http://127.0.0.1:1/" } }));
