@@ -13,7 +13,6 @@ import { Locator } from "./proxy/locator.ts";
 import { RegisterWait } from "./proxy/register_wait.ts";
 import { FlowTokens } from "./proxy/record_route.ts";
 import { Router, type RouterUser } from "./proxy/router.ts";
-import { refusalOf } from "./proxy/validate.ts";
 import { ContactWriter } from "./registrar/contact_writer.ts";
 import type { PushServices } from "./registrar/push_support.ts";
 import { LocalRegistrar } from "./registrar/local_registrar.ts";
@@ -23,14 +22,13 @@ import { RefreshPush } from "./registrar/refresh_push.ts";
 import { requestUri } from "./registrar/request_uri.ts";
 import type { DeviceHints, RegistrarUser } from "./registrar/settings.ts";
 import type { CoreSettings } from "./settings.ts";
+import { StatelessAnswers } from "./stateless.ts";
+import { TrustedSources } from "./trusted.ts";
 import { Silo } from "./silo/silo.ts";
 import type { SiloPort } from "./silo/settings.ts";
 import type { Flow, Listener } from "./sip/flow.ts";
-import { statelessTag } from "./sip/hash.ts";
 import { USER_AGENT } from "./sip/header.ts";
 import { type Message, parseMessage } from "./sip/message.ts";
-import { reasonPhrase } from "./sip/reason.ts";
-import { receivedVia, responseTo } from "./sip/response.ts";
 import type { ServerTransaction } from "./transaction/server.ts";
 import { type InFlight, Transactions } from "./transaction/table.ts";
 import { Schedule } from "./transaction/timers.ts";
@@ -41,8 +39,6 @@ import { type RemovalCause, Usrloc, type UsrlocListener, type UsrlocPort } from 
 
 /** Everything the core asks of the world. */
 export interface CorePort extends SiloPort, UsrlocPort {}
-
-const TRUST_REMEMBERED = 4096;
 
 export class Core implements RouterUser, RegistrarUser, UsrlocListener {
   readonly schedule: Schedule;
@@ -65,8 +61,8 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
   private readonly refreshPush: RefreshPush;
   private readonly locator: Locator;
   private readonly router: Router;
-  /** Answers of `security.trust` by address: reading an address anew with every REGISTER costs as much as parsing its Via. */
-  private readonly trustOf = new Map<string, boolean>();
+  private readonly trusted: TrustedSources;
+  private readonly stateless: StatelessAnswers;
   /** What was stored tells of another PBX than ours. */
   private isOtherPbx = false;
   /** When draining, new calls are refused (O-04). */
@@ -83,12 +79,14 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
     private readonly guard: SourceGuard | null = null,
   ) {
     const { own } = this;
+    const trusted = this.trusted = new TrustedSources(settings.isTrusted);
     this.schedule = new Schedule(clock);
     const pbx = this.pbx = settings.isMidRegistrar
       ? new Pbx(port, (address) => this.settings.isPbxTrusted(address))
       : null;
     const usrloc = this.usrloc = new Usrloc(clock, this.schedule.deadlines, port, this);
     const table = this.table = new Transactions(port, this.schedule, pbx, usrloc);
+    this.stateless = new StatelessAnswers(table);
     const purrs = this.purrs = new Purrs(settings.installation);
     this.locator = new Locator(usrloc, own, pbx, settings.domains);
     const dialogs = this.dialogs = new Dialogs({
@@ -98,7 +96,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
       locator: this.locator,
       pbx,
       clock,
-      isTrusted: (address) => this.isTrusted(address),
+      isTrusted: (address) => trusted.has(address),
       requestUri,
       deviceOfPurr: (purr) => purrs.read(purr),
     });
@@ -127,7 +125,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
       { table, usrloc, own, locator: this.locator, dialogs, dialogWake: this.dialogWake, registerWait, pbx },
       this,
       {
-        isTrusted: (address) => this.isTrusted(address),
+        isTrusted: (address) => trusted.has(address),
         isKnownUser: (user, domain) => this.settings.isKnownUser(user, domain),
       },
     );
@@ -149,7 +147,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
   /** Takes new settings where they may change at run time; what needs a restart keeps its old value. */
   reconfigure(settings: CoreSettings): void {
     this.settings = settings;
-    this.trustOf.clear();
+    this.trusted.replace(settings.isTrusted);
     this.qualify?.start(settings.qualifyMs);
     this.silo.settings = settings.silo;
     this.dialogWake.settings = settings.silo;
@@ -167,12 +165,13 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
     const message = parseMessage(text, !flow.isReliable);
     this.usrloc.heardOver(flow);
     if (!isRegistered && this.guard !== null && message.isRequest && this.isScanner(this.guard, message, flow)) return;
-    if (message.problem !== null) return this.reject(message, flow);
+    if (message.problem !== null) return this.stateless.malformed(message, flow);
     // It need not be asked whether it is back if it speaks.
     if (this.qualify !== null && this.qualify.state === "down" && this.pbx!.isPbxPeer(flow)) this.qualify.heard();
     if (!message.isRequest) return this.table.receiveResponse(message, flow, this.router);
-    if (this.local !== null && message.method === "REGISTER" && this.isTrusted(flow.remoteAddress)) {
-      return this.registerTrusted(message, flow);
+    if (this.local !== null && message.method === "REGISTER" && this.trusted.has(flow.remoteAddress)) {
+      if (this.stateless.refuses(message, flow)) return;
+      return this.local.registerTrusted(message, flow, this.table.replyFlow(message, flow));
     }
     this.table.receiveRequest(message, flow, this.router);
   }
@@ -182,10 +181,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
    * @param text the header section as far as there is one
    */
   malformed(flow: Flow, text: string, status: number, reason: string): void {
-    this.port.count("rejected_total", "malformed_stream");
-    const message = parseMessage(text, false);
-    if (!message.isRequest || message.via === null || message.method === "ACK" || message.method === "") return;
-    this.answer(message, flow, status, `${reasonPhrase(status)} (${reason.replace(/[\r\n]/g, " ")})`, "");
+    this.stateless.malformedStream(flow, text, status, reason);
   }
 
   /** Puts back what was stored (R-18). */
@@ -351,47 +347,6 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
     }
     contact.push!.tokenState = "dead";
     this.usrloc.touched(contact);
-  }
-
-  private registerTrusted(message: Message, flow: Flow): void {
-    const refusal = refusalOf(message);
-    if (refusal !== null) {
-      this.port.count("rejected_total", String(refusal.status));
-      return this.answer(message, flow, refusal.status, refusal.reason, refusal.lines);
-    }
-    this.local!.registerTrusted(message, flow, this.table.replyFlow(message, flow));
-  }
-
-  /** F-08: a malformed request is answered if it can be, a malformed response is dropped; both are counted. */
-  private reject(message: Message, flow: Flow): void {
-    const problem = message.problem!;
-    this.port.count("rejected_total", message.isRequest ? "malformed_request" : "malformed_response");
-    if (this.port.isLogged("debug")) this.port.log("debug", `Malformed message: ${problem.text}`, { flow: flow.key });
-    if (!message.isRequest || message.via === null || message.method === "ACK") return;
-    this.answer(
-      message,
-      flow,
-      problem.status,
-      `${reasonPhrase(problem.status)} (${problem.text.replace(/[\r\n]/g, " ")})`,
-      "",
-    );
-  }
-
-  /** An answer without a transaction: the same tag each time (RFC 3261 §8.2.7). */
-  private answer(message: Message, flow: Flow, status: number, reason: string, lines: string): void {
-    const phrase = reason === "" ? reasonPhrase(status) : reason;
-    const wire = responseTo(message, status, phrase, receivedVia(message, flow), statelessTag(message), lines);
-    const replyFlow = this.table.replyFlow(message, flow);
-    if (replyFlow !== null) this.port.send(replyFlow, wire);
-  }
-
-  private isTrusted(address: string): boolean {
-    const known = this.trustOf.get(address);
-    if (known !== undefined) return known;
-    const isTrusted = this.settings.isTrusted(address);
-    if (this.trustOf.size >= TRUST_REMEMBERED) this.trustOf.clear();
-    this.trustOf.set(address, isTrusted);
-    return isTrusted;
   }
 }
 

@@ -3,7 +3,6 @@
  * dialog where its flow token says, and nowhere else. Registrations and calls to an AoR are handed to their owners.
  */
 import { addLength, Edit } from "../sip/edit.ts";
-import type { LogLevel } from "../port.ts";
 import type { Flow } from "../sip/flow.ts";
 import { forwardEdit } from "../sip/forward.ts";
 import { PROXY_AUTHORIZATION, ROUTE } from "../sip/header.ts";
@@ -21,6 +20,7 @@ import { type OwnAddresses, portOf } from "./address.ts";
 import { Branch } from "./branch.ts";
 import type { Dialogs } from "./dialog.ts";
 import type { DialogWake } from "./dialog_wake.ts";
+import { Dropped } from "./dropped.ts";
 import { byConnection, firstFlows, NextFlows } from "./device_flows.ts";
 import { Fork, type ForkOptions } from "./fork.ts";
 import type { Locator } from "./locator.ts";
@@ -61,8 +61,6 @@ export interface RouterSettings {
   readonly isKnownUser: (user: string, domain: string) => boolean;
 }
 
-/** Of each kind of message that is dropped one is warned of in this time. */
-const WARN_EVERY_MS = 10_000;
 const PLAIN: ForkOptions = { isSingleAnswer: false, endsOn6xx: true, endsOn603: true, unreachableStatus: 503 };
 /** Methods that make no dialog: a Record-Route would only cost bytes. */
 const WITHOUT_DIALOG = new Set(["MESSAGE", "OPTIONS", "PUBLISH"]);
@@ -92,8 +90,7 @@ export class Router implements TransactionUser {
   private readonly dialogWake: DialogWake;
   private readonly registerWait: RegisterWait;
   private readonly pbx: Pbx | null;
-  private ackWarnedAtMs = -Infinity;
-  private answerWarnedAtMs = -Infinity;
+  private readonly dropped: Dropped;
 
   constructor(parts: RouterParts, private readonly user: RouterUser, private readonly settings: RouterSettings) {
     this.table = parts.table;
@@ -104,6 +101,7 @@ export class Router implements TransactionUser {
     this.dialogWake = parts.dialogWake;
     this.registerWait = parts.registerWait;
     this.pbx = parts.pbx;
+    this.dropped = new Dropped(this.table.port, this.table.schedule.clock);
   }
 
   onRequest(transaction: ServerTransaction): void {
@@ -158,25 +156,9 @@ export class Router implements TransactionUser {
     this.table.port.send(target.flow, edit.build());
   }
 
-  /** Nobody hears of an ACK that is lost but those in the call, so it is told here. Strangers' are noise. */
   private dropAck(ack: Message, flow: Flow, isFromPbx: boolean, why: string): void {
-    const { port, schedule: { clock } } = this.table;
-    port.count("rejected_total", "stray_ack");
-    let level: LogLevel = "debug";
-    // A 2xx that is not acknowledged is repeated for 32 s, and so is its ACK: one line in ten seconds will do.
-    if ((isFromPbx || this.usrloc.isPhoneFlow(flow)) && clock.nowMs - this.ackWarnedAtMs >= WARN_EVERY_MS) {
-      level = "warn";
-      this.ackWarnedAtMs = clock.nowMs;
-    }
-    if (!port.isLogged(level)) return;
-    const who = isFromPbx ? "the PBX" : "a phone";
-    const [route] = ack.values(ROUTE);
-    port.log(level, `Dropped an ACK of ${level === "debug" ? flow.remoteAddress : who}: ${why}`, {
-      flow: flow.key,
-      call_id: detached(ack.callId),
-      uri: detached(ack.uri!.text),
-      route: route === undefined ? "" : detached(route),
-    });
+    const isFromPhone = !isFromPbx && this.usrloc.isPhoneFlow(flow);
+    this.dropped.ack(ack, flow, isFromPbx ? "the PBX" : isFromPhone ? "a phone" : "a stranger", why);
   }
 
   onCancel(cancel: ServerTransaction, invite: ServerTransaction | null): void {
@@ -190,35 +172,22 @@ export class Router implements TransactionUser {
 
   /** Nodes of the PBX answer for each other. A phone may have registered in another network since it was asked. */
   isAnswerer({ flow: sentTo, owner }: ClientTransaction, flow: Flow): boolean {
-    const { pbx } = this;
-    if (pbx !== null && pbx.isPbxAddress(sentTo.remoteAddress)) return pbx.isPbxAddress(flow.remoteAddress);
+    if (this.isPbxAddress(sentTo) && this.isPbxAddress(flow)) return true;
     const id = owner instanceof Branch ? owner.target.contactId : "";
     const contact = id === "" ? undefined : this.usrloc.contact(id);
     return contact !== undefined && contact.flow === flow;
   }
 
   onForeignResponse({ flow: sentTo }: ClientTransaction, response: Message, flow: Flow): void {
-    const { port, schedule: { clock } } = this.table;
-    port.count("rejected_total", "response_source");
-    // Nobody guesses a branch. So this is the PBX by an address that we were not told, or somebody who can see the request.
-    const isOfPbx = this.pbx !== null && this.pbx.isPbxAddress(sentTo.remoteAddress);
-    let level: LogLevel = "debug";
-    if (isOfPbx && clock.nowMs - this.answerWarnedAtMs >= WARN_EVERY_MS) {
-      level = "warn";
-      this.answerWarnedAtMs = clock.nowMs;
-    }
-    if (!port.isLogged(level)) return;
-    const what = `${response.status} to ${response.cseqMethod} from ${flow.remoteAddress}`;
-    const hint = isOfPbx ? "; if it is the PBX, name the address in pbx.trust" : "";
-    port.log(level, `Dropped a ${what}: the request went to ${sentTo.remoteAddress}${hint}`, {
-      flow: flow.key,
-      call_id: detached(response.callId),
-    });
+    this.dropped.foreignResponse(response, sentTo, flow, this.isPbxAddress(sentTo));
   }
 
   onStrayResponse(): void {
-    // RFC 3261 §18.1.2, RFC 6026 §7.1: a response to nothing we sent goes nowhere.
-    this.table.port.count("rejected_total", "stray_response");
+    this.dropped.strayResponse();
+  }
+
+  private isPbxAddress(flow: Flow): boolean {
+    return this.pbx !== null && this.pbx.isPbxAddress(flow.remoteAddress);
   }
 
   /**
