@@ -1,6 +1,6 @@
 /**
- * The appliance: builds the parts and wires them into one loop turn. What it decides is only the order of starting and
- * stopping; every rule of SIP, calls and registrations is in the core.
+ * The appliance: builds the parts and wires them into one loop turn. It decides only the order of starting and stopping.
+ * Every rule of SIP, calls and registrations is in the core.
  */
 import manifest from "../../package.json" with { type: "json" };
 import { Certificates } from "./certificates.ts";
@@ -46,7 +46,7 @@ export interface ApplianceOptions extends PbxWatchOptions {
   readonly config: Config;
   /** For reload and for people; null: none. */
   readonly configFile: string | null;
-  /** Instead of a log of its own, for the demo and for tests. */
+  /** Takes the place of its own log, for the demo and for tests. */
   readonly log?: Log;
 }
 
@@ -66,10 +66,10 @@ export class Appliance implements ControlHost {
   readonly world: World;
   readonly core: Core;
   readonly startedAtMs: number;
-  /** Told at start, in words. */
+  /** What the start tree warns of, in words. */
   readonly warnings: string[] = [];
   controlUrls: readonly string[] = [];
-  /** Somebody asked over the control port that it ends: whoever runs the process sees to that. */
+  /** Called when the control port was asked to end the appliance. Whoever runs the process sets it. */
   onEndAsked: () => void = () => {};
   private state: ApplianceState = "starting";
   private storeProblem = "";
@@ -214,7 +214,7 @@ export class Appliance implements ControlHost {
    */
   async start(): Promise<void> {
     try {
-      // Before anything is heard: whoever registers must not meet a table that is yet to be loaded.
+      // DNS is asked before a socket opens: a REGISTER must not come before the stored locations are loaded.
       const names = await this.pbxWatch.firstNames();
       this.core.setListeners(await this.transports.start());
       this.newestListener = this.transports.listeners().at(-1);
@@ -252,7 +252,7 @@ export class Appliance implements ControlHost {
     return this.drainage.waitsFor();
   }
 
-  /** No new calls; resolves when the open ones have ended and what is on its way has arrived, within bounds (O-04). */
+  /** Refuses new calls. Resolves when open ones have ended and what is on its way has arrived, within bounds (O-04). */
   drain(): Promise<void> {
     if (this.state === "ready") {
       this.state = "draining";
@@ -271,7 +271,7 @@ export class Appliance implements ControlHost {
     this.onEndAsked();
   }
 
-  /** Closes everything; what is pending is committed first. Asked for again, it is the same end. */
+  /** Commits what is pending, then closes everything. A second call waits for the same end. */
   stop(): Promise<void> {
     return this.stopping ??= this.close();
   }
@@ -289,7 +289,7 @@ export class Appliance implements ControlHost {
   }
 
   /**
-   * Reads the config file again: all of it is taken, or nothing (O-03).
+   * Reads the config file again, and takes all of it or nothing (O-03).
    * @throws ApiError 422 with the problems
    */
   async reload(): Promise<ReloadResult> {
@@ -341,7 +341,7 @@ export class Appliance implements ControlHost {
   private onMessage(flow: Flow, text: string): void {
     if (!this.isLoaded) return;
     this.turn.enter();
-    // Before the trace: a flood must not push out what people look for there.
+    // The guard is asked before the trace: a flood must not push out the messages that people look for there.
     const isRegistered = this.transports.isPinned(flow);
     if (!this.guard.admits(flow.remoteAddress, isRegistered, this.turn.nowMs)) return;
     this.trace.add(this.turn.nowMs, true, flow, text);
@@ -373,7 +373,7 @@ export class Appliance implements ControlHost {
     return guardSettings(this.config, (address) => this.isPbxAddress(address));
   }
 
-  /** X-06: an input that throws is a bug of ours; it is dropped, counted, told, and the loop goes on. */
+  /** X-06: an input that throws is a bug of ours. It is dropped, counted and logged, and the loop goes on. */
   onFault(error: unknown): void {
     this.metrics.count("rejected_total", "fault");
     const text = error instanceof Error ? error.stack ?? error.message : String(error);
@@ -396,7 +396,7 @@ export class Appliance implements ControlHost {
     this.world.tick(nowMs);
     for (const warning of this.certificates.dueWarnings()) this.world.log("warn", warning);
     const listeners = this.transports.listeners();
-    // A wildcard follows the addresses of the machine: new ones come at the end, and an old one may go at the same time.
+    // A wildcard follows the addresses of the machine. New ones come at the end, so the last one tells of a change.
     if (listeners.at(-1) !== this.newestListener) {
       this.newestListener = listeners.at(-1);
       this.core.setListeners(listeners);
@@ -442,11 +442,11 @@ export class Appliance implements ControlHost {
     this.core.restore(loaded.aors, loaded.contacts, flowOf, loaded.remnants, this.isOtherPbx());
     if (shift.shiftMs !== 0) this.world.saveAll(this.core.usrloc.all());
     this.store.commit();
-    // The rows are no longer needed, and a small box wants the memory back.
+    // The rows that were read are garbage now, and a small box needs the memory.
     if (loaded.contacts.length > 1000) Bun.gc(true);
   }
 
-  /** Notes which PBX we register at, and how. @returns true if it was another one, or other Contacts, when we ran last */
+  /** Notes which PBX we register at, and how. @returns true if the last run had another PBX, or sent it other Contacts */
   private isOtherPbx(): boolean {
     const { pbx } = this.config;
     const now = pbx === null ? "none" : `${pbx.mode} ${pbx.contact_id} ${pbx.uri.map(({ uri }) => uri).join(" ")}`;

@@ -1,24 +1,24 @@
 /**
- * The end of the appliance in order (O-04): open calls may end, then what is on its way may arrive. Owns how long each is
- * waited for, and says for what. Closes nothing itself.
+ * An orderly end (O-04): open calls may end, then what is on its way may arrive. Owns how long it waits for each, and says
+ * what it waits for. Closes nothing itself.
  *
  *   serving ─begin→ calls ─no call open, or 30 s→ lingering ─nothing owed, or 64·T1→ done
  */
-import type { InFlight } from "../core/transaction/table.ts";
+import type { Owed } from "../core/transaction/table.ts";
 import { T1_MS, TIMEOUT_MS } from "../core/transaction/timers.ts";
 
 /** Open calls may take this long to end. */
 const CALLS_MS = 30_000;
-/** On a busy box a request is always on its way: once all that was waited for is done, this long for a pause. */
+/** On a busy box some request is always on its way. When the older ones are done, a moment without any is awaited so long. */
 const PAUSE_MS = 2 * T1_MS;
-/** Looking means a pass over all transactions. */
+/** How often it looks: each time is a pass over all transactions. */
 const LOOK_MS = 20;
 
 /** What it needs of the core and of those who read. */
 export interface DrainWorld {
   nowMs(): number;
   /** @param untilMs requests that came later are left out; absent: none are */
-  owed(untilMs?: number): InFlight;
+  owed(untilMs?: number): Owed;
   /** Ends the calls that are still open. */
   endCalls(): void;
   say(level: "info" | "warn", message: string): void;
@@ -35,7 +35,7 @@ export class Drain {
 
   constructor(private readonly world: DrainWorld) {}
 
-  /** Begins, where it has not begun. Resolves when there is nothing left to wait for. */
+  /** Begins the drain, unless it has begun. Resolves when nothing is left to wait for. */
   begin(): Promise<void> {
     const over = new Promise<void>((resolve) => this.waiting.push(resolve));
     if (this.state === "serving") {
@@ -88,7 +88,7 @@ export class Drain {
   }
 }
 
-function owedWords({ calls, acks, cancels, requests }: InFlight): string {
+function owedWords({ calls, acks, cancels, requests }: Owed): string {
   const parts = [
     calls === 0 ? "" : `${count(calls, "call")} open`,
     acks === 0 ? "" : `${count(acks, "ACK")} to pass`,

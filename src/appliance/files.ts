@@ -1,4 +1,4 @@
-/** The files the core's secrets come from, read at start and at reload; every problem in words, none thrown. */
+/** Reads the files that hold the core's secrets, at start and at reload. Problems are given in words; nothing throws. */
 import { readFileSync } from "node:fs";
 import { parseCredentialsFile } from "../config/credentials_file.ts";
 import type { Place, Problem } from "../config/problem.ts";
@@ -15,7 +15,7 @@ export interface SecretFiles {
   problems: string[];
 }
 
-/** Reads `users_file` and `pbx.credentials_file`; a file that cannot be read counts as empty and is a problem. */
+/** Reads `users_file` and `pbx.credentials_file`. A file that cannot be read counts as empty, and is a problem. */
 export function readSecretFiles(config: Config): SecretFiles {
   const problems: string[] = [];
   let users: CoreSecrets["users"] = null;
@@ -35,8 +35,8 @@ export function readSecretFiles(config: Config): SecretFiles {
 }
 
 /**
- * What is wrong in the files, as problems of the keys that name them: a reload is taken whole or not at all (O-03),
- * where a start goes on with the users it can read.
+ * What is wrong in the files, as problems of the keys that name them. A start goes on with the users it can read; a reload
+ * is taken whole or not at all (O-03), and these refuse it.
  */
 export function secretProblems(
   files: SecretFiles,

@@ -5,7 +5,7 @@ import type { Reachability, Usrloc } from "../core/usrloc/usrloc.ts";
 const STATES: readonly Reachability[] = ["live", "unknown", "lost"];
 
 /**
- * One sample a transport and state, those at 0 too, so that a graph has no holes. One pass over all contacts.
+ * One sample for each transport and state. Those at 0 are there too, so that a graph has no holes. One pass over all contacts.
  * @param idleMs silence after which UDP is unknown.
  */
 export function flowSamples(usrloc: Usrloc, idleMs: number): GaugeSample[] {
@@ -13,7 +13,7 @@ export function flowSamples(usrloc: Usrloc, idleMs: number): GaugeSample[] {
   for (const transport of ["udp", "tcp"]) for (const state of STATES) counts.set(`${transport}|${state}`, 0);
   for (const aor of usrloc.all()) {
     for (const contact of aor.contacts) {
-      // A lost flow is known by its key alone; a device set by hand may never have had one.
+      // Of a lost flow only the key is left. A device set by hand may never have had one.
       const transport = contact.flow?.transport ?? contact.flowKey.split("|")[0]!;
       if (transport === "") continue;
       const key = `${transport}|${usrloc.reachability(contact, idleMs)}`;

@@ -1,4 +1,4 @@
-/** What metrics are read from the appliance when somebody asks for them (O-05). Keeps nothing. */
+/** The metrics that are read from the parts when somebody asks for them (O-05). Keeps nothing. */
 import type { Core } from "../core/core.ts";
 import type { Htables } from "../core/htable/htables.ts";
 import { upstreamStates } from "../core/registrar/upkeep.ts";
@@ -8,8 +8,8 @@ import type { Metrics } from "../observe/metrics.ts";
 import type { Certificates } from "./certificates.ts";
 import { flowSamples } from "./flow_samples.ts";
 
-/** What is measured. */
-export interface Measured {
+/** The parts that are measured. */
+export interface GaugedParts {
   readonly core: Core;
   readonly transports: Transports;
   readonly relay: PushRelay;
@@ -20,9 +20,9 @@ export interface Measured {
   idleMs(): number;
 }
 
-/** Registers them all; called once, when every part is there. */
-export function registerGauges(metrics: Metrics, measured: Measured): void {
-  const { core, transports, relay, htables, certificates, version, idleMs } = measured;
+/** Registers all gauges. Called once, when every part is there. */
+export function registerGauges(metrics: Metrics, parts: GaugedParts): void {
+  const { core, transports, relay, htables, certificates, version, idleMs } = parts;
   metrics.gauge("locations", "Registered AoRs and devices", ["kind"], () => [
     [["aor"], core.usrloc.aorCount],
     [["device"], core.usrloc.contactCount],
@@ -40,7 +40,7 @@ export function registerGauges(metrics: Metrics, measured: Measured): void {
     ["transport", "state"],
     () => transports.flowSamples(),
   );
-  // Counted in the transports' own fields, once per datagram, and only read here.
+  // The transports count these in their own fields, once per datagram.
   metrics.gauge(
     "sip_messages_total",
     "SIP messages",

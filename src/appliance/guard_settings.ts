@@ -3,7 +3,7 @@ import { containsAddress } from "../config/cidr.ts";
 import type { Config } from "../config/schema.ts";
 import type { GuardSettings } from "../core/guard/source_guard.ts";
 
-/** @param isPbxAddress true for the addresses the PBX is reached at and its requests are believed from */
+/** @param isPbxAddress true for an address of `pbx.uri` or `pbx.trust` */
 export function guardSettings(config: Config, isPbxAddress: (address: string) => boolean): GuardSettings {
   const { limits, security, pbx } = config;
   return {
@@ -12,7 +12,7 @@ export function guardSettings(config: Config, isPbxAddress: (address: string) =>
     isScannerBanned: security.scanners === "ban",
     isExempt: (address) =>
       isPbxAddress(address) || containsAddress(security.allow, address) ||
-      // Who may speak for everybody speaks for many: another proxy, a test. With a PBX this key has no effect.
+      // A trusted source speaks for many users: another proxy, a test. With a PBX this key has no effect.
       (pbx === null && containsAddress(security.trust, address)),
     isDenied: (address) => containsAddress(security.deny, address),
   };

@@ -1,6 +1,6 @@
 /**
- * What `latefork check --live` asks (O-02): the PBX and its names, and every push service, all at a time and each for a
- * few seconds. A running appliance is not disturbed: nothing is written, and no port of the config is taken.
+ * Asks for `latefork check --live` (O-02): the PBX and its names, and every push service. All are asked at the same time, each
+ * for a few seconds. A running appliance is not disturbed: nothing is written, and no port of the config is taken.
  */
 import { existsSync } from "node:fs";
 import type { Finding, RunningAppliance } from "../config/finding.ts";
@@ -14,7 +14,7 @@ export interface LiveOptions extends PbxProbeOptions {
   readonly pushMs: number;
 }
 
-/** Longer than a connection and an answer take together where they work. */
+/** Where a service works, connecting and answering together take less. */
 const PUSH_MS = 8000;
 
 /**
@@ -33,7 +33,7 @@ export async function probeLive(
   return [...pbx, ...push];
 }
 
-/** One that pushes nothing, and so counts no pushes. */
+/** A relay that pushes nothing, and so counts no pushes. */
 export function relayForAsking(push: Config["push"]): PushRelay {
   return new PushRelay(push, { rates: { incr: () => null } });
 }
@@ -43,7 +43,7 @@ async function probePush(config: Config, running: RunningAppliance | null, limit
   const { path } = config.store;
   const isKept = path !== ":memory:" && existsSync(path);
   const found = isKept && config.push.webpush.vapid_file !== "" ? inspectStore(path) : null;
-  // The database is its own while it runs; it tells which services it knows.
+  // While an appliance runs its database is locked. It tells which services it knows.
   const known = running?.pushHosts.map((host) => ({ provider: "webpush", prid: host })) ?? [];
   const tokens = [...known, ...found?.tokens ?? []];
   const isBlind = tokens.length === 0 && (running !== null || (found !== null && found.problem !== ""));

@@ -1,6 +1,6 @@
 /**
- * What `latefork check` tries on this machine, beyond reading (O-02): opening the ports and looking into the database, the keys and the
- * secret files, and letting go again. Changes nothing; what the appliance that runs already holds is no fault.
+ * What `latefork check` tries on this machine (O-02): opens the ports and closes them again, looks into the database, the
+ * keys and the secret files. Changes nothing. What a running appliance holds is no fault.
  */
 import { existsSync } from "node:fs";
 import { Hono } from "hono";
@@ -17,7 +17,7 @@ import { Transports } from "../io/transport/transports.ts";
 import { readSecretFiles } from "./files.ts";
 import { relayForAsking } from "./live_probe.ts";
 
-/** What was tried: what is wrong, and a sentence for each part of which nothing is. */
+/** What was found: problems, and a sentence for each part that has none. */
 export interface Probed {
   readonly problems: Problem[];
   /** By part, in the order to show: `listen`, `control`, `store`, `users_file`, ... */
@@ -25,7 +25,7 @@ export interface Probed {
 }
 
 /**
- * Tries it all; every failure is a problem at the key it comes from.
+ * Tries every part. A failure becomes a problem at the key it comes from.
  * @param running the appliance at the control port of this config, if one answers
  * @param known what the check of files has found already: it is not told again
  */
@@ -82,7 +82,7 @@ async function probeListeners(
   return heldAndFree(held, free, running);
 }
 
-/** A running appliance with a wildcard tells each address. Port 0 is another one each time. */
+/** A running appliance with a wildcard names each of its addresses. Port 0 is a new port each time, so nobody holds it. */
 function isHeld({ scheme, host, port }: ListenEntry, running: RunningAppliance | null): boolean {
   if (running === null || port === 0) return false;
   return running.listeners.some((own) =>
@@ -103,7 +103,7 @@ async function probeControl(config: Config, running: RunningAppliance | null, te
   return heldAndFree(held, free, running);
 }
 
-/** As the control port tells it, however it is written in the config. */
+/** The URL as a running control port gives it, whatever its spelling in the config. */
 function controlUrlOf({ scheme, host, port, path }: Config["control"]["listen"][0]): string {
   return scheme === "unix" ? `unix:${path}` : `http://${hostPort(host, port)}`;
 }
@@ -120,7 +120,7 @@ function heldAndFree(
   return parts.length === 0 ? "nothing to open" : parts.join("; ");
 }
 
-/** A database that is not there yet is not made by a check, and one that is there not migrated. */
+/** A check makes no database, and migrates none. */
 function probeStore(config: Config, running: RunningAppliance | null, tell: Tell): string {
   const { path } = config.store;
   if (path === ":memory:") return "in memory: nothing outlives a restart";
@@ -156,7 +156,7 @@ function probeCertificates(
   });
 }
 
-/** Files of users and credentials: what stands in them. */
+/** The files of users and credentials. */
 function probeSecrets(config: Config, known: readonly Problem[], tell: Tell): Probed["parts"] {
   const parts: Probed["parts"] = [];
   const read = (path: string, part: Config) => {

@@ -1,4 +1,4 @@
-/** Putting a reloaded config into force: what needs a restart keeps its old value (O-03). */
+/** What a reload may put into force: keys that need a restart keep their old values (O-03). */
 import type { Config } from "../config/schema.ts";
 
 /** The new config with the old values at `restartPaths` (dotted, as `diffConfig` gives them). */

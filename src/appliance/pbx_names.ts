@@ -1,4 +1,4 @@
-/** The PBX's names turned into addresses: literal addresses at once, names by the system's resolver, asked again each minute. */
+/** Turns the PBX's names into addresses. Literal addresses are taken as they are, names go to the system's resolver. */
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import type { PbxConfig } from "../config/schema.ts";
@@ -11,7 +11,7 @@ export interface PbxNames {
   problems: string[];
 }
 
-/** Resolves every URI of `pbx.uri`, in their order. Never throws. */
+/** Resolves every URI of `pbx.uri`, in the order of the config. Never throws. */
 export async function resolvePbx(pbx: PbxConfig): Promise<PbxNames> {
   const names: PbxNames = { addresses: [], problems: [] };
   for (const { uri, host, port, transport } of pbx.uri) {

@@ -1,6 +1,6 @@
 /**
- * Asks the PBX for `latefork check --live` (O-02): its names by DNS, and each of its addresses with an OPTIONS, as the
- * appliance would, but from a free port. Owns the few seconds this takes; knows no calls and no registrations.
+ * Asks the PBX for `latefork check --live` (O-02): looks its names up, and sends each address an OPTIONS as the appliance
+ * would, but from a free port. Owns the few seconds this takes. Knows no calls and no registrations.
  */
 import { isIP } from "node:net";
 import type { Finding } from "../config/finding.ts";
@@ -22,17 +22,17 @@ import { Turn } from "./turn.ts";
 export interface PbxProbeOptions {
   /** How long DNS may take. */
   readonly dnsMs: number;
-  /** How long the PBX may take; an OPTIONS goes out four times meanwhile over UDP. */
+  /** How long the PBX may take. Over UDP an OPTIONS is sent four times in this time. */
   readonly answerMs: number;
   readonly resolve: typeof resolvePbx;
 }
 
 const DEFAULTS: PbxProbeOptions = { dnsMs: 5000, answerMs: 5000, resolve: resolvePbx };
-/** Addresses asked: a name may have any number. */
+/** So many addresses are asked at most: a name may have any number. */
 const MAX_ADDRESSES = 16;
 const MAX_SERVER_WORDS = 60;
 
-/** Never throws; a line for each name and each address. */
+/** A finding for each name and each address. Never throws. */
 export async function probePbx(config: Config, options: Partial<PbxProbeOptions> = {}): Promise<Finding[]> {
   const { pbx } = config;
   if (pbx === null) return [];
@@ -45,7 +45,7 @@ export async function probePbx(config: Config, options: Partial<PbxProbeOptions>
 
 interface ResolvedName {
   readonly addresses: PbxAddress[];
-  /** null: it was an address already. */
+  /** null: the URI has an address, not a name. */
   readonly finding: Finding | null;
 }
 
@@ -101,7 +101,7 @@ async function askAll(config: Config, addresses: readonly PbxAddress[], answerMs
   }
 }
 
-/** An address no listener leads to is passed over as long as its name has others: IPv6 of a PBX asked by IPv4. */
+/** An address that no listener leads to is a warning only, if its name has others: IPv6, where we have IPv4 alone. */
 function lessUnused(asked: readonly PbxAddress[], findings: readonly Finding[]): Finding[] {
   return findings.map((finding, at) => {
     const isOneOfMany = asked.some(({ uri }, other) => uri === asked[at]!.uri && findings[other]!.ms !== null);
@@ -109,7 +109,7 @@ function lessUnused(asked: readonly PbxAddress[], findings: readonly Finding[]):
   });
 }
 
-/** Transactions over sockets of their own, as long as it takes. */
+/** Transactions over sockets of their own, open only while the PBX is asked. */
 class OptionsAgent {
   private readonly turn: Turn;
   private readonly transports: Transports;
@@ -130,7 +130,7 @@ class OptionsAgent {
       commit() {},
       nextMs: () => schedule.nextMs,
       tick: (nowMs) => this.transports.tick(nowMs),
-      // What a stranger sent in answer is no finding; an unanswered OPTIONS is.
+      // What a stranger sends is no finding. If the OPTIONS stays unanswered, that is one.
       onFault() {},
       onLag() {},
     });
@@ -190,7 +190,7 @@ class OptionsAgent {
           finish("ok", words, hint, performance.now() - sentMs);
         },
         onFailure: (failure: ClientFailure) => {
-          // A connection tells why in the same turn.
+          // Why a connection failed is told within this turn.
           queueMicrotask(() => {
             if (failure === "timeout") return silence();
             const reason = flow === null ? "" : this.closed.get(flow) ?? "";
@@ -231,7 +231,7 @@ const NOBODY: TransactionUser = {
   onStrayResponse() {},
 };
 
-/** The addresses of the config: the PBX may know us by them. Its ports are left to the appliance. */
+/** The addresses of the config, by which the PBX may know us. The ports stay free for the appliance. */
 function freePorts(config: Config): Listen[] {
   const listens = new Map<string, Listen>();
   for (const { scheme, host } of config.listen) {
@@ -260,7 +260,7 @@ function portOn(transports: Transports): TransactionPort {
   };
 }
 
-/** Any answer shows that it is there; what it means is said where it is not a plain 200. */
+/** Any answer shows that the PBX is there. If it is no plain 200, the hint says what it means. */
 function answered(response: Message): { words: string; hint: string } {
   const server = response.valueOf("server") ?? response.valueOf("user-agent") ?? "";
   const who = server === "" ? "" : ` (${clip(readable(server), MAX_SERVER_WORDS)})`;

@@ -22,7 +22,7 @@ export interface PbxWatchOwner {
   /** `pbx` of the config at this moment; null: registrar mode. */
   pbx(): PbxConfig | null;
   nowMs(): number;
-  /** What DNS answered; `problems` are told already. */
+  /** Takes what DNS answered. Its `problems` are logged already. */
   takeNames(names: PbxNames): void;
   warn(message: string): void;
   onFault(error: unknown): void;
@@ -38,13 +38,13 @@ export class PbxWatch {
     this.firstNamesMs = options.firstNamesMs ?? FIRST_NAMES_MS;
   }
 
-  /** Asks now; what failed is tried again. */
+  /** Asks now, and again later if a name failed. */
   async resolve(): Promise<void> {
     const pbx = this.owner.pbx();
     if (pbx !== null) this.take(await this.resolvePbx(pbx));
   }
 
-  /** For the start: waits for DNS a while and no longer. null: what comes later is taken then. */
+  /** For the start: waits for DNS so long and no longer. null: the answer is taken when it comes. */
   async firstNames(): Promise<PbxNames | null> {
     const pbx = this.owner.pbx();
     if (pbx === null) return null;

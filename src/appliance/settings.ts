@@ -1,6 +1,6 @@
 /**
- * From the config, and the secrets that go with it, to the settings of the core. Knows every key that the core
- * reads and no part of it from inside; reads no file itself.
+ * From the config and its secrets to the settings of the core. Knows every key that the core reads, and nothing of the
+ * core's inside. Reads no file.
  */
 import { containsAddress } from "../config/cidr.ts";
 import { compilePattern, Pattern } from "../config/pattern.ts";
@@ -14,9 +14,9 @@ import type { DigestSecret } from "../core/sip/digest.ts";
 import { unquote } from "../core/sip/scan.ts";
 import { canonicalUser } from "../core/sip/uri.ts";
 
-/** What the core is given besides the config: secrets and files, read by the shell. */
+/** What the core needs besides the config. */
 export interface CoreSecrets {
-  /** Text key of flow tokens and ids; belongs to the installation and outlives restarts. */
+  /** Key of flow tokens and ids, as text. Made once for an installation; it outlives restarts. */
   readonly installation: string;
   /** Key of the digest nonces, made at start. */
   readonly nonces: Uint8Array;
@@ -26,7 +26,7 @@ export interface CoreSecrets {
   readonly credentials: ReadonlyMap<string, DigestSecret>;
 }
 
-/** Everything the core is told, at the start and with each reload. */
+/** All settings of the core, at the start and with each reload. */
 export function coreSettings(config: Config, secrets: CoreSecrets): CoreSettings {
   const { pbx, security, domain } = config;
   return {
@@ -98,7 +98,7 @@ function registrarSettings(config: Config, secrets: CoreSecrets): RegistrarSetti
   };
 }
 
-/** The `devices:` rules as a function; the first that fits wins (R-20). */
+/** The `devices:` rules as a function. The first that fits wins (R-20). */
 function deviceHints(rules: readonly DeviceRule[]): DeviceHints {
   const compiled = rules.map((rule) => ({
     rule,
@@ -128,7 +128,7 @@ function patternOf(text: string): Pattern {
   throw new Error(`Cannot compile ${text}: ${pattern.reason}`);
 }
 
-/** Who checks passwords; null where there are no users, or no domain to know them in. */
+/** Checks passwords. null: there are no users, or no domain that they belong to. */
 function authenticator(config: Config, { users, nonces }: CoreSecrets): Authenticator | null {
   if (users === null) return null;
   const realms = realmsOf(config, users);
@@ -136,7 +136,7 @@ function authenticator(config: Config, { users, nonces }: CoreSecrets): Authenti
   return new Authenticator({ realms, nonceLifetimeMs: 300_000, secret: nonces }, users);
 }
 
-/** True if the users file has this user, in the domain or, where the host is but an address of ours, in the first realm. */
+/** True if the users file has this user in the domain. Where the host is none of the realms, the first realm counts. */
 function isKnownUser(config: Config, { users }: CoreSecrets, user: string, domain: string): boolean {
   if (users === null) return false;
   const name = canonicalUser(user);
@@ -145,7 +145,7 @@ function isKnownUser(config: Config, { users }: CoreSecrets, user: string, domai
   return realms.length > 0 && !realms.includes(domain) && users.find(name, realms[0]!) !== null;
 }
 
-/** Without a domain of our own the users' realms are what phones know. */
+/** The domains; where none is configured, the realms of the users file, which phones know. */
 function realmsOf(config: Config, users: UserDirectory): readonly string[] {
   return config.domain.length > 0 ? config.domain : users.realms;
 }

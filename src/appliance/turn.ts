@@ -1,6 +1,6 @@
 /**
- * The loop turn: all inputs at hand run to the end, then what may leave at once leaves, the store commits, what
- * promised durability leaves, and one timer is armed for the earliest deadline. Owns the clock and that timer.
+ * The loop turn. All inputs at hand run to their end. Then what may leave at once leaves, the store commits, what promised
+ * durability leaves, and one timer is set for the earliest deadline. Owns the clock and that timer.
  */
 import type { Clock } from "../core/clock.ts";
 
@@ -16,7 +16,7 @@ export interface TurnWork {
   nextMs(): number;
   /** About once a second. */
   tick(nowMs: number): void;
-  /** An input or the end of a turn threw: counted and told, never passed on. */
+  /** An input or the end of a turn threw. It is counted and logged, and goes no further. */
   onFault(error: unknown): void;
   /** How late the timer fired, seconds. */
   onLag(seconds: number): void;
@@ -37,7 +37,7 @@ export class Turn implements Clock {
   private readonly close = () => this.end();
 
   constructor(private readonly work: TurnWork) {
-    // Anchored once: a router's clock that jumps when NTP arrives must not expire everybody.
+    // Anchored once: a router's clock jumps when NTP arrives, and that must not expire everybody.
     this.epochMs = Date.now() - performance.now();
     this.nowMs = this.epochMs + performance.now();
     this.nextTickMs = this.nowMs + TICK_MS;
@@ -48,7 +48,7 @@ export class Turn implements Clock {
     return this.epochMs + performance.now();
   }
 
-  /** Opens a turn if none is open: the clock is set and its end is scheduled behind all input at hand. */
+  /** Opens a turn if none is open: sets the clock, and schedules the end of the turn behind all input at hand. */
   enter(): void {
     if (this.isOpen) return;
     this.isOpen = true;
@@ -62,7 +62,7 @@ export class Turn implements Clock {
     return new Promise((resolve) => this.waiting.push(resolve));
   }
 
-  /** Runs one input in a turn; what it throws stops here. */
+  /** Runs one input in a turn. What it throws goes no further. */
   run(input: () => void): void {
     this.enter();
     try {
@@ -100,7 +100,7 @@ export class Turn implements Clock {
     }
   }
 
-  /** A timer that is set for earlier stays: it finds nothing due and sets the next, which is cheaper than moving it. */
+  /** A timer that is set for an earlier time stays. It will find nothing due and set the next: cheaper than moving it. */
   private arm(): void {
     const nextMs = Math.min(this.work.nextMs(), this.nextTickMs);
     if (nextMs >= this.armedForMs) return;

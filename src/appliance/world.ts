@@ -1,6 +1,6 @@
 /**
- * The core's port on the real world: sockets, store, push relay, log, metrics, trace. Every effect returns at once;
- * whatever comes of it is a later input of a turn.
+ * The core's port on the real world: sockets, store, push relay, log, metrics, trace. Every effect returns at once. What comes
+ * of it is a later input.
  */
 import type { CorePort } from "../core/core.ts";
 import type { Config } from "../config/schema.ts";
@@ -38,10 +38,10 @@ export interface WorldParts {
 
 /** How long after a failed commit the next one is tried. */
 const COMMIT_RETRY_MS = 1000;
-/** How often is looked whether the database file is still the one that is open. */
+/** How often it looks whether the database file is still the one that is open. */
 const FILE_CHECK_MS = 5000;
 const ALPHABET = "abcdefghijklmnopqrstuvwxyz012345";
-/** Two characters at once: half the pieces to join. */
+/** All pairs of them: a token is joined from half as many pieces. */
 const PAIRS = Array.from({ length: 1024 }, (_, i) => ALPHABET[i >> 5]! + ALPHABET[i & 31]!);
 const PROBLEMS_KEPT = 50;
 
@@ -56,7 +56,7 @@ export class World implements CorePort {
   private nextCommitMs = 0;
   private fileCheckedMs = -Infinity;
   private isStoreOk = true;
-  /** When the REGISTERs came in whose late branches leave at the end of this turn. */
+  /** Arrival times of the REGISTERs whose late branches leave at the end of this turn. */
   private lateSinceMs: number[] = [];
 
   constructor(readonly parts: WorldParts, private readonly config: () => Config) {}
@@ -74,12 +74,12 @@ export class World implements CorePort {
     return true;
   }
 
-  /** S-01: one transaction for the turn, then the answers that promise it. */
+  /** S-01: writes one transaction for the turn, then sends the answers that promise it. */
   commit(): void {
     const { store, metrics } = this.parts;
     const { flush } = this.config().store;
     const nowMs = this.parts.now();
-    // Rows in memory are written only for a backup.
+    // A database in memory is written only for a backup.
     if (!store.isVolatile && nowMs >= this.nextCommitMs && store.pending > 0) {
       const startedMs = performance.now();
       const result = store.commit();
@@ -119,7 +119,7 @@ export class World implements CorePort {
   }
 
   /**
-   * A copy of everything (S-04). A store in memory hears only now what is registered: nobody else would ever load it.
+   * A copy of everything (S-04). A store in memory is told only now who is registered: nothing else ever reads it.
    * @returns the problem in words; empty: it is written
    */
   backup(path: string, aors: Iterable<Aor>): string {
@@ -190,12 +190,12 @@ export class World implements CorePort {
   }
 
   measure(histogram: Histogram, seconds: number): void {
-    // Within a turn no time passes, and most late branches belong to the turn of their REGISTER: measured when sent.
+    // Within a turn no time passes, and most late branches leave in the turn of their REGISTER. They are measured when sent.
     if (histogram === "late_branch_seconds") return void this.lateSinceMs.push(this.parts.now() - seconds * 1000);
     this.parts.metrics.measure(histogram, seconds);
   }
 
-  /** What the turn sent is with the kernel. */
+  /** Called when the kernel has what the turn sent. */
   flushed(): void {
     if (this.lateSinceMs.length === 0) return;
     const nowMs = this.parts.clock();
@@ -221,7 +221,7 @@ export class World implements CorePort {
     for (const follower of this.followers) follower(event);
   }
 
-  /** 5 random bits a character, from a pool that is filled in one go. */
+  /** Each character is 5 random bits, from a pool that is filled in one go. */
   token(length: number): string {
     if (this.randomAt + length > this.randomPool.length) {
       this.randomPool = crypto.getRandomValues(new Uint8Array(4096));

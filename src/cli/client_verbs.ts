@@ -74,7 +74,7 @@ export const CLIENT_VERBS: Readonly<Record<string, ClientVerb>> = {
     const { values, flags, words } = readVerbArgs(rest, { ...JSON_FLAG, device: TEXT }, [2, 2]);
     if (words[0] !== "test") throw new VerbError(USAGE, "expected: test AOR");
     const body = JSON.stringify({ aor: words[1], device: values.device });
-    const result = await client.json<PushAnswer>("POST", "/v1/push", body);
+    const result = await client.json<TestPushAnswer>("POST", "/v1/push", body);
     if (flags.json) io.stdout(jsonText(result) + "\n");
     else {
       const outcome = result.accepted ? "accepted" : "not accepted";
@@ -164,7 +164,7 @@ function drainWords({ calls_open: open, waits_for: waits }: { calls_open: number
 /** What a push or an eviction did to the phone (R-08, P-04). */
 const DEAD = "The token is dead and forgotten, and with it the phone unless it is connected: it must register again.\n";
 
-interface PushAnswer {
+interface TestPushAnswer {
   provider: string;
   device: string;
   status: number;

@@ -1,6 +1,6 @@
 /**
- * The control port as a hono app: every request passes the guard, meets one handler of the table of routes, and every
- * fault becomes `{"error":...}`. Must not know sockets (server.ts), resources, nor whose host it is.
+ * The control port as a hono app. Every request passes the guard, then goes to the handler of its route. Every fault becomes
+ * `{"error":...}`. Must not know sockets (server.ts), resources, nor whose host it is.
  */
 import { Hono } from "hono";
 import { errorAnswer } from "./answer.ts";
@@ -12,10 +12,10 @@ import { ROUTES } from "./routes.ts";
 
 export type ControlApp = Hono<{ Bindings: ControlEnv }>;
 
-/** Asked by supervisors and load balancers, who have no token and learn nothing else. */
+/** Open without a token: for supervisors and load balancers. */
 const OPEN_TO_ALL = ["/healthz", "/readyz"];
 
-/** @param token the bearer token at this moment; empty: none is configured. */
+/** @param token gives the bearer token of this moment; empty: none is configured */
 export function controlApp(host: ControlHost, token: () => string): ControlApp {
   const app: ControlApp = new Hono<{ Bindings: ControlEnv }>();
   app.use(async (c, next) => {
@@ -44,7 +44,7 @@ function hostNames({ config }: ControlHost): string[] {
   return [...config.domain, ...advertised.map((text) => text.replace(/:\d+$/, ""))];
 }
 
-/** RFC 9110 §8.6: HEAD says the length GET would have, or none; the server would say 0. */
+/** RFC 9110 §8.6: the length of a HEAD is that of its GET, or is not given. Left alone, the server would say 0. */
 async function announceLength(c: ControlContext): Promise<void> {
   if (c.res.body === null || c.res.headers.has("content-length")) return;
   const { byteLength } = await c.res.arrayBuffer();

@@ -12,7 +12,7 @@ import { pushKeys } from "./push.ts";
 import type { Fields } from "./request.ts";
 import { AOR, type Route, route } from "./route.ts";
 
-/** Body of the PUT: every field is optional for a device that exists; a new one needs `contact`. */
+/** Body of the PUT. For a device that exists every field is optional; a new one needs `contact`. */
 interface DevicePatch {
   contact?: string;
   kind?: DeviceKind;
@@ -22,7 +22,7 @@ interface DevicePatch {
   push?: { provider: string; param?: string; prid: string; keys?: PushKeys } | null;
 }
 
-/** Devices set by hand without an expiry: until somebody deletes them. */
+/** A device set by hand without an expiry stays until somebody deletes it. */
 const NEVER_MS = 10 * 365 * 86_400_000;
 
 export const DEVICES: readonly Route[] = [
@@ -117,7 +117,7 @@ function checkNew(host: ControlHost, key: string, id: string, { contact }: Devic
   checkDomain(host, key);
 }
 
-/** Nobody would ever call a device of a domain that is not ours. */
+/** A device of another domain would never be called. */
 function checkDomain({ config: { domain } }: ControlHost, key: string): void {
   const own = splitAor(key)[1];
   if (domain.length === 0 || domain.some((name) => name.toLowerCase() === own)) return;
@@ -140,7 +140,7 @@ function readContact(contact: string): Uri {
   );
 }
 
-/** What is known of the device, with the patch applied; nothing that a REGISTER said is lost. */
+/** What is known of the device, with the patch applied. What a REGISTER said stays, where the patch says nothing of it. */
 function fieldsOf(known: Contact | null, patch: DevicePatch, flow: Flow | null, nowMs: number): ContactFields {
   const push = patch.push === undefined ? known?.push ?? null : patch.push === null ? null : {
     provider: patch.push.provider.toLowerCase(),
@@ -157,7 +157,7 @@ function fieldsOf(known: Contact | null, patch: DevicePatch, flow: Flow | null, 
     instance: known?.instance ?? "",
     regId: known?.regId ?? 0,
     q: known?.q ?? 1000,
-    // Another address: who comes from there has yet to show who it is (R-06).
+    // At another address it is another sender: the Call-ID of the phone that registered proves nothing there (R-06).
     callId: patch.contact === undefined ? known?.callId ?? "" : "",
     cseq: known?.cseq ?? 0,
     expiresAtMs: patch.expires_in === undefined
@@ -166,7 +166,7 @@ function fieldsOf(known: Contact | null, patch: DevicePatch, flow: Flow | null, 
     registeredAtMs: known?.registeredAtMs ?? nowMs,
     path: known?.path ?? "",
     userAgent: patch.user_agent ?? known?.userAgent ?? "",
-    // R-20: who gives it a token has it woken, which is what `mobile` means.
+    // R-20: a device with a token is woken, which is what `mobile` means.
     kind: patch.kind ?? (patch.push ? "mobile" : known?.kind ?? "desk"),
     push,
     flowKey: flow?.key ?? known?.flowKey ?? "",

@@ -8,7 +8,7 @@ import { ApiError } from "./api_error.ts";
 import type { ControlHost } from "./host.ts";
 import { type Route, route } from "./route.ts";
 
-/** Events a follower may lag behind; older ones are dropped and counted. */
+/** So many events a follower may lag behind. Older ones are dropped and counted. */
 const QUEUE = 256;
 const KEEPALIVE_MS = 15_000;
 /** Followers at a time. */
@@ -24,7 +24,7 @@ export const EVENTS: readonly Route[] = [
     produces: "text/event-stream",
     answer(c, { world }: ControlHost) {
       const headers = { "content-type": "text/event-stream", "cache-control": "no-store" };
-      // Nobody reads the answer to a HEAD, so nobody would end what it follows.
+      // The answer to a HEAD has no reader who could end the stream.
       if (c.req.method === "HEAD") return new Response(null, { headers });
       const { followers } = world;
       if (followers.size >= FOLLOWERS) {
@@ -50,7 +50,7 @@ export function eventStream(
   subscribe: (follower: (event: ApplianceEvent) => void) => () => void,
 ): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
-  // Sent at once, so that the follower sees the headers before the first event.
+  // A first line leaves at once, and with it the headers.
   let queue: string[] = [": following\n\n"];
   let lost = 0;
   let wake: (() => void) | null = null;

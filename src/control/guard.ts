@@ -46,7 +46,7 @@ export function checkOrigin(headers: Headers, entrance: Entrance, hostNames: rea
 export function checkToken(headers: Headers, token: string): void {
   if (token === "") return;
   const match = /^bearer[ \t]+(\S+)[ \t]*$/i.exec(headers.get("authorization") ?? "");
-  // Digests are of one length, so the comparison tells nothing of the token's.
+  // Digests have one length: the comparison does not give away the length of the token.
   if (match !== null && timingSafeEqual(digest(match[1]!), digest(token))) return;
   throw new ApiError(
     401,
@@ -56,7 +56,7 @@ export function checkToken(headers: Headers, token: string): void {
   );
 }
 
-/** True for what only this machine can be reached by. @param host without brackets */
+/** True for a host that only this machine can reach. @param host without brackets */
 export function isThisMachine(host: string): boolean {
   return host.toLowerCase() === "localhost" || isLoopback(host);
 }
@@ -64,7 +64,7 @@ export function isThisMachine(host: string): boolean {
 function isKnownHost(host: string, address: string, hostNames: readonly string[]): boolean {
   if (host === "") return false;
   if (isThisMachine(host) || host === address.toLowerCase()) return true;
-  // Rebinding needs a name: where we listen everywhere, any address literal must be one of ours to arrive.
+  // DNS rebinding needs a name. Where we listen on every address, a request for an address literal came to one of ours.
   const isLiteral = host.includes(":") || /^\d{1,3}(\.\d{1,3}){3}$/.test(host);
   if (isLiteral && (address === "0.0.0.0" || address === "::")) return true;
   return hostNames.some((name) => hostWithoutPort(name) === host);

@@ -24,9 +24,9 @@ export interface RefreshJson {
   next: string;
   /** Seconds; null: not planned. */
   next_in: number | null;
-  /** Why it is done by this one, in words. */
+  /** Why it is this one that renews, in words. */
   why: string;
-  /** What went wrong last, in words; empty: nothing since the last success. */
+  /** The last failure, in words; empty: none since the last success. */
   last_failure: string;
 }
 
@@ -38,7 +38,7 @@ export interface DeviceJson {
   user_agent: string;
   expires_in: number;
   /**
-   * The way back to it. `live`: it has the next INVITE at once. `lost`: it must be woken, `remote` is where it was last.
+   * The way back to the device. `live`: it gets the next INVITE at once. `lost`: it must be woken; `remote` is where it was last.
    * `unknown`: UDP, and silent for `wake.idle`: it gets INVITE and push.
    */
   flow: { state: Reachability; transport: string; remote: string };
@@ -52,15 +52,18 @@ export interface DeviceJson {
     encrypted: boolean;
     registered_at: string;
   } | null;
-  /** What the PBX holds for it. `dropped`: it let go of it when another device registered. `lapsed`: it was not renewed in time. `in_doubt`: it may have lost it. */
+  /**
+   * What the PBX holds for the device. `dropped`: the PBX let go of it when another registered. `lapsed`: not renewed in time.
+   * `in_doubt`: the PBX may have lost it.
+   */
   upstream_state: "none" | "registered" | "in_doubt" | "lapsed" | "dropped";
-  /** Seconds until the PBX's binding ends that the device depends on; null: none is known. */
+  /** Seconds until the end of the binding at the PBX that the device depends on; null: none is known. */
   upstream_expires_in: number | null;
   /** The next call may not reach it: it did not answer a refresh push, or the PBX's binding has lapsed. */
   at_risk: boolean;
   /** Who renews what the PBX holds. */
   refresh: RefreshJson;
-  /** Who renews its registration here: the phone by itself, within so many seconds, or pushed in so many. */
+  /** Who renews its registration here. `phone`: by itself, within `next_in` seconds. `push`: woken in `next_in` seconds. */
   phone: { by: "phone" | "push"; next_in: number; last_failure: string };
 }
 
@@ -135,7 +138,7 @@ function locationsPage(host: ControlHost, filter: string, { limit, after }: Page
   };
 }
 
-/** Asked for each device and each AoR: who keeps it registered, and whether it can be reached. */
+/** What the JSON of a location is made from, besides usrloc: who keeps it registered, and whether it can be reached. */
 export interface Upkeeps {
   readonly upstreamMode: LocationJson["upstream"]["mode"];
   upkeepOf(contact: Contact): Upkeep;
@@ -221,7 +224,7 @@ function secondsLeft(atMs: number, nowMs: number): number {
   return Math.max(0, Math.round((atMs - nowMs) / 1000));
 }
 
-/** One row a device; an AoR without devices has a row, too. */
+/** One row for each device, and one for an AoR without devices. */
 export function locationsText(locations: readonly LocationJson[]): string {
   const rows = locations.flatMap((location) =>
     (location.devices.length === 0 ? [null] : location.devices).map((device) => ({ location, device }))
@@ -318,7 +321,7 @@ function nextText(device: DeviceJson): string | null {
   return (at_risk ? "AT RISK " : "") + when + (phone.last_failure === "" ? "" : `: ${phone.last_failure}`);
 }
 
-/** What the PBX holds: for the device, or, where there is none, for the AoR. */
+/** What the PBX holds for the device, or for an AoR without devices. */
 function heldText({ upstream }: LocationJson, device: DeviceJson | null): string | null {
   if (upstream.mode === null) return null;
   const state = device === null ? upstream.state : device.upstream_state;
@@ -331,7 +334,7 @@ function renewedText({ upstream }: LocationJson, { refresh, phone, upstream_stat
   if (upstream.mode === null) return null;
   const { by, next_in, last_failure } = refresh;
   const who = by === "latefork" ? `latefork${next_in === null ? "" : ` in ${duration(next_in)}`}` : "its phone";
-  // What stands in another column need not be said twice.
+  // What another column says is not repeated.
   const isToldElsewhere = last_failure === "" || last_failure === phone.last_failure || upstream_state === "dropped";
   return isToldElsewhere ? who : `${who}: ${last_failure}`;
 }
@@ -345,7 +348,7 @@ function pushText({ push }: DeviceJson): string | null {
   return push === null ? null : `${push.provider} ${tokenWord(push.token_state)}`;
 }
 
-/** No service has judged a token that nothing was sent to. */
+/** `untried`: nothing was sent to the token yet, so no service has judged it. */
 function tokenWord(state: NonNullable<DeviceJson["push"]>["token_state"]): string {
   return state === "unknown" ? "untried" : state;
 }

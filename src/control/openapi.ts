@@ -1,4 +1,4 @@
-/** The table of routes as an OpenAPI 3.1 document. Must not know how a route is answered. */
+/** The routes as an OpenAPI 3.1 document. Must not know how a route is answered. */
 import type { Route } from "./route.ts";
 
 const BODY_TYPES = { json: "application/json", text: "text/plain", yaml: "application/yaml" } as const;
@@ -71,7 +71,7 @@ function operation(route: Route): Record<string, unknown> {
   };
 }
 
-/** What comes where all goes well; `default` stands for the refusals. */
+/** The answers that are no refusal. Refusals are under `default`. */
 function answers(route: Route): Record<string, unknown> {
   const described = { description: route.summary, ...(route.status === 204 ? {} : { content: contentOf(route) }) };
   if (route.alsoStatus === undefined) return { [route.status]: described };

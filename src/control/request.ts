@@ -23,7 +23,7 @@ export async function readText(request: Request, maxBytes: number): Promise<stri
   }
 }
 
-/** A JSON object that says which of its fields were asked for. */
+/** A JSON object that remembers which of its fields were read, so that it can refuse the others. */
 export class Fields {
   private readonly nested: Record<string, unknown>;
   private readonly known = new Set<string>();
@@ -46,7 +46,7 @@ export class Fields {
     return new Fields(value as Record<string, unknown>);
   }
 
-  /** @throws ApiError 400 if it is there and not a text. */
+  /** A text; undefined: there is no such field. @throws ApiError 400 if it is something else */
   text(name: string): string | undefined {
     const value = this.value(name);
     if (value === undefined) return undefined;
@@ -54,7 +54,7 @@ export class Fields {
     return value;
   }
 
-  /** As `text`, but it must be there and not be empty. */
+  /** A text that must be there and must not be empty. */
   requiredText(name: string): string {
     const value = this.text(name);
     if (value === undefined || value === "") {
@@ -107,7 +107,7 @@ export class Fields {
     return new Fields(value as Record<string, unknown>);
   }
 
-  /** @throws ApiError 400 if there is a field nobody asked for. */
+  /** Called when all fields were read. @throws ApiError 400 if there is another one */
   end(): void {
     for (const name of Object.keys(this.nested)) {
       if (this.known.has(name)) continue;

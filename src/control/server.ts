@@ -82,7 +82,7 @@ function listenHttp(app: ControlApp, { url, host, port }: ControlListen, hasToke
   }
 }
 
-/** Bun asks "Failed to start server. Is port 8060 in use?" where it knows that it is. */
+/** Bun says "Failed to start server. Is port 8060 in use?" and knows that it is. */
 function reasonOf(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
   return code === "EADDRINUSE" ? "the address is in use by another program" : message;
@@ -90,7 +90,7 @@ function reasonOf(error: unknown): string {
 
 async function listenUnix(app: ControlApp, { url, path }: ControlListen): Promise<Bun.Server<undefined>> {
   await removeStaleSocket(url, path);
-  // The mode of the socket must be right from its first moment, not from the chmod on.
+  // The umask makes the mode right from the first moment, before the chmod.
   const mask = process.umask(0o177);
   try {
     const server = Bun.serve({
@@ -107,7 +107,7 @@ async function listenUnix(app: ControlApp, { url, path }: ControlListen): Promis
   }
 }
 
-/** What a killed process left behind goes; what somebody answers on, or what is no socket, stays. */
+/** Removes the socket of a killed process. A socket that somebody answers on stays, and so does any other file. */
 async function removeStaleSocket(url: string, path: string): Promise<void> {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined) return;
@@ -134,6 +134,6 @@ function removeSocket(path: string): void {
   try {
     unlinkSync(path);
   } catch {
-    // Gone already, or not ours to remove any more.
+    // It is gone already, or we may not remove it any more.
   }
 }

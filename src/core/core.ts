@@ -30,7 +30,7 @@ import type { Flow, Listener } from "./sip/flow.ts";
 import { USER_AGENT } from "./sip/header.ts";
 import { type Message, parseMessage } from "./sip/message.ts";
 import type { ServerTransaction } from "./transaction/server.ts";
-import { type InFlight, Transactions } from "./transaction/table.ts";
+import { type Owed, Transactions } from "./transaction/table.ts";
 import { Schedule } from "./transaction/timers.ts";
 import type { Aor, Contact } from "./usrloc/contact.ts";
 import type { PushReport } from "./usrloc/push_order.ts";
@@ -276,7 +276,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
    * What somebody still waits for (O-04). One pass over all transactions: not for every turn.
    * @param untilMs requests that came later are left out
    */
-  owed(untilMs = Infinity): InFlight {
+  owed(untilMs = Infinity): Owed {
     const inFlight = this.table.inFlight(untilMs);
     return { ...inFlight, cancels: inFlight.cancels + this.silo.owedDevices };
   }

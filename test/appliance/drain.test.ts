@@ -1,13 +1,13 @@
 /** The order of a drain, in virtual time: what it waits for, for how long, and what it says of it. */
 import { expect, test } from "bun:test";
 import { Drain } from "../../src/appliance/drain.ts";
-import type { InFlight } from "../../src/core/transaction/table.ts";
+import type { Owed } from "../../src/core/transaction/table.ts";
 
-const NOTHING: InFlight = { calls: 0, acks: 0, cancels: 0, requests: 0 };
+const NOTHING: Owed = { calls: 0, acks: 0, cancels: 0, requests: 0 };
 
 class Scene {
   nowMs = 1000;
-  owed: InFlight = { ...NOTHING };
+  owed: Owed = { ...NOTHING };
   /** Requests that came after the lingering began. */
   newRequests = 0;
   isEnded = false;

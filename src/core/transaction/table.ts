@@ -37,7 +37,7 @@ export interface SilenceListener {
 }
 
 /** Messages that somebody still waits for. */
-export interface InFlight {
+export interface Owed {
   /** INVITEs outside a dialog without a final response. */
   calls: number;
   /** ACKs to finals of an INVITE. */
@@ -197,8 +197,8 @@ export class Transactions implements ClientTable, ServerTable {
    * What is still in flight (O-04). One pass over all transactions: not for every turn.
    * @param untilMs requests that came later are left out
    */
-  inFlight(untilMs: number): InFlight {
-    const found: InFlight = { calls: 0, acks: 0, cancels: 0, requests: 0 };
+  inFlight(untilMs: number): Owed {
+    const found: Owed = { calls: 0, acks: 0, cancels: 0, requests: 0 };
     for (const count of this.unacknowledged.values()) found.acks += count;
     for (const server of this.servers.values()) {
       if (server.isInvite && server.state === "completed") found.acks++;
