@@ -144,6 +144,7 @@ export class World {
       tombstones: silo.tombstoneCount,
       siloIndexes: silo.indexedCount,
       waitForRegister: registerWait.waitingCount,
+      owed: Object.values(this.core.owed()).reduce((sum, count) => sum + count, 0),
     };
   }
 
