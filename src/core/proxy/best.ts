@@ -6,11 +6,11 @@ import type { Message } from "../sip/message.ts";
 /** A branch that ended without a 2xx. */
 export interface Outcome {
   readonly status: number;
-  /** Null: made here (408, 477, 503), never a phone's own word. */
+  /** Null: the final was made here (408, 477, 503), no phone sent it. */
   readonly response: Message | null;
 }
 
-// Those that make the caller's UA try again rank first (§16.7 step 6); 408 and 487 say least.
+// Statuses that make the caller's UA try again rank first (§16.7 step 6), 408 and 487 last: they say least.
 const CLIENT_RANK: Record<number, number> = { 401: 0, 407: 0, 415: 1, 420: 1, 484: 1, 486: 2, 408: 900, 487: 950 };
 
 /** Lower is better. Real responses always beat those made here. */

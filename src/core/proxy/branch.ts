@@ -12,7 +12,7 @@ import type { Due } from "../transaction/deadline.ts";
 import { TIMEOUT_MS, TIMER_C_MS } from "../transaction/timers.ts";
 import type { Transactions } from "../transaction/table.ts";
 
-/** So many phones behind one branch are sent a BYE; who makes up more answers than that is only acknowledged. */
+/** So many phones behind one branch get a BYE. Further answers, which are made up, are only acknowledged. */
 const MAX_HUNG_UP = 16;
 
 export type BranchState = "trying" | "ringing" | "answered" | "failed" | "declined" | "cancelled";
@@ -126,8 +126,8 @@ export class Branch implements ClientOwner, Due {
   }
 
   /**
-   * The device was just heard of on this very flow: an INVITE that nobody has answered goes again now, not at the
-   * next retransmission, which may be 16 s away.
+   * The device was just heard of on this flow: an unanswered INVITE goes again now, as its next retransmission may be 16 s
+   * away.
    */
   nudge(): void {
     if (this.state === "trying") this.client?.nudge();
@@ -172,13 +172,13 @@ export class Branch implements ClientOwner, Due {
       if (isFirst) this.isEnded = true;
       return this.owner.onBranchAnswered(this, response, isFirst);
     }
-    // The CANCEL of Timer C is answered: that says nothing new.
+    // The answer to Timer C's CANCEL says nothing new.
     if (this.isEnded && this.isCancelSent) return;
     this.status = status;
     this.final = response;
     this.isLocal = false;
     if (this.state !== "cancelled") this.state = isDecline(status) ? "declined" : "failed";
-    // After our own 408 the phone's late word still counts, if the call is open.
+    // After our own 408 a late answer of the phone still counts while the call is open.
     this.isEnded = true;
     this.owner.onBranchEnded(this, response);
   }
@@ -206,7 +206,7 @@ export class Branch implements ClientOwner, Due {
 
   private sendCancel(): void {
     const client = this.client;
-    // §9.1: nothing but INVITE is cancelled, whatever its phone says after it lost.
+    // §9.1: only an INVITE is cancelled, also after its phone answered too late.
     if (client === null || !client.isInvite || this.isCancelSent) return;
     this.isCancelSent = true;
     this.owner.onBranchCancelSent(this);

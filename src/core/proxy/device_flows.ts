@@ -64,8 +64,8 @@ export function nextFlow(contact: Contact, branches: readonly Branch[], reach: R
 }
 
 /**
- * True if a branch ended for want of a way to the phone, which another flow may be: a timeout or a dead flow seen here,
- * or 430 (Flow Failed) of an edge proxy on the Path (RFC 5626 §11.5). Any other answer is the phone's own, and final.
+ * True if a branch ended because its flow does not lead to the phone, and another one may: a timeout or a dead flow seen
+ * here, or 430 (Flow Failed) of an edge proxy on the Path (RFC 5626 §11.5). Any other answer is the phone's, and final.
  */
 export function isFlowFailure(branch: Branch): boolean {
   return branch.state === "failed" && (branch.isLocal || branch.status === 430);

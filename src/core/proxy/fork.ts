@@ -1,6 +1,6 @@
 /**
  * A request and its branches: the response context of RFC 3261 §16.7. Owns when a response goes to the caller and
- * which one. It knows no devices and no pushes: whoever keeps it open beyond its branches (the silo) sets `isHeld`.
+ * which one. It knows no devices and no pushes: the silo, which keeps it open beyond its branches, sets `isHeld`.
  *
  *   open ─2xx→ answered                        open ─caller's CANCEL, 6xx, close()→ closing
  *   open ─all branches ended, not held→ ended  closing ─2xx→ answered   closing ─all ended or 100 ms→ ended
@@ -29,7 +29,7 @@ export const CLOSING_MS = 100;
 
 const ELSEWHERE = 'Reason: SIP;cause=200;text="Call completed elsewhere"\r\n';
 
-/** Whoever started the fork and wants to follow it. */
+/** The owner of the fork, which follows it. */
 export interface ForkOwner {
   /** A 1xx (100 included), first 2xx or final of a branch, after the fork dealt with it; `response` null: made here. */
   onBranchResponse(branch: Branch, status: number, response: Message | null): void;
@@ -51,7 +51,7 @@ export interface ForkOptions {
   readonly endsOn6xx: boolean;
   /** 603 too ends the call where the user says so (W-14 `decline: all`); false: it is this device's alone. */
   readonly endsOn603: boolean;
-  /** What a caller is told when the only word is our own 503: of a phone 480, of the PBX 503. */
+  /** What the caller gets when the only final is our own 503: 480 if a phone was asked, 503 if the PBX was. */
   readonly unreachableStatus: 480 | 503;
 }
 
@@ -62,7 +62,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   /** While true the fork stays open though all its branches have ended (W-06). */
   isHeld = false;
   readonly branches: Branch[] = [];
-  /** What a caller is told when the only word is our own 408: 480 where phones slept through it all (W-08). */
+  /** What the caller gets when the only final is our own 408: 480 where the phones slept all the time (W-08). */
   silentStatus: 408 | 480 = 408;
   owner: ForkOwner | null = null;
   /** Not to be asked for after {@link letGo}. */
@@ -82,7 +82,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   private routesToDrop = 0;
   private isRecordRouting = true;
   private readonly breadth: number;
-  /** A re-INVITE: whatever becomes of it, the call goes on. */
+  /** A re-INVITE: the call goes on with any outcome. */
   private readonly isInDialog: boolean;
 
   constructor(
@@ -108,10 +108,10 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     return this.state === "open";
   }
 
-  /** Sends the request to one more target. What becomes of it comes back to the owner, also if it fails at once. */
+  /** Sends the request to one more target. The owner hears the outcome, also if it fails at once. */
   addBranch(target: Target, isLate: boolean): Branch {
     const branch = new Branch(this.table, this, this.branches.length + 1, target, isLate);
-    // Devices fork no further: one each. The PBX gets all there is.
+    // A device forks no further and gets a breadth of 1. The PBX gets all there is.
     const share = target.contactId === "" ? this.breadth : 1;
     const hasBreadth = this.breadth - this.breadthInUse() >= Math.max(1, share);
     this.branches.push(branch);
@@ -137,7 +137,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   }
 
   /**
-   * A branch after the end, to be cancelled at once: nothing it says is passed on, and an answer is hung up (W-13).
+   * A branch after the end, to be cancelled at once: none of its responses is passed on, and an answer is hung up (W-13).
    */
   addGhost(target: Target): Branch {
     const branch = this.addBranch(target, true);
@@ -145,7 +145,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     return branch;
   }
 
-  /** No branch will be added any more: the request, which nobody needs now, does not wait for the transactions. */
+  /** No branch will be added any more: the request is let go before the transactions end. */
   letGo(): void {
     this.request = RELEASED;
   }
@@ -158,7 +158,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     return used;
   }
 
-  /** Ends a branch on somebody's order; the fork goes on without it. */
+  /** Ends a branch by order of the owner; the fork goes on without it. */
   dropBranch(branch: Branch, reasonLines = ""): void {
     branch.cancel(reasonLines);
     this.settle();
@@ -177,8 +177,8 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   }
 
   /**
-   * A phone that has a re-INVITE may answer it whenever our CANCEL arrives: if its 200 came behind a 487 of ours, the two
-   * sides would be in different sessions of one call. So its own word is waited for, 64·T1 at the most (§9.1).
+   * Waits for the phone's own answer to a cancelled re-INVITE, 64·T1 at most (§9.1). A phone may answer it while our CANCEL
+   * is on its way: if its 200 came after a 487 of ours, the two sides would be in different sessions of one call.
    */
   private isOwedWord(): boolean {
     if (!this.isInDialog || !this.server.isInvite) return false;
@@ -205,7 +205,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     this.close(487, "", lines);
   }
 
-  /** The best there is goes now: those that said nothing yet are not waited for (W-17). */
+  /** The best final so far goes now, without waiting for silent branches (W-17). */
   onLate(): void {
     this.close(0);
   }
@@ -220,7 +220,7 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   onBranchAnswered(branch: Branch, response: Message, isFirst: boolean): void {
     const edit = withoutTopVia(response);
     if (edit === null) {
-      // §16.7 step 3: it cannot reach the caller. The phone must not wait for him, nor he for it.
+      // §16.7 step 3: it cannot reach the caller. Neither side may wait for the other.
       this.hangUp(branch, response);
       return isFirst ? branch.spoil() : undefined;
     }

@@ -76,7 +76,7 @@ export class Locator {
   /**
    * True for a top Route by which a request came here, though we were not told this name (F-03, RFC 3261 §16.4): the
    * outbound proxy of a phone as a DNS name or as the address before a NAT; our address with the port of a connection,
-   * which a PBX puts into our Record-Route. With a user it is somebody's own URI, and the PBX's names are the PBX's.
+   * which a PBX puts into our Record-Route. A URI with a user is not such a Route, nor is a name of the PBX.
    */
   isUnderOtherName(uri: Uri, isFromPbx: boolean): boolean {
     if (uri.user !== "" || !isSipScheme(uri) || uriParam(uri, "lr") === undefined) return false;
@@ -104,7 +104,7 @@ export class Locator {
 
   /**
    * The PBX's requests come from its addresses (X-03); a phone that is registered on the same machine is still a phone.
-   * What comes from the very port we send to is the PBX, whoever claims to have registered from there.
+   * What comes from the very port we send to is the PBX, even if a phone registered with that address.
    */
   isFromPbx(flow: Flow): boolean {
     const { pbx } = this;

@@ -1,6 +1,6 @@
 /**
- * Loops (RFC 5393 §4.2): the second part of our branches says what the request was routed by, so that one that comes
- * back unchanged is seen, while a spiral, which comes back for another target, is not.
+ * Loops (RFC 5393 §4.2): the second part of our branches is a hash of what the request was routed by. A request that comes
+ * back unchanged is a loop; a spiral, which comes back for another target, is not.
  */
 import { hashAt, hashOf, hashText } from "../sip/hash.ts";
 import { ROUTE } from "../sip/header.ts";
@@ -35,7 +35,7 @@ export function isLoop(request: Message, branchStart: string, isFromPhone: boole
   return false;
 }
 
-/** Branches of ours are shorter. What only begins like one is not read on and on. */
+/** Our branches are shorter. A text that only begins like one is not read to its end. */
 const MAX_BRANCH = 80;
 
 /** End of a branch value: the next of `;`, `,` and white space. */

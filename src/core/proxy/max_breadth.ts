@@ -9,7 +9,7 @@ import { digits } from "../sip/scan.ts";
 
 const DEFAULT = 60;
 
-/** What a request allows; what it does not say or says in no number is the default. */
+/** What a request allows; the default if it has no Max-Breadth, or one that is not a number. */
 export function breadthOf(request: Message): number {
   const n = request.find(MAX_BREADTH);
   if (n < 0) return DEFAULT;

@@ -8,7 +8,7 @@ import { type Uri, uriParam } from "../sip/uri.ts";
 export interface OwnRoutes {
   /** Elements at the top that are ours. */
   count: number;
-  /** Flow tokens in them: the first and the last; the same where there is one, empty if none. */
+  /** The first and the last flow token in them: the same if there is one, empty if there is none. */
   firstToken: string;
   token: string;
   /** The last `pn-purr` in them (RFC 8599 §6.1); empty if none. */

@@ -15,7 +15,7 @@ export interface PbxAddress {
   readonly uri: string;
 }
 
-/** Addresses of ours that are remembered; providers give new ones every day. */
+/** So many of our own addresses are remembered: providers give a new one every day. */
 const MAX_SEEN_AT = 4;
 
 export class Pbx implements SilenceListener {
@@ -70,7 +70,7 @@ export class Pbx implements SilenceListener {
 
   /**
    * T-10: a request over a connection was not answered in time. If nothing else was heard over it either, it is dead,
-   * though nobody has told us: it is closed, and the next one opened at once, as the PBX may want to call over it.
+   * though no close was reported. It is closed, and the next one opened at once: the PBX may want to call over it.
    */
   onSilence(flow: Flow, sentAtMs: number): void {
     if (flow.state === "closed" || flow.lastHeardMs > sentAtMs || !this.isOurConnection(flow)) return;
@@ -115,7 +115,7 @@ export class Pbx implements SilenceListener {
   /**
    * Where an in-dialog request to the PBX side goes: to the very address its URI names if that is one of the PBX's (a
    * cluster answers from any of its nodes), else to the PBX. Never to a third party (F-06). A connection is opened to
-   * ports of the config alone: whoever is in a call may write the URI, and other services of those hosts read text too.
+   * ports of the config alone: both sides of a call can write the URI, and other services of those hosts read text too.
    */
   flowTowards(uri: Uri): Flow | null {
     const main = this.flow();

@@ -1,7 +1,6 @@
 /**
- * Strict routers, as RFC 2543 had them: they put the next hop into the Request-URI and the remote target at the end of
- * Route. Both directions are undone or done by rewriting the request before it is routed; it happens so rarely that
- * the message is simply read again.
+ * Strict routers (RFC 2543) put the next hop into the Request-URI and the remote target at the end of Route. The request is
+ * rewritten before it is routed, in both directions, and read again: this is rare.
  */
 import { Edit } from "../sip/edit.ts";
 import { ROUTE } from "../sip/header.ts";
@@ -16,7 +15,7 @@ export function isLoose(uri: Uri): boolean {
 }
 
 /**
- * RFC 3261 §16.4: the Request-URI is a Record-Route value of ours and the last Route the real one.
+ * RFC 3261 §16.4: the Request-URI is our Record-Route value, and the last Route is the real Request-URI.
  * @returns the request as a loose router would have sent it; null if its Route cannot be read
  */
 export function fromStrictRouter(request: Message): Message | null {

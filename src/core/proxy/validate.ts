@@ -3,7 +3,7 @@ import { MAX_FORWARDS, PROXY_REQUIRE } from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";
 import { digits } from "../sip/scan.ts";
 
-/** What a request is refused with: status, reason in words (`""`: the standard phrase), header lines to add. */
+/** How a request is refused: status, reason in words (`""`: the standard phrase), header lines to add. */
 export interface RefusalAnswer {
   readonly status: number;
   readonly reason: string;

@@ -48,7 +48,7 @@ export function forwardEdit(request: Message, how: Forwarding): Edit {
   return edit;
 }
 
-/** The line above which a new line stands above all of this header's: Kamailio writes its Record-Route above the Vias. */
+/** Where a new line stands above the Vias and all lines of this header: Kamailio writes its Record-Route above the Vias. */
 function aboveAll(request: Message, id: number, viaLine: number): number {
   const first = request.find(id);
   return request.lineStart(first < 0 ? viaLine : Math.min(first, viaLine));

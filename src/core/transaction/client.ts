@@ -6,7 +6,7 @@
  *   non-INVITE  trying ─1xx→ proceeding ─final→ completed ─K→ terminated   trying, proceeding ─F→ terminated
  *
  * A failed flow terminates each one that has no final response yet. An INVITE that Timer B ended goes on listening for
- * another 64·T1: if its phone is heard of after all, it has to stop ringing, and its answer is hung up (W-11, W-12).
+ * another 64·T1: its phone may still be heard of, and must then stop ringing, or be hung up (W-11, W-12).
  */
 import type { Flow } from "../sip/flow.ts";
 import { ackForFailure } from "../sip/forward.ts";
@@ -19,7 +19,7 @@ export type ClientState = "calling" | "trying" | "proceeding" | "accepted" | "co
 /** Why a transaction ended without a response. `timeout`: timers B and F. `transport`: the flow failed. */
 export type ClientFailure = "timeout" | "transport";
 
-/** Who sent the request. */
+/** The owner of the request. */
 export interface ClientOwner {
   /** Each 1xx, the first final, and for an INVITE every further 2xx. */
   onResponse(response: Message, transaction: ClientTransaction): void;

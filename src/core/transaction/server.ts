@@ -16,7 +16,7 @@ import { LATEST_MS, type Schedule, T1_MS, T2_MS, TIMEOUT_MS, type TransactionPor
 
 export type ServerState = "trying" | "proceeding" | "accepted" | "completed" | "confirmed" | "terminated";
 
-/** Who answers the request. */
+/** The owner of the request, which answers it. */
 export interface ServerOwner {
   /** The caller cancelled this INVITE (the CANCEL itself is answered already). */
   onCancel(cancel: Message): void;
@@ -146,7 +146,7 @@ export class ServerTransaction implements Due, Lingering {
     this.owner = null;
     this.release();
     this.table.schedule.deadlines.cancel(this);
-    // Timer J is 0 where nothing is retransmitted.
+    // Timer J is 0 over a reliable transport.
     if (this.flow.isReliable) this.terminate();
     else this.table.schedule.longLinger.add(this, now);
   }

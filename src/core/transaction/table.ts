@@ -14,7 +14,7 @@ import type { Schedule, TransactionPort } from "./timers.ts";
 /** RFC 3261 §8.1.1.7, in lower case as branches are compared. */
 export const MAGIC_COOKIE = "z9hg4bk";
 
-/** Who takes what belongs to no transaction yet. */
+/** Takes messages that belong to no transaction yet. */
 export interface TransactionUser {
   /** A new request, not ACK or CANCEL. */
   onRequest(transaction: ServerTransaction): void;
@@ -30,7 +30,7 @@ export interface TransactionUser {
   onStrayResponse(response: Message, flow: Flow): void;
 }
 
-/** Whoever cares for the connections that requests go over. */
+/** Owns the connections that requests go over. */
 export interface SilenceListener {
   /** See {@link ClientTable.onSilence}. */
   onSilence(flow: Flow, sentAtMs: number): void;
@@ -86,8 +86,8 @@ export class Transactions implements ClientTable, ServerTable {
   }
 
   /**
-   * A branch value no transaction had before, across restarts too. Each one is unguessable: a response is believed by
-   * its branch, so a phone that has seen its own must not be able to answer a REGISTER or a call of somebody else.
+   * A branch value no transaction had before, across restarts too. Each one is unguessable: a response is believed by its
+   * branch, so a phone that has seen its own must not be able to answer a REGISTER or a call of another phone.
    * @param suffix what the proxy wants to find again in its Via
    */
   newBranch(suffix = ""): string {
