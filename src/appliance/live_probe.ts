@@ -18,7 +18,7 @@ export interface LiveOptions extends PbxProbeOptions {
 const PUSH_MS = 8000;
 
 /**
- * Asks everybody the config names. Never throws.
+ * Asks every server the config names. Never throws.
  * @param running the appliance that runs with this config, if one does
  */
 export async function probeLive(

@@ -70,7 +70,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
 
   /**
    * From the bottom up: each part is given what it stands on. What a part tells those above it comes back to the core.
-   * @param guard hears of scanners and failed logins (X-02); null: nobody is banned
+   * @param guard hears of scanners and failed logins (X-02); null: nothing is banned
    */
   constructor(
     readonly port: CorePort,

@@ -1,4 +1,4 @@
-/** What the core is told by whoever runs it. The appliance makes it from the config file; nothing here knows of one. */
+/** What the core is told by its owner. The appliance makes it from the config file; nothing here knows of a file. */
 import type { Authenticator } from "./registrar/authenticator.ts";
 import type { RefreshSettings } from "./registrar/refresh_push.ts";
 import type { DeviceHints, RegistrarSettings } from "./registrar/settings.ts";
@@ -19,7 +19,7 @@ export interface CoreSettings {
   readonly silo: SiloSettings;
   /** The rules for phones that do not speak RFC 8599. */
   readonly deviceHints: DeviceHints;
-  /** Users of registrar mode; null: nobody has a password here. */
+  /** Users of registrar mode; null: there are no passwords here. */
   readonly users: UserDirectory | null;
   /** Makes who checks passwords; null where there are no users, or no domain to know them in. */
   readonly authenticator: () => Authenticator | null;

@@ -49,7 +49,7 @@ export interface DialogParts {
   isTrusted(address: string): boolean;
   /** The Contact URI of a device as a Request-URI: without what only registrations carry. */
   requestUri(contact: Contact): string;
-  /** Id of the device that a `pn-purr` names (RFC 8599 §6.1); empty if it is none of ours. */
+  /** Id of the device that a `pn-purr` names (RFC 8599 §6.1); empty if we did not make it. */
   deviceOfPurr(purr: string): string;
 }
 
@@ -80,7 +80,7 @@ export class Dialogs {
     }
     if (isFromPbx) return this.purrHop(uri, routes) ?? this.hopWithoutRoute(uri);
     if (this.parts.locator.senderOf(request, flow) === null) return STRANGER;
-    // A phone that drops our Record-Route: the PBX may know the dialog, but nothing proves that another host does.
+    // A phone dropped our Record-Route. Then only the PBX may send into the dialog: other hosts prove nothing.
     if (this.parts.pbx === null) return this.purrHop(uri, routes) ?? NO_DIALOG;
     return pbxHop(this.parts.pbx.flow());
   }
@@ -137,8 +137,8 @@ export class Dialogs {
   }
 
   /**
-   * A contact expired, was evicted or de-registered: the dialogs it is in go on over the flow it had, as its phone
-   * does not hang up for that.
+   * A contact expired, was evicted or de-registered. Its phone does not hang up for that: its dialogs go on over the flow
+   * it had.
    */
   contactLeft(contactId: string, flow: Flow): void {
     this.left.delete(contactId);
@@ -147,8 +147,8 @@ export class Dialogs {
   }
 
   /**
-   * True for a dialog between two phones that a proxying PBX has left: each has a token. Whoever has one of them alone
-   * cannot make two of it, nor make up the other, to get past the PBX.
+   * True for a dialog between two phones that a proxying PBX has left: each has a token. One token cannot be doubled, nor
+   * the other made up, to get past the PBX.
    */
   private isThroughTwice({ firstToken, token }: OwnRoutes, callId: string): boolean {
     return firstToken !== token && this.parts.tokens.read(firstToken, callId) !== null;

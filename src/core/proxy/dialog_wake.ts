@@ -1,7 +1,6 @@
 /**
- * Owns the wait of requests inside a dialog for a phone that sleeps (RFC 8599 §6, P-02): one push for a device however
- * many wait, a deadline for each request, and its end. Must not know how a request finds its way: whoever has it held says
- * how it goes on.
+ * Owns the wait of requests inside a dialog for a phone that sleeps (RFC 8599 §6, P-02): one push for a device, a deadline
+ * for each request, and its end. Must not know how a request finds its way: its owner says how it goes on.
  *
  *   no connection:   held ─device registers→ (goes on)     ─deadline, push refused or dead, device taken out→ 480     ─CANCEL, BYE→ 487
  *   no answer yet:   sent ─any response→ (nothing)     ─hedge, connection failed→ pushed ─device registers→ (sent again)     ─…→ as above
@@ -83,7 +82,7 @@ export class DialogWake implements WaitingOwner {
    * without a push: a phone need not wake to hear that its call is over, but one that just lost its connection comes back
    * in a moment, and would sit in a dead call.
    * @param goOn sends the request on, once the device is back
-   * @returns false if it is not to wait: its method is not worth it, the device cannot be pushed, too many wait already
+   * @returns false if it does not wait: its method is not worth a push, the device cannot be pushed, or too many wait
    */
   hold(transaction: ServerTransaction, device: Contact, goOn: () => void): boolean {
     const { request } = transaction;
@@ -101,8 +100,8 @@ export class DialogWake implements WaitingOwner {
   }
 
   /**
-   * Watches over a request that is about to leave towards a device that may be asleep behind an open connection, or
-   * behind a NAT that has closed: nothing heard within the time of the hedge, and it is pushed (W-03).
+   * Watches a request to a device that may be asleep behind an open connection, or behind a NAT that has closed. If it is
+   * silent for the time of the hedge, it is pushed (W-03).
    * @param retarget where the request would go now
    */
   watch(fork: Fork, device: Contact, retarget: () => Target | null): void {
@@ -133,7 +132,7 @@ export class DialogWake implements WaitingOwner {
     if (sleeper !== undefined) this.giveUp(sleeper, "Phone is no longer registered", false);
   }
 
-  /** The relay's verdict; those of other pushes are ignored. `failed` ends nothing: an older push may still arrive. */
+  /** The relay's verdict on this push; others are ignored. `failed` ends nothing: an older push may still arrive. */
   pushResult(result: { readonly uuid: string; readonly outcome: "accepted" | "dead" | "refused" | "failed" }): void {
     const sleeper = this.byUuid.get(result.uuid);
     if (sleeper === undefined) return;
@@ -294,7 +293,7 @@ export class DialogWake implements WaitingOwner {
     if (uuid === "") return;
     sleeper.uuid = "";
     this.byUuid.delete(uuid);
-    // A push that is still being tried would wake a phone that is awake, or for nothing.
+    // A push that is still being tried would wake a phone that is awake already, or for nothing.
     if (!sleeper.hasVerdict) this.port.cancelPush(uuid);
   }
 

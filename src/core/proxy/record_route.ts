@@ -1,10 +1,9 @@
 /**
  * Record-Route with a flow token (F-03): the user part of our Record-Route URI names the device whose flow the
- * dialog uses, signed so that nobody can make one up. An in-dialog request that brings it back is sent over the flow
+ * dialog uses, signed so that it cannot be made up. An in-dialog request that brings it back is sent over the flow
  * the device has then, not the one it had when the call began: a phone that changed networks in a call stays in it.
  *
- * A token is signed together with the Call-ID of its dialog. Everybody on the way sees it, but in another call it is
- * worth nothing. It says in which hour it was made; who may use it for how long is the dialogs' to decide.
+ * A token is signed together with the Call-ID of its dialog: it is seen on the way, and worth nothing in another call. It says in which hour it was made; who may use it for how long is the dialogs' to decide.
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
 import type { Clock } from "../clock.ts";
@@ -17,7 +16,7 @@ const TIME_MARK = "~";
 const DEVICE = 100; // d
 const ADDRESS = 97; // a
 const MOVED = 109; // m
-/** So many MACs made here are remembered: most calls bring their tokens back soon, with the ACK. */
+/** So many MACs are remembered: most tokens come back soon, with the ACK. */
 const MACS_REMEMBERED = 4096;
 
 /** What a token says of the way to its side of the dialog. */
@@ -51,7 +50,7 @@ export class FlowTokens {
     );
   }
 
-  /** Token of an address that is no registered device. */
+  /** Token of an address without a registered device. */
   ofAddress(flow: Flow, callId: string): string {
     return this.sign("a" + encoded(flow.key), callId);
   }

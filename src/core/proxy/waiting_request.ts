@@ -1,6 +1,6 @@
 /**
  * The requests inside a dialog that wait for their phone: one that never left, as there is no connection, and one that
- * left and is not answered. Owns what becomes of each; who waits for how long, and who is pushed, is `dialog_wake.ts`'s.
+ * left and is not answered. Owns the moves of each. `dialog_wake.ts` owns deadlines and pushes.
  */
 import type { Message } from "../sip/message.ts";
 import type { Due } from "../transaction/deadline.ts";
@@ -8,14 +8,14 @@ import type { ServerOwner, ServerTransaction } from "../transaction/server.ts";
 import type { Branch, Target } from "./branch.ts";
 import type { Fork, ForkOwner } from "./fork.ts";
 
-/** Whom a waiting request tells what happens to it. */
+/** Hears what happens to a waiting request. */
 export interface WaitingOwner {
   onDue(waiting: WaitingRequest): void;
-  /** There is nothing to wait for any more: it was answered, or given up by its sender. */
+  /** The wait is over: it was answered, or its sender gave it up. */
   onOver(waiting: WaitingRequest): void;
   /** Its phone said something, which is more than an answer to this one. */
   onHeard(waiting: UnansweredRequest): void;
-  /** Its connection failed: there is nothing to be expected over that any more. */
+  /** Its connection failed: no answer will come over it. */
   onUnreachable(waiting: UnansweredRequest): void;
 }
 
@@ -67,11 +67,11 @@ export class HeldRequest implements Due, ServerOwner {
   }
 }
 
-/** One that left over a flow that may lead nowhere. Whatever its phone says ends the wait. */
+/** One that left over a flow that may lead nowhere. Any response of its phone ends the wait. */
 export class UnansweredRequest implements Due, ForkOwner {
   dueMs = 0;
   heapSlot = -1;
-  /** True once nothing but the phone's return is waited for; before, its answer was due any moment. */
+  /** True once it waits for the phone to come back; before that, an answer may come any moment. */
   isWaiting = false;
 
   constructor(

@@ -1,6 +1,6 @@
 /**
- * Timers as data: a heap of things that are due, and queues for the many that wait one fixed time. Nobody here reads
- * a clock; the owner asks for the next deadline and says when it has come.
+ * Timers as data: a heap of things that are due, and queues for the many that wait one fixed time. No clock is read here:
+ * the owner asks for the next deadline and says when it has come.
  */
 
 /** Something that is due at a time. One deadline per object: a state machine keeps its earliest timer here. */

@@ -147,7 +147,7 @@ export class Contact implements ContactFields, Expiring {
 
   /**
    * The Contact as the phone sent it last, without `expires`, as long as every field a Contact gives came from it alone;
-   * empty: it must be read again. Whoever changes such a field by other means empties it.
+   * empty: it must be read again. Code that changes such a field by other means empties it.
    */
   get sent(): string {
     return this.isRepeatable ? this.text : "";

@@ -222,7 +222,7 @@ export class Usrloc implements ExpiryOwner {
   }
 
   remove(contact: Contact, cause: RemovalCause): void {
-    // Whoever still holds a contact that is gone must not take out the one that has its id now.
+    // A reference to a contact that is gone must not remove the one that has its id now.
     if (this.contactsById.get(contact.id) !== contact) return;
     this.contactsById.delete(contact.id);
     this.expiries.cancel(contact);

@@ -284,7 +284,7 @@ export class PushRelay {
     if (push.apns.key_file !== "") backends.push(new Apns(push.apns, this.world));
     if (push.fcm.service_account_file !== "") backends.push(new Fcm(push.fcm, this.world));
     if (push.webpush.vapid_file !== "") backends.push(new WebPush(push.webpush, this.world));
-    // Behind the services: whoever names a sender or a webhook apns wants it there (the config says so where both are set).
+    // After the services: a sender or webhook named apns replaces the service (check warns where both are set).
     for (const key of Object.keys(push.http)) backends.push(new HttpSender(key, push.http[key]!, this.world));
     for (const key of Object.keys(push.webhook)) {
       backends.push(new Webhook(key.toLowerCase(), push.webhook[key]!, this.world));

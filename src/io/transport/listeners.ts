@@ -1,6 +1,6 @@
 /**
  * The addresses that are listened on: which hosts and ports of a URI are ours, and from which of them a remote address is
- * reached. Holds no sockets; whoever opens and closes them adds and removes their listeners.
+ * reached. Holds no sockets: their owner adds and removes the listeners.
  */
 import type { Listener, Transport } from "../../core/sip/flow.ts";
 import { bareHost, defaultPort, isLoopback, uriHost } from "../../core/sip/host.ts";
@@ -37,7 +37,7 @@ export class Listeners {
     const { host, port } = splitHostPort(listener.advertised);
     this.addLocal(listener, host, port);
     if (port === usual) this.addLocal(listener, host, 0);
-    // Advertised without a port: whoever resolves the name may add the usual one or ours.
+    // Advertised without a port: peers may add the default port or ours.
     if (port === 0) {
       this.addLocal(listener, host, usual);
       this.addLocal(listener, host, listener.port);

@@ -242,7 +242,7 @@ export class Transports {
     else if (flow instanceof StreamFlow) flow.pins++;
   }
 
-  /** True if somebody has pinned the flow: a registered contact. */
+  /** True if the flow is pinned: by a registered contact. */
   isPinned(flow: Flow): boolean {
     return (flow instanceof UdpFlow || flow instanceof StreamFlow) && flow.pins > 0;
   }

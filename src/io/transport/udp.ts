@@ -303,7 +303,7 @@ export class UdpSocket {
     // More than one too many after flows were unpinned.
     while (this.flows.size - this.pinnedFlows >= this.context.limits.maxUdpFlows && this.evict());
     const flow = new UdpFlow(this, remoteAddress, remotePort);
-    // Not lastHeardMs: a flow put back after a restart is one nobody was heard over yet.
+    // Not lastHeardMs: over a flow put back after a restart nothing was heard yet.
     flow.sinceMs = this.context.now();
     this.flows.set(key, flow);
     return flow;

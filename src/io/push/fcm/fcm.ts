@@ -167,7 +167,7 @@ export class Fcm implements PushBackend {
   }
 
   private postWith(one: Try, result: TokenResult): void {
-    // Nobody listens any more: time was up, and the delivery has given its verdict.
+    // Too late: time was up, and the delivery has given its verdict.
     if (one.attempt.signal.aborted) return one.settled();
     if ("text" in result) return this.post(one, result.text);
     one.attempt.answer({ ...result.failure, reason: `no access token: ${result.failure.reason}` });

@@ -22,7 +22,7 @@ const NOT_PUBLIC_4 = [
   "203.0.113.0/24",
   "224.0.0.0/3",
 ];
-/** Within 2000::/3, which is all that is public. 2002::/16 and 2001::/32 hold IPv4 addresses of anybody's choice. */
+/** Within 2000::/3, which is all that is public. 2002::/16 and 2001::/32 hold IPv4 addresses that the sender chooses. */
 const NOT_PUBLIC_6 = ["2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"];
 const PUBLIC_6 = "2000::/3";
 

@@ -149,7 +149,7 @@ export function headerText(text: string): string {
   return words.map((part) => `=?UTF-8?B?${Buffer.from(part).toString("base64")}?=`).join(" ");
 }
 
-/** Control characters, line and paragraph separators become spaces: nobody adds a line. */
+/** Control characters, line and paragraph separators become spaces: no value adds a line. */
 function oneLine(value: string): string {
   // deno-lint-ignore no-control-regex
   return value.replace(/[\x00-\x1f\x7f-\x9f\u2028\u2029]+/g, " ");
