@@ -14,6 +14,7 @@ export function runInit(flag: string | undefined, io: Io): number {
     const reason = code === "EEXIST" ? "it exists already; edit it, or name another with -c FILE" : message;
     throw new VerbError(FAILED, `cannot write ${file}: ${reason}`);
   }
-  io.stdout(`wrote ${file}\nEdit pbx.uri in it, then: latefork check && latefork serve\n`);
+  const named = flag === undefined ? "" : ` -c ${file}`;
+  io.stdout(`wrote ${file}\nEdit pbx.uri in it, then: latefork check${named} && latefork serve${named}\n`);
   return OK;
 }

@@ -35,7 +35,8 @@ export interface LoadedFile extends Loaded {
 export function loadConfigFile(file: string): LoadedFile {
   const read = readBounded(file, MAX_CONFIG_SIZE);
   if ("reason" in read) {
-    const problems = [problem({ line: 1, column: 1, length: 0 }, "error", "", `cannot be read: ${read.reason}`, "")];
+    const hint = read.reason === REASONS["ENOENT"] ? "latefork init -c FILE writes one to begin with" : "";
+    const problems = [problem({ line: 1, column: 1, length: 0 }, "error", "", `cannot be read: ${read.reason}`, hint)];
     return { file, text: "", config: null, problems, placeOf: () => problems[0]! };
   }
   return { file, text: read.text, ...loadConfig(read.text, { folder: dirname(resolve(file)) }) };
@@ -159,8 +160,8 @@ type ReportFile = (severity: Problem["severity"], message: string, hint: string)
 
 function checkReadable(file: string, path: string, isSecret: boolean, report: ReportFile): void {
   const stat = statOf(file);
-  const reason = stat === null ? "there is no such file" : unreadable(file, stat);
-  if (reason !== "") return report("error", `cannot read ${file}: ${reason}`, "");
+  const reason = stat === null ? REASONS["ENOENT"]! : unreadable(file, stat);
+  if (reason !== "") return report("error", `cannot read ${file}: ${reason}`, stat === null ? MAKE_IT : "");
   if (path.endsWith("token_file")) {
     const read = readToken(file);
     if ("reason" in read) report("error", `cannot use ${file}: ${read.reason}`, "");
@@ -244,6 +245,8 @@ function readBounded(file: string, limit: number): { text: string } | { reason: 
     if (handle !== null) closeSync(handle);
   }
 }
+
+const MAKE_IT = "make it, or remove the key";
 
 const REASONS: Readonly<Record<string, string>> = {
   ENOENT: "there is no such file",

@@ -28,7 +28,11 @@ What to try next
   play with it
     ${`${DEMO} --stay`.padEnd(22)} keeps all of this running and prints curl lines for it
   beside your own PBX
-    latefork init          writes latefork.yaml: set pbx.uri and push.webhook in it
+${
+    COMPILED
+      ? ""
+      : "    npm run build          makes the program latefork: dist/latefork-...\n"
+  }    latefork init          writes latefork.yaml: set pbx.uri and push.webhook in it
     latefork check         says everything that is wrong with it
     latefork serve         runs it
   look inside

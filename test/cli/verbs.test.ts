@@ -130,7 +130,9 @@ test("X-04 config show prints the effective config", async () => {
 
 test("init writes a config that loads, and never over one that exists", async () => {
   const config = join(folder, "init.yaml");
-  expect((await latefork(["init", "-c", config])).code).toBe(0);
+  const first = await latefork(["init", "-c", config]);
+  expect(first.code).toBe(0);
+  expect(first.out).toEndWith(`latefork check -c ${config} && latefork serve -c ${config}\n`);
   expect(loadConfigFile(config).config).not.toBeNull();
   writeFileSync(config, "mine");
   const second = await latefork(["init", "-c", config]);

@@ -44,7 +44,7 @@ test("O-02 files that are there, readable and private are no problem", () => {
 
 test("O-02 a missing file is an error where it is named", () => {
   expect(check("pbx:\n  uri: sip:10.0.0.1\n  credentials_file: none\n")).toEqual([
-    "error 4:21 pbx.credentials_file: cannot read TMP/etc/none: there is no such file",
+    "error 4:21 pbx.credentials_file: cannot read TMP/etc/none: there is no such file (make it, or remove the key)",
   ]);
   expect(check("users_file: .\n")).toEqual(["error 2:13 users_file: cannot read TMP/etc: it is a folder"]);
 });
@@ -90,6 +90,9 @@ test("O-02 a config file that cannot be read is a problem like any other", () =>
   const tell = (file: string) =>
     loadConfigFile(file).problems.map(({ line, column, message }) => `${line}:${column} ${message}`);
   expect(tell(join(folder, "none.yaml"))).toEqual(["1:1 cannot be read: there is no such file"]);
+  expect(loadConfigFile(join(folder, "none.yaml")).problems[0]!.hint).toBe(
+    "latefork init -c FILE writes one to begin with",
+  );
   expect(tell(folder)).toEqual(["1:1 cannot be read: it is a folder"]);
   expect(tell("/dev/zero")).toEqual(["1:1 cannot be read: it is not a regular file"]);
   expect(tell(write("big.yaml", "#".repeat(300_000)))).toEqual(["1:1 cannot be read: it is larger than 262144 bytes"]);
