@@ -1,7 +1,7 @@
 /**
  * The effects every pure part shares. Each part declares the further effects it needs as its own interface that
- * extends this one; the appliance implements all of them in one object. An effect never re-enters a pure part:
- * whatever comes of it arrives later as a new input.
+ * extends this one; the appliance implements all of them in one object. An effect never re-enters a pure part: its result
+ * arrives later as a new input.
  */
 import type { Flow } from "./sip/flow.ts";
 

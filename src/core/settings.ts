@@ -21,7 +21,7 @@ export interface CoreSettings {
   readonly deviceHints: DeviceHints;
   /** Users of registrar mode; null: there are no passwords here. */
   readonly users: UserDirectory | null;
-  /** Makes who checks passwords; null where there are no users, or no domain to know them in. */
+  /** Makes the checker of passwords; null where there are no users, or no domain to know them in. */
   readonly authenticator: () => Authenticator | null;
   readonly isKnownUser: (user: string, domain: string) => boolean;
   /** Registrar mode: sources believed without digest. Asked once for each address, then remembered. */

@@ -1,6 +1,6 @@
 /**
- * Text that came from the network made fit for a terminal: control characters out, UTF-8 restored, measured and cut
- * by display width. Must not know SIP.
+ * Makes text from the network fit for a terminal: removes control characters, restores UTF-8, measures and cuts by display
+ * width. Must not know SIP.
  */
 
 const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
@@ -13,7 +13,7 @@ export function displayWidth(text: string): number {
 
 /**
  * Messages are handled as latin1 text, so a name in UTF-8 arrives as one character a byte. Restores it, and replaces
- * control characters and bidi overrides: what a caller calls himself must not move the cursor of an admin.
+ * control characters and bidi overrides: the name of a caller must not move the cursor of an admin.
  */
 export function readable(text: string): string {
   if (isPlainAscii(text)) return text;
@@ -35,8 +35,8 @@ export function withoutControls(text: string): string {
 }
 
 /**
- * As `JSON.stringify`, for a terminal: that leaves DEL, C1 controls and bidi overrides as they are, which move a cursor as
- * an escape does. Here they are `\u009b`; whoever parses it reads the same value.
+ * `JSON.stringify` for a terminal. The plain one leaves DEL, C1 controls and bidi overrides as they are, which move a cursor
+ * as an escape does. Here they are escaped (`\u009b`), and parse to the same value.
  */
 export function jsonText(value: unknown, indent = 0): string {
   const escaped = (character: string) => "\\u" + character.charCodeAt(0).toString(16).padStart(4, "0");

@@ -55,12 +55,12 @@ const WIDEST_GAP = 28;
 const LABEL_MARGIN = 4;
 
 /**
- * The text of the ladder, ending in a line feed. Names and labels from the network are made harmless; labels that are
- * too long are cut on the arrow and repeated in full in the note.
+ * The text of the ladder, ending in a line feed. Names and labels from the network are made readable. A label that is too
+ * long is cut on the arrow and repeated in full in the note.
  */
 export function renderLadder(call: LadderCall, options: LadderOptions = {}): string {
   const parties = call.parties.map(readable);
-  // The end says what the title says already.
+  // The line of the end would repeat the title.
   const told = call.timeline.filter(({ event, note }) => event !== "end" || note !== call.outcome);
   const rows = relayedOnOneLine(told.map((entry) => rowOf(entry, call.parties)), call.parties.indexOf(HUB));
   const hub = Math.max(0, call.parties.indexOf(HUB));
@@ -105,7 +105,7 @@ function rowOf(entry: LadderEntry, parties: readonly string[]): Row {
   return { tMs: entry.tMs, arrows: [{ from, to, label, isAnswer, isRelayed: false }], note };
 }
 
-/** A message that latefork passes on at once reads better as one line through both columns. */
+/** A message that latefork passes on at once becomes one line through both columns: it reads better. */
 function relayedOnOneLine(rows: Row[], hub: number): Row[] {
   const merged: Row[] = [];
   for (const row of rows) {
@@ -125,7 +125,7 @@ function relayedOnOneLine(rows: Row[], hub: number): Row[] {
   return merged;
 }
 
-/** Where each party's line stands: wide enough for the names and for the labels in their segment. */
+/** The column of each party: far enough apart for the names, and for the labels between them. */
 function columnPositions(parties: readonly string[], rows: readonly Row[], hub: number, width: number): number[] {
   const widths = parties.map(displayWidth);
   const count = parties.length;

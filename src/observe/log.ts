@@ -65,7 +65,7 @@ export class Log {
   private overrides!: readonly LogOverride[];
   /** Overrides by `field=value`. */
   private readonly levels = new Map<string, LogLevel>();
-  /** Lowest rank an override of something else than an AoR asks for. */
+  /** Lowest rank of all overrides that are not for an AoR. */
   private lowestOther = Infinity;
   private level: LogLevel;
   /** Until when a change holds; 0: there is none with an end. */
@@ -93,8 +93,8 @@ export class Log {
   }
 
   /**
-   * `PUT /v1/log`: takes the place of an earlier change, so that no part of one outlives its time. What it does not
-   * name is the config's; its overrides come on top of the config's.
+   * `PUT /v1/log`: replaces an earlier change, so that no part of that one outlives its time. What it does not name is as
+   * in the config; its overrides are added to the config's.
    */
   change(request: LogChangeRequest): void {
     this.level = request.level ?? this.config.level;
@@ -102,7 +102,7 @@ export class Log {
     this.changeEndsAtMs = request.forMs > 0 ? this.steadyMs() + request.forMs : 0;
   }
 
-  /** What holds now; `expiresInMs` is null unless a change with an end holds. */
+  /** The settings in force; `expiresInMs` is null unless a change with an end is in force. */
   state(): { level: LogLevel; overrides: string[]; expiresInMs: number | null } {
     this.expireChange();
     return {
@@ -132,7 +132,7 @@ export class Log {
     this.append(this.line(level, message, fields));
   }
 
-  /** Writes what is buffered; the appliance may call it at the end of a turn, else it happens soon by itself. */
+  /** Writes what is buffered. It happens soon by itself if it is not called, as at the end of a turn. */
   flush(): void {
     if (this.suppressed > 0) {
       const nowMs = this.steadyMs();
@@ -184,7 +184,7 @@ export class Log {
     }
   }
 
-  /** The level that holds for a line: of several overrides that fit, the most talkative. */
+  /** The level for a line: of several overrides that fit, the one that writes most. */
   private levelFor(fields: LogFields | undefined): LogLevel {
     if (this.levels.size === 0 || fields === undefined) return this.level;
     let lowest: LogLevel | undefined;

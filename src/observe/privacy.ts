@@ -1,6 +1,6 @@
 /**
- * What must not be read in logs and traces: secrets never, and with `log.privacy: mask` no numbers, names or tokens
- * either (X-04). Text in, text out; must not know where it goes.
+ * Hides what must not be read in logs and traces: secrets always, and with `log.privacy: mask` numbers, names and tokens as
+ * well (X-04). Text in, text out; must not know where it goes.
  */
 
 const AUTHORIZATION = /((?:proxy-)?authorization[ \t]*:[ \t]*\w+)[^\r\n]*/gi;

@@ -37,12 +37,12 @@ const MIN_BYTES = 64 * 1024;
 type Latin1Bytes = Buffer & { latin1Write(text: string, offset: number, length: number): number };
 
 /**
- * The texts are copied into one ring of bytes. Kept as strings, thousands of messages would outlive the collections of
- * young garbage and be carried along by each: two of them cost a REGISTER 0.8 µs of 16, and the process 30 MiB.
+ * The texts are copied into one ring of bytes. As strings, thousands of messages would outlive the collections of young
+ * garbage, which then carry them along: two messages cost a REGISTER 0.8 µs of 16, and the process 30 MiB.
  */
 export class TraceRing {
   private readonly slots: number;
-  /** Allocated with the first message, and of its pages only those count as memory that were written. */
+  /** Allocated with the first message. Only pages that were written count as memory. */
   private bytes: Latin1Bytes | null = null;
   private readonly times: Float64Array;
   private readonly isIn: Uint8Array;
@@ -125,11 +125,11 @@ export class TraceRing {
     return this.bytes!.toString("latin1", start, start + this.lengths[slot]!);
   }
 
-  /** Forgets the messages that a new one needs the slot or the bytes of; gives the place where it is to stand. */
+  /** Forgets the messages in the slot and the bytes of a new one. @returns where the new one is written */
   private makeRoom(length: number, capacity: number): number {
     let start = this.end;
     if (start + length > capacity) {
-      // Messages stand in one piece: the rest of the ring stays empty, and those that are there from the last round go.
+      // A message stands in one piece: the end of the ring stays empty, and messages there from the last round go.
       while (this.capacity > 0 && this.starts[this.oldest]! >= start) this.forget();
       start = 0;
     }

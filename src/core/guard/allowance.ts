@@ -9,11 +9,11 @@ export interface Rate {
   readonly per_ms: number;
 }
 
-/** A source that was quiet may send what it has saved in so long at once: the REGISTERs of an office after a power cut. */
+/** What a quiet source saves up in so long it may send at once: the REGISTERs of an office after a power cut. */
 const BURST_MS = 10_000;
 /** Registered phones may send so many times as much as strangers: a whole office may be behind one address. */
 const REGISTERED_FACTOR = 5;
-/** So many bursts refused, over what the rate lets pass meanwhile, are a flood. */
+/** A flood: so many bursts are refused beyond what the rate lets pass meanwhile. */
 const FLOOD_BURSTS = 2;
 
 /** The numbers of one rate, worked out once. */
@@ -45,7 +45,7 @@ export class Allowance {
   }
 
   /**
-   * Takes one message off. `flood`: refused, and so much was refused lately that no phone sends it; told once, then
+   * Takes one message off. `flood`: refused, and more was refused lately than any phone sends. It is returned once, and
    * again after as much more.
    */
   take(rule: AllowanceRule, isRegistered: boolean, nowMs: number): AllowanceVerdict {

@@ -1,6 +1,6 @@
 /**
- * Lines of the log that strangers cause: so many in a minute, and how many were left out is said once the minute is over.
- * The metrics count them all. Knows no clock.
+ * Bounds the lines of the log that strangers cause in a minute. How many were left out is logged when the minute is over.
+ * The metrics count all. Knows no clock.
  */
 import type { LogFields, LogLevel } from "../port.ts";
 

@@ -1,7 +1,6 @@
 /**
- * A map that forgets: it holds at most `max` entries, and those not asked for longest go first, half of all at a time.
- * Two maps instead of one from which the oldest is deleted: in a flood of new keys each deletion at the front of a Map
- * would step over all that was deleted there before.
+ * A map that forgets: it holds at most `max` entries. Those unused for longest go first, half of all at a time. It is made
+ * of two maps: with one, each deletion of the oldest would step over all entries deleted at the front before.
  */
 export class Recent<Value> {
   private young = new Map<string, Value>();

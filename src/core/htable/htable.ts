@@ -128,7 +128,7 @@ export class Htable {
     return count;
   }
 
-  /** Takes back an entry the listener was told of before a restart; the listener hears only of what has to give way. */
+  /** Restores an entry that the store had before a restart. The listener hears only of entries that make room for it. */
   restore(item: HtableItem, nowMs: number): void {
     if (item.expiresAtMs <= nowMs) this.listener?.removed(this.name, item.key);
     else this.insert(item.key, item.value, item.expiresAtMs, nowMs);

@@ -57,8 +57,8 @@ export class Htables {
   }
 
   /**
-   * Takes back what the store loaded, oldest first. Entries of a table that is not defined, or no
-   * longer with `persist`, are left alone: a mistake in the config must not cost data.
+   * Restores what the store loaded, oldest first. Entries of a table that is not defined, or not persisted any more, are
+   * left alone: a mistake in the config must not cost data.
    * @returns how many entries were taken back
    */
   restore(items: Iterable<StoredHtableItem>, nowMs: number): number {

@@ -1,7 +1,7 @@
 /**
  * Owns the Feature-Caps header (RFC 6809) as RFC 8599 uses it: writing what we announce, one value for each push
- * service, and seeing that another proxy announces push already. Pure. It must not know registrations, backends or
- * who is told: see registrar/push_support.ts.
+ * service, and reading whether another proxy announces push already. Pure. It must not know registrations, backends or
+ * which phones get it: see registrar/push_support.ts.
  */
 import { paramOf, splitList } from "../sip/scan.ts";
 

@@ -27,7 +27,7 @@ export interface PushOrder {
   readonly reason?: "answered_elsewhere" | "caller_gave_up" | "declined" | "timeout";
 }
 
-/** What came of an order. */
+/** The verdict on an order. */
 export interface PushReport {
   readonly uuid: string;
   readonly outcome: "accepted" | "dead" | "refused" | "failed";
@@ -41,7 +41,7 @@ export interface PushReport {
   readonly isRateLimited?: boolean;
 }
 
-/** Who takes orders. */
+/** Takes orders: the relay. */
 export interface PushPort {
   /** Starts a push; the verdict comes back as an input. */
   push(order: PushOrder): void;

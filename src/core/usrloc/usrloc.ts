@@ -24,9 +24,9 @@ export type RemovalCause = "expired" | "unregistered" | "evicted" | "token_dead"
 export interface UsrlocListener {
   /** `flow`: the one it had. */
   onContactRemoved(contact: Contact, cause: RemovalCause, flow: Flow | null): void;
-  /** When a contact that was just saved or put back wants to be looked at before it expires, ms; Infinity: never. */
+  /** When a contact that was just saved or restored must be looked at before it expires, ms; Infinity: never. */
   refreshAtMs(contact: Contact): number;
-  /** That time has come; sets `refreshAtMs` of the contact anew. */
+  /** Called at that time; sets `refreshAtMs` of the contact anew. */
   onRefreshDue(contact: Contact): void;
   /** Found at start (R-18): the AoR's contacts ran out while we were away, and the PBX still holds ours. */
   onAorLeft(aor: Aor): void;
@@ -50,7 +50,7 @@ export interface UsrlocPort extends ChangeLog, FlowPins, PhoneAddresses {}
 /** `live`: heard of lately, or its connection is open. `unknown`: UDP and silent. `lost`: no way to it but a push. */
 export type Reachability = "live" | "unknown" | "lost";
 
-/** One for all: an upstream binding is replaced, never changed. */
+/** One object for all: an upstream binding is replaced, never changed. */
 const NO_UPSTREAM: Upstream = Object.freeze({ state: "none", expiresAtMs: 0, callId: "", cseq: 0, lines: "" });
 
 export class Usrloc implements ExpiryOwner {
@@ -61,7 +61,7 @@ export class Usrloc implements ExpiryOwner {
   private readonly byToken = new Map<string, Contact | Set<Contact>>();
   private readonly texts = new SharedTexts();
   private readonly domainCounts = new Map<string, number>();
-  /** AoRs that are kept for the sake of their upstream binding alone. */
+  /** AoRs without contacts, kept for their upstream binding. */
   private readonly lapses = new Map<Aor, Lapse>();
 
   constructor(
@@ -84,7 +84,7 @@ export class Usrloc implements ExpiryOwner {
     return this.aors.values();
   }
 
-  /** The domains that AoRs have, the most used first is not promised. */
+  /** The domains of all AoRs, in no particular order. */
   domains(): IterableIterator<string> {
     return this.domainCounts.keys();
   }
@@ -186,9 +186,9 @@ export class Usrloc implements ExpiryOwner {
     push.param = texts.of(push.param);
   }
 
-  /** A contact came again over its flow, and nothing but its times, Call-ID and CSeq is new. */
+  /** A refresh over the same flow: only times, Call-ID and CSeq are new. */
   refresh(contact: Contact, callId: string, cseq: number, expiresAtMs: number, nowMs: number): void {
-    // A text that is written into an old object has the collector visit that object again, changed or not.
+    // Writing a string into an old object makes the collector visit it again, so an equal string is not written.
     if (contact.callId !== callId) contact.callId = callId;
     contact.cseq = cseq;
     contact.expiresAtMs = expiresAtMs;
@@ -198,7 +198,7 @@ export class Usrloc implements ExpiryOwner {
     this.schedule(contact);
   }
 
-  /** What the PBX holds for this device alone: until when, 0 if nothing; whether it let go of it by itself. */
+  /** Notes until when the PBX holds a Contact for this device alone (0: none), and whether the PBX ended it by itself. */
   setDeviceUpstream(contact: Contact, endsMs: number, isDropped: boolean): void {
     if (!contact.isRegistered || (contact.upstreamEndsMs === endsMs && contact.isDropped === isDropped)) return;
     contact.upstreamEndsMs = endsMs;
@@ -213,7 +213,7 @@ export class Usrloc implements ExpiryOwner {
     this.port.contactSaved(contact, false);
   }
 
-  /** What a contact depends on ends at another time now: when it is looked at is asked anew. */
+  /** The time at which a contact must be looked at has changed: it is asked anew. */
   reschedule(contact: Contact): void {
     if (!contact.isRegistered) return;
     contact.refreshAtMs = this.listener.refreshAtMs(contact);
@@ -318,7 +318,7 @@ export class Usrloc implements ExpiryOwner {
     contact.refreshTries = 0;
     contact.refreshAtMs = this.listener.refreshAtMs(contact);
     const dueMs = Math.min(contact.expiresAtMs, contact.refreshAtMs);
-    // Later than the deadline already set: it will be looked at then and set anew, which spares the heap a move per refresh.
+    // Later than the deadline that is set: that one stays, and is set anew when it is due. A refresh then moves nothing.
     if (contact.heapSlot < 0 || dueMs < contact.dueMs) this.expiries.set(contact, dueMs);
   }
 

@@ -12,7 +12,7 @@ import type { HostLookup } from "./world.ts";
 
 /** What one address of a service said. */
 export interface ServiceAnswer {
-  /** `idle`: there is nothing to ask. `warning`: not as it should be, but none of our doing. */
+  /** `idle`: there is nothing to ask. `warning`: something is wrong, and not with our settings. */
   readonly state: "ok" | "warning" | "failed" | "idle";
   /** What was asked and answered, and what to do about it. Holds no secret. */
   readonly words: string;
@@ -36,7 +36,7 @@ export function pushForNobody(uuid: string, provider: string, param: string, pri
   return pushOfNoCall({ uuid, provider, param, prid }, "refresh", CONNECT_MS);
 }
 
-/** The way {@link connectOnly} goes. */
+/** Where and how {@link connectOnly} connects. */
 export interface Way {
   /** Scheme, host and port. */
   readonly origin: string;
@@ -110,7 +110,7 @@ function connectTo(address: string, { origin, ca, signal }: Way): Promise<string
       ? process.getBuiltinModule("node:tls").connect({
         host: address,
         port,
-        // RFC 6066 §3: no address is a server name.
+        // RFC 6066 §3: an address is not a server name.
         ...(name === address ? {} : { servername: name }),
         ALPNProtocols: ["h2", "http/1.1"],
         rejectUnauthorized: true,

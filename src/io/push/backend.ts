@@ -1,14 +1,13 @@
 /**
- * Owns the contract between the relay and a push service: webhook today, APNs, FCM and Web Push behind the same
- * interface. A backend makes one attempt and says what came of it; windows, retries, queues, limits and health are
- * the delivery's, so that every backend behaves alike.
+ * Owns the contract between the relay and a push service. A backend makes one attempt and says how it ended. The delivery
+ * has windows, retries, queues, limits and health, so that every backend behaves alike.
  */
 import type { ServiceAnswer } from "./ask.ts";
 import { codeOf } from "./http/answer.ts";
 import type { PushEvent, PushRequest } from "./types.ts";
 import type { PushWorld } from "./world.ts";
 
-/** What an attempt came to. `retry`: not now (429, 5xx, no connection); the delivery decides whether there is time. */
+/** How an attempt ended. `retry`: not now (429, 5xx, no connection); the delivery decides whether there is time. */
 export interface PushAnswer {
   readonly kind: "accepted" | "dead" | "refused" | "retry";
   /** HTTP status, 0 if no answer came. */
@@ -17,11 +16,11 @@ export interface PushAnswer {
   readonly reason: string;
   /** Wait the service asked for (Retry-After), or -1. */
   readonly retryAfterMs: number;
-  /** Of `dead`: when the service last saw it dead, ms since the epoch; a token registered since then is another matter (P-04). */
+  /** Of `dead`: when the service last saw it dead, ms since the epoch. A token registered since then is not meant (P-04). */
   readonly deadSinceMs?: number;
   /** The fault lies in our set-up (credentials, address), not in this one push: shown as the backend's health. */
   readonly isOurFault: boolean;
-  /** Of a fault that seems ours: one phone alone may have caused it, so it says little about the service (see `health.ts`). */
+  /** Of a fault that seems ours: one phone alone may have caused it (see `health.ts`). */
   readonly isPerhapsThePhones?: boolean;
   /** The host that said it, if the backend has several: scheme, host and port. */
   readonly host?: string;
@@ -104,7 +103,7 @@ export interface PushBackend {
   expect?(prid: string, isEncrypted: boolean): void;
   /** Reads secrets again. Returns a problem in words, or an empty text; an old secret that worked is kept. */
   reload(): string;
-  /** Takes over what it need not learn or make anew from the backend a reload replaces by it. */
+  /** Takes over from the backend that a reload replaces by it what would have to be learned or made anew. */
   succeed?(before: PushBackend): void;
   /** False: pushes of this event are not sent (the service has nothing for them). Absent: all are. */
   sends?(event: PushEvent): boolean;
@@ -115,7 +114,7 @@ export interface PushBackend {
    */
   attempt(request: PushRequest, attempt: PushAttempt): Promise<void>;
   /**
-   * Asks its service as far as no phone hears of it (O-02); called while {@link problem} is empty.
+   * Asks its service without a push to a phone (O-02); called while {@link problem} is empty.
    *
    * @param prids tokens of devices that it serves: some services are known by them alone.
    * @param signal fires when the answer takes too long.

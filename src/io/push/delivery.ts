@@ -175,13 +175,13 @@ export class Delivery {
     };
   }
 
-  /** Ends when what it has is done: another takes its place. */
+  /** Another delivery takes its place: it ends when its pushes are done. */
   retire(): void {
     this.isRetired = true;
     this.endIfRetired();
   }
 
-  /** Ends everything; what had no verdict fails. */
+  /** Ends everything; pushes without a verdict fail. */
   stop(): void {
     this.isStopped = true;
     for (const job of [...this.jobs.values()]) this.settle(job, "failed", because(job, "latefork is stopping"));
@@ -304,10 +304,10 @@ export class Delivery {
     if (outcome === "refused" || (outcome === "failed" && !job.isCancelled)) this.lastError = reason;
     const { uuid, provider } = job.request;
     const verdict: PushVerdict = { uuid, provider, outcome, status: job.status, reason, ms, attempts: job.attempts };
-    // The service tells it by the world's clock, and it is held against a time of ours.
+    // The service's time is by the machines' clock and is compared with a time of ours.
     const aheadMs = this.world.systemNow() - this.world.now();
     const said = job.deadSinceMs === undefined ? verdict : { ...verdict, deadSinceMs: job.deadSinceMs - aheadMs };
-    // The port's rule: an effect never re-enters, what comes of it is a later input.
+    // The port's rule: an effect never re-enters, its result is a later input.
     queueMicrotask(() => job.done(said));
     this.endIfRetired();
   }

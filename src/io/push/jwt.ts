@@ -12,7 +12,7 @@ export function signedJwt(
 ): string {
   const alg = key.asymmetricKeyType === "rsa" ? "RS256" : "ES256";
   const text = `${base64url({ alg, ...header })}.${base64url(claims)}`;
-  // RFC 7518 §3.4: the bare r and s, not the DER sequence that is usual elsewhere.
+  // RFC 7518 §3.4: r and s alone, not the DER sequence that is usual elsewhere.
   const signature = sign("sha256", Buffer.from(text), { key, dsaEncoding: "ieee-p1363" });
   return `${text}.${signature.toString("base64url")}`;
 }

@@ -1,6 +1,6 @@
 /**
  * Owns the JSON a push carries: fields, order, size and text encoding, as in the "Webhook push" section of the
- * interface. Names come from strangers, so a serialiser writes it. It must not know where the body goes.
+ * interface. A serialiser writes it, as names come from strangers. It must not know where the body goes.
  */
 import { createHash } from "node:crypto";
 import type { PushRequest } from "./types.ts";
@@ -88,8 +88,8 @@ export function webhookBody(request: PushRequest, sentAtMs: number, leftMs: numb
 }
 
 /**
- * A body of at most `maxBytes`. What a stranger chose gives way first: `from_name` is cut between two code points, then
- * `from_uri` and `to_uri` are left empty (half a URI is a wrong one).
+ * A body of at most `maxBytes`. Text that strangers chose is cut first: `from_name` between two code points; then `from_uri`
+ * and `to_uri` are left empty, as half a URI is a wrong one.
  *
  * @param write makes the body; it may put `from_name` in several places, and each time as a JSON string.
  * @returns null if the rest alone is too large.

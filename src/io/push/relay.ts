@@ -1,6 +1,6 @@
 /**
- * Owns the choice of a push's backend, the limit per device, and the last results. It must not know calls, usrloc or
- * HTTP: it is handed complete requests and gives verdicts.
+ * Owns the choice of a push's backend, the limit per device, and the last results. It must not know calls, usrloc or HTTP:
+ * it takes complete requests and gives verdicts.
  */
 import { lookup } from "node:dns";
 import { readFileSync } from "node:fs";
@@ -208,7 +208,7 @@ export class PushRelay {
   }
 
   /**
-   * Asks every service of the config as far as no phone hears of it (O-02), all at a time.
+   * Asks every service of the config at once, without a push to a phone (O-02).
    *
    * @param tokens of devices: Web Push services are known by them alone.
    * @param limitMs how long an answer may take.
@@ -346,7 +346,7 @@ const SERVICES: ReadonlyMap<string, string> = new Map([
   ["unifiedpush", "webpush"],
 ]);
 
-/** What a push says of the caller is gone, in whatever service (P-13). */
+/** The push without names of the caller, for any service (P-13). */
 function withoutCaller(request: PushRequest): PushRequest {
   return { ...request, fromUri: "", fromName: "" };
 }

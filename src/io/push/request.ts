@@ -1,11 +1,11 @@
 /**
- * Owns what is known of a push before its service is: which events can wait, and the push no call is behind. Pure. It
- * must not know what a service makes of either.
+ * Owns what is the same for every push service: which events can wait, and pushes without a call. Pure. It must not know
+ * how a service sends them.
  */
 import type { PushKeys } from "../../core/usrloc/model.ts";
 import type { PushEvent, PushRequest } from "./types.ts";
 
-/** A refresh can wait for the phone's next look around; what rings, or stops ringing, cannot. */
+/** A refresh can wait until the phone wakes by itself; a push that starts or stops ringing cannot. */
 const CAN_WAIT: Readonly<Record<PushEvent, boolean>> = {
   call: false,
   message: false,

@@ -32,7 +32,7 @@ export interface ByteStream {
   terminate(): void;
 }
 
-/** With more waiting to be written no ping is answered: of two bytes each the queue would take half a million. */
+/** With more bytes waiting no ping is answered: the queue would take half a million answers of two bytes. */
 const MAX_QUEUED_FOR_PONG = 4096;
 /**
  * We ping a WebSocket that was silent for so long: web servers in between close what is silent for a minute, a page
@@ -67,7 +67,7 @@ export class StreamFlow implements Flow {
   /** When the last byte of a WebSocket came, and when we pinged it since then (0: we did not). */
   webHeardMs = 0;
   webPingedMs = 0;
-  // Messages to write: everything before #head is gone, and headOffset characters of the one at head are.
+  // Messages to write. Those before `head` are gone, and of the one at `head` the first `headOffset` characters.
   readonly queue: string[] = [];
   head = 0;
   headOffset = 0;
@@ -146,7 +146,7 @@ export class Connections {
 
   /**
    * Takes a connection in; null (and a warning) if a limit of X-01 forbids it. Where there are too many in all, the one
-   * that nobody registered over and that was silent longest makes room: who fills the table keeps nobody else out.
+   * without a registration that was silent longest makes room: a full table keeps no phone out.
    */
   admit(
     listener: Listener,
@@ -233,7 +233,7 @@ export class Connections {
         case "ping":
           flow.lastHeardMs = context.now();
           counts.keepalivesIn++;
-          // Whoever has so much to read needs no pong to know that we live, and pings cost a peer nothing.
+          // A peer with so much to read needs no pong to know that we live, and pings cost it nothing.
           if (flow.queuedBytes < MAX_QUEUED_FOR_PONG) this.enqueue(flow, frame.pong ?? "\r\n");
           break;
         case "malformed":
@@ -301,7 +301,7 @@ export class Connections {
     if (flow.state === "open") this.writeNow(flow);
   }
 
-  /** Closes what did not open, did not speak, or fell silent, each within its limit. */
+  /** Closes connections that did not open, did not speak, or fell silent within their limit. */
   tick(nowMs: number): void {
     const { connectTimeoutMs, firstMessageTimeoutMs, handshakeTimeoutMs, idleTimeoutMs } = this.context.limits;
     for (const flow of this.openFlows) {
@@ -365,7 +365,7 @@ export class Connections {
   /** True if this source may have one connection more. */
   private isWelcome(address: string): boolean {
     const { limits, counts } = this.context;
-    // Without a line in the log: who bans has told of it, and a scanner comes often.
+    // Without a line in the log: the ban had one, and a scanner comes often.
     if (this.context.isRefused(address)) {
       counts.refusedSources++;
       return false;
@@ -392,7 +392,7 @@ export class Connections {
     return false;
   }
 
-  /** False if all that are there are needed: the PBX's, ours to others, and those of registered phones. */
+  /** Makes room for one. @returns false if all are needed: the PBX's, our own to others, those of registered phones */
   private makeRoom(): boolean {
     let victim: StreamFlow | null = null;
     for (const flow of this.openFlows) {
@@ -407,7 +407,7 @@ export class Connections {
     return true;
   }
 
-  /** Half messages on many connections would take as much as all of them may: the largest of a stranger goes. */
+  /** Bounds the unfinished messages of all connections together: the stranger with the largest is closed. */
   private endMostUnfinished(): void {
     let victim: StreamFlow | null = null;
     let most = 0;
@@ -422,7 +422,7 @@ export class Connections {
     this.close(victim, "Too much of unfinished messages");
   }
 
-  /** Whoever opens connections writes lines of the log with it. */
+  /** Bounded: every connection that is opened could cause a line of the log. */
   private tell(message: string, remote: string, limit: number): void {
     this.lines.tell("warn", message, { remote, limit }, this.context.now());
   }
@@ -430,7 +430,7 @@ export class Connections {
   private enqueue(flow: StreamFlow, wire: string): boolean {
     if (flow.state === "closed") return false;
     if (flow.queuedBytes + wire.length > this.context.limits.maxQueuedBytes) {
-      // What waits may fit the kernel's buffer still: the batch of one turn is no slow reader.
+      // The batch of one turn may still fit the kernel's buffer: only what is left makes a slow reader.
       this.writeNow(flow);
       if (isClosed(flow)) return false;
       if (flow.queuedBytes + wire.length > this.context.limits.maxQueuedBytes) {
@@ -524,7 +524,7 @@ function usedMs(flow: StreamFlow): number {
   return Math.max(flow.lastHeardMs, flow.sinceMs);
 }
 
-/** A call of its own because the compiler takes a state it has seen for a state that stays. */
+/** A function of its own: the compiler takes a state that was compared once for one that does not change. */
 function isClosed(flow: StreamFlow): boolean {
   return flow.state === "closed";
 }

@@ -26,13 +26,13 @@ export interface TransportLimits {
   readonly maxConnections: number;
   /** Accepted connections from one source. */
   readonly maxConnectionsPerSource: number;
-  /** What all connections together may hold of messages that are not complete. */
+  /** Bytes of unfinished messages that all connections together may hold. */
   readonly maxUnfinishedBytes: number;
-  /** What may wait to be written to one connection before it is closed. */
+  /** Bytes that may wait to be written to one connection before it is closed. */
   readonly maxQueuedBytes: number;
   /** Unpinned UDP flows per local address; those heard longest ago make room. */
   readonly maxUdpFlows: number;
-  /** What may wait to be sent from one UDP socket before the oldest is dropped. */
+  /** Bytes that may wait to be sent from one UDP socket before the oldest message is dropped. */
   readonly maxUdpQueuedBytes: number;
   readonly connectTimeoutMs: number;
   /** Accepted connections whose TLS handshake is not done, of all sources together. */
@@ -61,7 +61,7 @@ export const DEFAULT_LIMITS: TransportLimits = {
   idleTimeoutMs: 600_000,
 };
 
-/** What every socket of this folder is given. */
+/** What every socket of this folder gets. */
 export interface TransportContext {
   readonly sink: TransportSink;
   readonly limits: TransportLimits;
@@ -77,7 +77,7 @@ export interface TransportContext {
   isRefused(address: string): boolean;
   /** True for web servers and load balancers whose word on where a connection comes from is believed. */
   isProxy(address: string): boolean;
-  /** The source an address belongs to, for limits per source: of IPv6 a whole network is one. */
+  /** The source an address belongs to, for limits per source: an IPv4 address, or a network of IPv6. */
   sourceOf(address: string): string;
 }
 

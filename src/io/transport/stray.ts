@@ -1,11 +1,11 @@
 /**
- * Datagrams sent to a local address that has no UDP socket of its own, for a wildcard listener: an address that came
- * after start, or one of 127/8. Bun's sockets do not tell the local address, so a plain socket of the C library takes
- * them, and it is asked now and then. Its owner opens a real socket for the address and delivers what came.
+ * Datagrams to a local address that has no UDP socket of its own yet, for a wildcard listener: an address that came after
+ * start, or one of 127/8. Bun's sockets do not tell the local address, so a socket of the C library takes these datagrams
+ * and is polled. Its owner opens a real socket for the address and delivers them.
  */
 import { type AddressedDatagram, openNative } from "./native.ts";
 
-/** Taken at once; the rest waits in the kernel. */
+/** So many are taken at once; the rest waits in the kernel. */
 const MAX_TAKEN = 64;
 
 export class StrayDatagrams {
@@ -26,7 +26,7 @@ export class StrayDatagrams {
     if (this.fd >= 0) return true;
     const native = openNative();
     if (native === null) return false;
-    // For the moment of the bind alone: it would let another program take the port as well.
+    // Set for the bind alone: with it another program could take the port as well.
     for (const fd of beside) native.setReuseAddress(fd, true);
     this.fd = native.openWildcard(this.isIpv6, this.port);
     for (const fd of beside) native.setReuseAddress(fd, false);

@@ -42,7 +42,7 @@ interface Learned {
   deadAtMs?: number;
 }
 
-/** For so long a dead token is not tried again, while its phone has another. */
+/** A dead token is not tried again for so long if its phone has another. */
 const DEAD_MS = 3_600_000;
 
 /** One push on its way, through all the tries of one attempt. */
@@ -207,7 +207,7 @@ export class Apns implements PushBackend {
     return wrong === undefined ? "" : `push.apns.${wrong[0]} is not an https URL`;
   }
 
-  /** Where the outcome of a try goes: told of the environment that it is of. */
+  /** The receiver of a try's outcome, with the environment it is about. */
   private heard({ environment, attempt }: Try): PushAttempt {
     return answeredBy(this.hostOf(environment), attempt);
   }
@@ -242,7 +242,7 @@ export class Apns implements PushBackend {
     });
   }
 
-  /** What the first try was told is not the word about the second. */
+  /** The answer to the first try says nothing about the second. */
   private postAgain(one: Try): void {
     this.heard(one).draft(this.withFirst(this.silence(one), one));
     this.post(one);
@@ -254,7 +254,7 @@ export class Apns implements PushBackend {
     return other !== "" && other !== token && !this.isDead(other);
   }
 
-  /** One token of two is dead: the phone is not. A call goes by the other, what that one does not take is refused. */
+  /** One token of two is dead, the phone is not: a call goes to the other. Pushes that the other does not take are refused. */
   private takeOther(one: Try, verdict: PushAnswer): void {
     const { request, attempt, settled } = one;
     this.learn(one.notification.token, { deadAtMs: this.world.now() });
@@ -297,7 +297,7 @@ export class Apns implements PushBackend {
     return this.answerOf(answer, error, one);
   }
 
-  /** Where the other environment did not judge the token (it is away, or the key is not for it), both answers are told, and the key is not to blame. */
+  /** If the other environment did not judge the token (it is away, or the key is not for it), both answers are reported, and the key counts as right. */
   private withFirst(answer: PushAnswer, { first }: Try): PushAnswer {
     if (first === null || (answer.kind !== "retry" && !answer.isOurFault)) return answer;
     return { ...answer, reason: `${first.reason}; ${answer.reason}`, isOurFault: false };
