@@ -85,7 +85,7 @@ const MAX_STRAY_SOCKETS = 64;
 export class Transports {
   readonly counts = new TransportCounts();
   private readonly options: TransportsOptions;
-  /** Beyond it the kernel gives no descriptor, and what waits to be accepted would keep the loop busy in vain. */
+  /** Beyond it the kernel gives no descriptor, and a waiting connection would keep the loop busy in vain. */
   private readonly mostConnections: number;
   private readonly context: TransportContext;
   private readonly connections: Connections;
@@ -95,7 +95,7 @@ export class Transports {
   private readonly tls: TlsServer;
   private readonly wildcards: WildcardUdp[] = [];
   private readonly listening = new Listeners();
-  /** Since when an address of a wildcard is missing, ms; an absent one is there. */
+  /** When an address of a wildcard was first missing, ms; an address that is there has no entry. */
   private readonly goneSinceMs = new Map<string, number>();
   private addressesCheckedMs = 0;
   private strayCheckedMs = 0;
@@ -160,7 +160,7 @@ export class Transports {
     return this.listening.all();
   }
 
-  /** New limits, from now on; connections that are there stay. More connections than there are descriptors for is no limit. */
+  /** New limits, from now on; open connections stay. The limit of connections never exceeds the descriptors. */
   setLimits(limits: Partial<TransportLimits>): void {
     const maxConnections = Math.min(
       limits.maxConnections ?? this.context.limits.maxConnections,
@@ -330,7 +330,7 @@ export class Transports {
       await this.bindUdp(listen, listen.host, listen.port);
       return;
     }
-    // Port 0: one port for all addresses. Without the C library the first address takes one and the others hope.
+    // Port 0: one port for all addresses. Without the C library the first address takes one, which the others may lack.
     let port = listen.port || (openNative()?.freeUdpPort(isIpv6(listen.host)) ?? 0);
     for (const address of this.addressesOf(listen.host)) {
       try {

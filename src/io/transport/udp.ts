@@ -13,7 +13,7 @@ import { answerStun, isStun } from "./stun.ts";
 
 /** Largest payload of a UDP datagram over IPv4. */
 export const MAX_DATAGRAM_BYTES = 65_507;
-/** RFC 3261 §18.1.1 fears for the path MTU from 1300 bytes on; Ethernet fragments from 1472. */
+/** RFC 3261 §18.1.1 asks for TCP from 1300 bytes on, as the path MTU is unknown; Ethernet fragments from 1472. */
 const PATH_MTU_BYTES = 1400;
 const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
 const SEND_BUFFER_BYTES = 1024 * 1024;
@@ -22,7 +22,7 @@ const PACKETS_PER_CALL = 128;
 /** How many unpinned flows are compared to find the one to evict, and how many are looked at in one tick. */
 const EVICTION_SAMPLE = 16;
 const SWEEP_PER_TICK = 512;
-/** Where wires are encoded for one call; the kernel has copied them when it returns, so all sockets share it. */
+/** Messages are encoded here for one call. All sockets share it: the kernel has copied them when the call returns. */
 const scratch = Buffer.allocUnsafeSlow(256 * 1024);
 
 const CR = 13;
@@ -52,7 +52,7 @@ export class UdpFlow implements Flow {
     this.remotePort = remotePort;
   }
 
-  // There are as many flows as phones: what is the same for all of them, and what is seldom asked for, is not kept.
+  // There are as many flows as phones: values that are the same for all, or seldom asked for, are not kept.
 
   get transport(): "udp" {
     return "udp";
@@ -81,12 +81,12 @@ export class UdpSocket {
   private readonly context: TransportContext;
   private readonly socket: udp.Socket<"buffer">;
   private readonly flows = new Map<FlowTableKey, UdpFlow>();
-  // Hands that go round the table, as iterators that live on: starting at the front each time would step over all that
-  // was deleted there.
+  // Two hands that go round the table, as iterators that live on: a new iterator would step over all deleted entries
+  // at the front each time.
   private evictionHand = this.flows.entries();
   private sweepHand = this.flows.entries();
   private pinnedFlows = 0;
-  // The batch: three columns, of which everything before #head has left.
+  // The batch: three columns. Everything before `head` has left.
   private wires: (string | Buffer)[] = [];
   private ports: number[] = [];
   private addresses: string[] = [];
@@ -120,9 +120,9 @@ export class UdpSocket {
           owner?.flush();
         },
         error(...args: unknown[]) {
-          // Bun's types promise the socket first; what comes is the error alone.
+          // Bun's types say that the socket comes first; only the error comes.
           const error = args.find((arg) => arg instanceof Error) as (Error & { code?: string }) | undefined;
-          // With a code it is the kernel's and names no flow; silence is found by the transactions. Else it was thrown by the sink.
+          // An error with a code is the kernel's and names no flow: the transactions find the silence. Others are the sink's.
           context.log(error?.code === undefined ? "error" : "debug", "UDP socket reported an error", {
             listener: `udp ${hostPort(address, port)}`,
             error: error?.stack ?? "unknown",
@@ -218,11 +218,11 @@ export class UdpSocket {
         sent = this.socket.sendMany(this.packets);
       } catch (error) {
         if (!this.isOpen) return;
-        // Only the first packet of a call can make it throw. A refusal may be the echo of an earlier packet: once more.
+        // Only the first packet of a call can make it throw. The refusal may belong to an earlier packet: try once more.
         const isEcho = (error as { code?: string }).code === "ECONNREFUSED" && lastRefused !== this.head;
         lastRefused = this.head;
         if (!isEcho) this.drop(error);
-        // Few at a time while packets are refused, so that a row of bad ones is not encoded over and over.
+        // Few at a time while packets are refused: a row of bad ones must not be encoded again and again.
         limit = 2;
         continue;
       }
@@ -300,7 +300,7 @@ export class UdpSocket {
   }
 
   private makeFlow(key: FlowTableKey, remoteAddress: string, remotePort: number): UdpFlow {
-    // More than one too many after flows were unpinned.
+    // After flows were unpinned there may be several too many.
     while (this.flows.size - this.pinnedFlows >= this.context.limits.maxUdpFlows && this.evict());
     const flow = new UdpFlow(this, remoteAddress, remotePort);
     // Not lastHeardMs: over a flow put back after a restart nothing was heard yet (R-18).
@@ -311,7 +311,7 @@ export class UdpSocket {
 
   /**
    * Forgets the unpinned flow heard longest ago of the next few the hand comes to, in the order they were made. It stays
-   * usable for who holds it: an open transaction still answers over it.
+   * usable for its holders: an open transaction still answers over it.
    */
   private evict(): boolean {
     let victim: UdpFlow | null = null;
@@ -383,7 +383,7 @@ export class UdpSocket {
     this.head++;
   }
 
-  /** The flow of a registered phone or the PBX. A stranger is sent what it sent itself: no reason for a line in the log. */
+  /** True for a flow of a registered phone or the PBX. What goes to a stranger answers it: a failure needs no line in the log. */
   private isKnown(flow: UdpFlow): boolean {
     return flow.pins > 0 || this.context.isExempt(flow.remoteAddress);
   }
