@@ -9,6 +9,8 @@ import type { RE2JS } from "re2js";
 export const PATTERN_SEES = 255;
 /** Steps of the compiled pattern. `^Acrobits/(\d+)\..*iOS` has 26; with 500 the worst text takes about 10 ms. */
 const MAX_STEPS = 500;
+/** Of all `{n}` and `{n,m}` together: each makes n copies, so that compiling `(x{99}){99}` takes long. */
+const MAX_COPIES = 100;
 
 /** A compiled pattern. */
 export class Pattern {
@@ -22,6 +24,10 @@ export class Pattern {
 
 /** The pattern of this text, or why there is none, in words. */
 export function compilePattern(text: string): Pattern | { reason: string } {
+  const copies = copiesIn(text);
+  if (copies > MAX_COPIES) {
+    return { reason: `its counts in braces add up to ${copies}, and to ${MAX_COPIES} at most` };
+  }
   let engine: RE2JS;
   try {
     engine = (require("re2js") as typeof import("re2js")).RE2JS.compile(text);
@@ -32,6 +38,12 @@ export function compilePattern(text: string): Pattern | { reason: string } {
   return steps > MAX_STEPS
     ? { reason: `it has ${steps} steps, and ${MAX_STEPS} at most: shorten it` }
     : new Pattern(engine);
+}
+
+function copiesIn(text: string): number {
+  let copies = 0;
+  for (const [, least, most] of text.matchAll(/\{(\d{1,9})(?:,(\d{0,9}))?\}/g)) copies += Number(most || least);
+  return copies;
 }
 
 /** What JavaScript and PCRE have and RE2 has not, in words of their users; else the words of the engine. */

@@ -34,8 +34,10 @@ const REFUSED: [pattern: string, words: string][] = [
   ["a(?=b)", "(?=, (?!, (?<= and (?<! are not supported"],
   ["(?<!a)b", "(?=, (?!, (?<= and (?<! are not supported"],
   ["(a)\\1", "references to groups such as \\1 are not supported"],
-  ["x{1001}", "invalid repeat count"],
-  ["(a|b)*a(a|b){300}$", "it has 908 steps, and 500 at most"],
+  ["x{1001}", "its counts in braces add up to 1001, and to 100 at most"],
+  ["(a|b){60}c{2,41}d{3,}", "its counts in braces add up to 104, and to 100 at most"],
+  ["(?:[a-z]{30}){30}", "steps, and 500 at most: shorten it"],
+  ["[", "missing closing ]"],
 ];
 
 test.each(REFUSED)("O-02 %s is refused, with a reason, at its place", (pattern, words) => {
