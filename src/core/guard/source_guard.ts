@@ -1,7 +1,7 @@
 /**
- * Which sources are heard (X-02, X-06): networks that are denied or exempt, messages per second and source, failed
- * logins, scanners, and the table of bans. Asked before a message is parsed. Must not know what a message means, nor
- * sockets; addresses are IP addresses as the transports spell them.
+ * Decides which sources are heard (X-02, X-06): denied and exempt networks, messages per second and source, failed logins,
+ * scanners, and the table of bans. Asked before a message is parsed. Must not know what a message means, nor sockets.
+ * Addresses are IP addresses as the transports spell them.
  */
 import type { ApplianceEvent, Counter, LogFields, LogLevel } from "../port.ts";
 import { detached } from "../sip/scan.ts";
@@ -51,7 +51,7 @@ const MAX_AGENTS = 256;
 const MAX_NAMES = 5;
 /** New bans in a second: addresses of datagrams can be forged, and each ban is a row on the disk. */
 const BANS_PER_SECOND = 20;
-/** Behind the address of registered phones are many people, and one of them has an old password. */
+/** So many times as many failed logins for the address of registered phones: one of many has an old password. */
 const SHARED_FAILURES_FACTOR = 10;
 
 class Source {
@@ -97,18 +97,18 @@ export class SourceGuard {
     this.generation++;
     if (rate.count === count && rate.per_ms === per_ms) return;
     this.rule = new AllowanceRule(rate);
-    // What was saved under the old rate is not worth keeping.
+    // Allowances saved under the old rate are dropped.
     this.sources.clear();
     this.allowances.clear();
   }
 
-  /** What {@link GuardSettings.isExempt} or `isDenied` says may have changed: the PBX's name has other addresses. */
+  /** The answers of {@link GuardSettings.isExempt} or `isDenied` may have changed: the PBX's name has other addresses. */
   judgeAnew(): void {
     this.generation++;
   }
 
   /**
-   * Whether a message may be looked at; what may not is counted in `rejected_total` and gets no answer.
+   * True if a message may be looked at. Others are counted in `rejected_total` and get no answer.
    * @param isRegistered it came over a flow of a registered phone
    */
   admits(address: string, isRegistered: boolean, nowMs: number): boolean {
@@ -168,7 +168,7 @@ export class SourceGuard {
     this.ban(source, "auth_failures", `${failures.count} failed logins`, nowMs, failures.names.join(", "));
   }
 
-  /** The PBX took a password: of many phones behind one address those that answer an old challenge first make no ban. */
+  /** The PBX took a password. This takes one failure back: phones that answer an old challenge first must not add up to a ban. */
   authPassed(address: string): void {
     if (this.failures.size === 0) return;
     const failures = this.failures.get(sourceOf(address));
@@ -189,7 +189,7 @@ export class SourceGuard {
     else this.phones.delete(key);
   }
 
-  /** Entries of all that grows with what strangers send, for the test that they are bounded. */
+  /** Number of entries that strangers can cause, for the test that they are bounded. */
   get remembered(): number {
     return this.sources.size + this.allowances.size + this.failures.size + this.goodAgents.size;
   }
@@ -266,7 +266,7 @@ function noteName(names: string[], name: string): void {
   names.push(names.length < MAX_NAMES ? detached(name) : "and others");
 }
 
-/** What a stranger wrote, fit for a log line. */
+/** Text of a stranger, made fit for a log line. */
 function printable(text: string): string {
   return text.slice(0, 60).replace(/[^\x20-\x7e]/g, "?");
 }

@@ -152,7 +152,7 @@ export class Qualify implements ClientOwner, Due {
   }
 }
 
-/** Asks the PBX at the other end of `flow` for a sign of life; also what `latefork check --live` asks (O-02). */
+/** The OPTIONS that asks the PBX over `flow` whether it is there; `latefork check --live` sends it too (O-02). */
 export function sendOptions(table: Transactions, flow: Flow, owner: ClientOwner): ClientTransaction {
   const { port } = table;
   const branch = table.newBranch();
