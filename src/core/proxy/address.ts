@@ -15,6 +15,8 @@ export class OwnAddresses {
     this.addName(listener.address, listener.port);
     const [host, port] = splitHostPort(listener.advertised);
     this.addName(host, port === 0 ? defaultPort(listener.transport) : port);
+    // Its URIs say transport=ws, which tells nobody of TLS.
+    if (port === 0 && listener.transport === "wss") this.addName(host, defaultPort("ws"));
   }
 
   /** True if host and port of the URI are one of our listeners'. */

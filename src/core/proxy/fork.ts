@@ -121,12 +121,11 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     }
     if (this.loopMark === "") this.loopMark = loopSuffix(this.request, this.callerToken !== "");
     const id = this.table.newBranch(this.loopMark);
-    const from = this.server.flow;
     const edit = forwardEdit(this.request, {
       uri: target.uri,
       via: viaValue(target.flow, id),
       receivedVia: this.server.viaText,
-      recordRoute: this.isRecordRouting ? recordRoutes(from, this.callerToken, target.flow, target.token) : [],
+      recordRoute: this.isRecordRouting ? this.recordRoutesTo(target) : [],
       routesToDrop: this.routesToDrop,
       route: target.route,
     });
@@ -134,6 +133,14 @@ export class Fork implements ServerOwner, BranchOwner, Due {
     if (target.flow.isReliable) addLength(edit, this.request);
     branch.send(edit.build(), this.request.method, id);
     return branch;
+  }
+
+  private recordRoutesTo({ uri, flow, token }: Target): string[] {
+    const isSips = this.request.uri!.scheme === "sips";
+    return recordRoutes(
+      { flow: this.server.flow, token: this.callerToken, isSips },
+      { flow, token, isSips: uri === null ? isSips : isSipsText(uri) },
+    );
   }
 
   /**
@@ -345,4 +352,9 @@ function callersStatus(status: number): number {
 
 function statusLineEnd(response: Message): number {
   return response.raw.indexOf("\r\n");
+}
+
+/** `sips:` in whatever case; the text is a SIP URI. */
+function isSipsText(uri: string): boolean {
+  return (uri.charCodeAt(3) | 0x20) === 0x73 && uri.charCodeAt(4) === 0x3a;
 }

@@ -107,20 +107,38 @@ function decoded(text: string): string {
   return Buffer.from(text, "base64url").toString("latin1");
 }
 
-/** One Record-Route value that leads back to us over the listener of `flow`. `token` may be empty. */
-export function recordRouteValue(flow: Flow, token: string): string {
+/**
+ * One Record-Route value that leads back to us over the listener of `flow`. `token` may be empty.
+ * @param isSips the Request-URI of that side is a SIPS URI: so is the value where the flow is secure (RFC 3261 §16.6 item 4).
+ *   A side that is not secure, a PBX by UDP in the LAN, keeps `sip:`: `sips:` would lead nowhere there.
+ */
+export function recordRouteValue(flow: Flow, token: string, isSips = false): string {
   const user = token === "" ? "" : token + "@";
-  const transport = flow.transport === "udp" ? "" : ";transport=" + (flow.transport === "wss" ? "ws" : flow.transport);
-  return "<sip:" + user + flow.listener.advertised + transport + ";lr>";
+  const { transport } = flow;
+  if (isSips && (transport === "tls" || transport === "wss")) {
+    // RFC 5630 §3.1.3: `sips:` has no transport=tls.
+    return "<sips:" + user + flow.listener.advertised + (transport === "wss" ? ";transport=ws" : "") + ";lr>";
+  }
+  const param = transport === "udp" ? "" : ";transport=" + (transport === "wss" ? "ws" : transport);
+  return "<sip:" + user + flow.listener.advertised + param + ";lr>";
+}
+
+/** One side of a request that is forwarded. */
+export interface RecordedSide {
+  readonly flow: Flow;
+  /** May be empty. */
+  readonly token: string;
+  /** Its Request-URI. */
+  readonly isSips: boolean;
 }
 
 /**
  * The Record-Route values of a request that came over `from` and leaves over `to`, the top one first. One is enough
  * where both sides are the same listener and one token does; else each side gets one it can use (double Record-Route).
  */
-export function recordRoutes(from: Flow, fromToken: string, to: Flow, toToken: string): string[] {
-  if (from.listener === to.listener && (fromToken === "" || toToken === "")) {
-    return [recordRouteValue(to, toToken === "" ? fromToken : toToken)];
+export function recordRoutes(from: RecordedSide, to: RecordedSide): string[] {
+  if (from.flow.listener === to.flow.listener && from.isSips === to.isSips && (from.token === "" || to.token === "")) {
+    return [recordRouteValue(to.flow, to.token === "" ? from.token : to.token, to.isSips)];
   }
-  return [recordRouteValue(to, toToken), recordRouteValue(from, fromToken)];
+  return [recordRouteValue(to.flow, to.token, to.isSips), recordRouteValue(from.flow, from.token, from.isSips)];
 }
