@@ -9,6 +9,7 @@ import { RECORD_ROUTE, VIA } from "../../src/core/sip/header.ts";
 import type { Message } from "../../src/core/sip/message.ts";
 import { CertificateAuthority } from "../../src/demo/certificate.ts";
 import { Log } from "../../src/observe/log.ts";
+import { TcpPeer } from "../io/transport/rig.ts";
 import { contactOf, responseText, routeLines } from "../sim/wire.ts";
 import { next, type SipPeer, tlsPbx, tlsPhone, udpPbx, webPhone } from "./edge_peers.ts";
 
@@ -276,3 +277,29 @@ test("T-06 a PBX whose certificate is for somebody else gets nothing, and the lo
     server.stop();
   }
 });
+
+test("X-01 X-06 thousands of half-open, slow and senseless handshakes from one network, and calls go on", async () => {
+  using pbx = await udpPbx(() => edge.port("udp"));
+  await using edge: Started = await start(
+    `pbx: { uri: "sip:127.0.0.1:${pbx.port}", qualify: 0 }
+limits: { connections: 4096, connections_per_source: 4000, handshakes: 500 }`,
+  );
+  const flood: TcpPeer[] = [];
+  using phone = await phones[0]![1](edge);
+  const ours = await register(phone, pbx);
+  const firsts = ["", "\x16\x03\x01\x02\x00\x01", "\x16\x03\x01\x00\x05hello", "INVITE sip:x SIP/2.0\r\n\r\n"];
+  await call(pbx, phone, ours, async () => {
+    for (let count = 0; count < 3000; count++) {
+      const peer = await TcpPeer.connect(edge.port("tls"), "127.0.0.1", `127.0.9.${1 + count % 200}`);
+      peer.write(firsts[count % firsts.length]!);
+      flood.push(peer);
+    }
+    // A phone that means it comes in among them.
+    using late = await phones[1]![1](edge);
+    expect(late.transport).toBe("WSS");
+  });
+  await call(pbx, phone, ours);
+  const { failedHandshakes } = edge.appliance.transports.counts;
+  expect(failedHandshakes).toBeGreaterThan(2000);
+  for (const peer of flood) peer.reset();
+}, 30_000);

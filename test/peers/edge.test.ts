@@ -100,3 +100,29 @@ peerTest(
     });
   },
 );
+
+peerTest(
+  "X-06 a client that wants to renegotiate (OpenSSL, TLS 1.2) loses its connection, and a phone beside it nothing",
+  ["kamailio", "openssl"],
+  async (rig) => {
+    await rig.kamailio(["alice"]);
+    const appliance = await rig.appliance(rig.edgeConfig());
+    const page = rig.webPhone("wss", { user: "alice", password: "secret", instance: INSTANCE });
+    await page.registered();
+    const args = ["s_client", "-connect", `${rig.address("us")}:${rig.tlsPort}`, "-tls1_2", "-CAfile", rig.caFile];
+    const client = Bun.spawn(["openssl", ...args], { stdin: "pipe", stdout: "pipe", stderr: "pipe" });
+    client.stdin.write("\r\n\r\n");
+    await client.stdin.flush();
+    await eventually(
+      "it is connected",
+      3000,
+      async () => await appliance.metric("sockets", 'transport="tls",state="open"') || null,
+    );
+    client.stdin.write("R\n");
+    await client.stdin.flush();
+    await client.exited;
+    expect(await new Response(client.stdout).text()).toContain("Verify return code: 0 (ok)");
+    expect(await new Response(client.stderr).text()).toContain("RENEGOTIATING");
+    expect((await appliance.location("alice@example.com"))?.devices).toMatchObject([{ flow: { state: "live" } }]);
+  },
+);
