@@ -1,19 +1,20 @@
 /**
  * `npm run bench`: measures latefork, and Kamailio beside it in the same minutes where it is installed, and prints the
- * numbers that have a target (N-01 to N-07). Figures, not claims: it fails only if something could not be measured.
+ * numbers that have a target (N-01 to N-08). Figures, not claims: it fails only if something could not be measured.
  *
- *   npm run bench -- [--only reg,call,late,memory,start,scale,push] [--rounds N] [--binary PATH] [--json]
+ *   npm run bench -- [--only reg,call,late,memory,start,scale,push,edge] [--rounds N] [--binary PATH] [--json]
  */
 import { parseArgs } from "node:util";
 import { resolve } from "node:path";
 import type { Job, Outcome } from "./load.ts";
 import { cpuSeconds, residentMib } from "./process_cost.ts";
 import { type Figure, tableOf } from "./figures.ts";
+import { edgeFigures } from "./edge.ts";
 import { pushFigures } from "./push.ts";
 import { pushCallFigures } from "./push_call.ts";
 import { type LateforkOptions, type Server, startKamailio, startLatefork, whyNoKamailio } from "./server.ts";
 
-const parts = { reg, call, late, memory, start, scale, push };
+const parts = { reg, call, late, memory, start, scale, push, edge };
 type Part = keyof typeof parts;
 
 const { values: options } = parseArgs({
@@ -167,6 +168,11 @@ const kamailio = startKamailio;
 /** N-06: the relay alone, and from the INVITE. */
 async function push(): Promise<Figure[]> {
   return [...await pushFigures(rounds), ...await pushCallFigures(rounds, binary)];
+}
+
+/** N-08. */
+function edge(): Promise<Figure[]> {
+  return edgeFigures(binary);
 }
 
 /** Runs the job on every server in turn, `rounds` times, each round in the other order; Kamailio only where there is one. */

@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { CertificateAuthority } from "../../src/demo/certificate.ts";
 
 const root = join(import.meta.dirname, "../..");
 
@@ -10,6 +11,9 @@ export interface Server {
   readonly pid: number;
   /** UDP port on 127.0.0.1. */
   readonly port: number;
+  /** TLS and WSS ports; 0: it has none. */
+  readonly tls: number;
+  readonly wss: number;
   /** Where a mid-registrar's PBX must listen; 0: it has none. */
   readonly pbx: number;
   /** Where the load's phones are. */
@@ -29,6 +33,8 @@ export interface LateforkOptions {
   readonly isMidRegistrar?: boolean;
   /** Value of `push:`, and the files it names; calls then wait a second for their phones. */
   readonly push?: { section: Record<string, unknown>; files: Record<string, string> };
+  /** It listens on TLS and WSS, too, for so many connections and handshakes at a time. */
+  readonly connections?: number;
   /** A folder that {@link Server.stop} kept. */
   readonly folder?: string;
 }
@@ -39,13 +45,17 @@ export async function startLatefork(options: LateforkOptions): Promise<Server> {
   const port = await freePort();
   const pbx = options.isMidRegistrar ? await freePort() : 0;
   const config = join(folder, "latefork.yaml");
+  const { connections } = options;
+  const [tls, wss] = connections === undefined ? [0, 0] : [await freePort(), await freePort()];
   const { push } = options;
   for (const [name, text] of Object.entries(push?.files ?? {})) {
     writeFileSync(join(folder, name), text, { mode: 0o600 });
   }
   writeFileSync(
     config,
-    `listen: ["udp://127.0.0.1:${port}"]\n` +
+    (connections === undefined
+      ? `listen: ["udp://127.0.0.1:${port}"]\n`
+      : edgeConfig(folder, port, tls, wss, connections)) +
       (pbx === 0
         ? `security: { trust: [127.0.0.0/8] }\n`
         : `pbx: { uri: "sip:127.0.0.1:${pbx};transport=udp", qualify: 0 }\n`) +
@@ -57,7 +67,16 @@ export async function startLatefork(options: LateforkOptions): Promise<Server> {
   const command = options.binary === ""
     ? [process.execPath, join(root, "src/main.ts"), "serve", "-c", config]
     : [options.binary, "serve", "-c", config];
-  return await start(command, folder, port, pbx);
+  return { ...await start(command, folder, port, pbx), tls, wss };
+}
+
+function edgeConfig(folder: string, port: number, tls: number, wss: number, connections: number): string {
+  const { cert, key } = new CertificateAuthority().issue({ addresses: ["127.0.0.1"] });
+  writeFileSync(join(folder, "sip.pem"), cert);
+  writeFileSync(join(folder, "sip.key"), key, { mode: 0o600 });
+  const limits = `connections: ${connections}, connections_per_source: ${connections}, handshakes: ${connections}`;
+  return `listen: ["udp://127.0.0.1:${port}", "tls://127.0.0.1:${tls}", "wss://127.0.0.1:${wss}/sip"]\n` +
+    `tls: { cert_file: sip.pem, key_file: sip.key }\nlimits: { ${limits}, requests_per_source: 100000/s }\n`;
 }
 
 /** JSON is YAML, too. A timeout is a number of milliseconds in the relay's config, and has a unit in a file. */
@@ -101,6 +120,8 @@ async function start(command: string[], folder: string, port: number, pbx: numbe
   return {
     pid: child.pid,
     port,
+    tls: 0,
+    wss: 0,
     pbx,
     phones,
     startMs,

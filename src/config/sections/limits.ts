@@ -38,7 +38,7 @@ export const LIMITS = section("Bounds against floods.", {
     min: 1,
     max: 1_000_000,
     applies: "live",
-    doc: "TLS handshakes under way. One too many closes the oldest that has not begun; each has 10 seconds.",
+    doc: "TLS handshakes under way. One too many closes the oldest that keeps us waiting; each has 20 seconds.",
   }),
   requests_per_source: key(rate, {
     default: "50/s",

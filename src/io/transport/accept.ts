@@ -122,7 +122,6 @@ export class Arrival {
   receive(bytes: Buffer): void {
     const { connections, flow, socket } = this;
     if (flow.state !== "connecting") return;
-    flow.hasBegun = true;
     // A copy: more may come before its turn.
     this.first = Buffer.concat([this.first, bytes]);
     if (this.first.length > MAX_FIRST_BYTES) return connections.failHandshake(flow, "its first bytes are too many");
@@ -138,6 +137,7 @@ export class Arrival {
       return connections.failHandshake(flow, "what came is no TLS; is it a phone that is set to TCP?");
     }
     this.isQueued = true;
+    this.flow.waitsForUs = true;
     this.tls.enqueue(this);
   }
 
@@ -145,6 +145,8 @@ export class Arrival {
   startTls(): void {
     const { flow, socket, connections } = this;
     if (flow.state !== "connecting") return;
+    flow.waitsForUs = false;
+    flow.sinceMs = this.tls!.nowMs;
     // From here on the TLS socket tells of it.
     socket.data = null;
     this.tls!.upgrade(socket as unknown as Socket<null>, flow, this.first, connections);

@@ -73,8 +73,8 @@ export class StreamFlow implements Flow {
   headOffset = 0;
   queuedBytes = 0;
   isDirty = false;
-  /** Whether the peer has sent anything, of connections that are not open yet. */
-  hasBegun = false;
+  /** Its handshake has begun, and it is our turn: the time that takes is not the peer's. */
+  waitsForUs = false;
   /** Why it closes at the next flush; empty if it does not. */
   endReason = "";
   registered: object | undefined = undefined;
@@ -307,7 +307,7 @@ export class Connections {
     for (const flow of this.openFlows) {
       const ageMs = nowMs - flow.sinceMs;
       if (flow.state === "connecting") {
-        if (flow.isInbound && ageMs >= handshakeTimeoutMs) this.failHandshake(flow, "timed out");
+        if (flow.isInbound && !flow.waitsForUs && ageMs >= handshakeTimeoutMs) this.failHandshake(flow, "timed out");
         else if (!flow.isInbound && ageMs >= connectTimeoutMs) this.close(flow, "Cannot connect: timed out");
       } else if (flow.isInbound && flow.lastHeardMs === 0 && ageMs >= firstMessageTimeoutMs) {
         this.close(flow, "Nothing was heard since it opened");
@@ -379,14 +379,14 @@ export class Connections {
   }
 
   /**
-   * Who opens connections and does not begin the handshake makes room for those who do, the oldest first. False if all
-   * have begun: they wait for us, and are served in the order they came.
+   * Who opens a connection and then keeps us waiting makes room for the next one, the oldest first: whoever opens thousands
+   * keeps nobody out. False if all wait for us: they are served in the order they came.
    */
   private endOldestHandshake(): boolean {
     for (const flow of this.openFlows) {
-      if (flow.state !== "connecting" || !flow.isInbound || flow.hasBegun) continue;
+      if (flow.state !== "connecting" || !flow.isInbound || flow.waitsForUs) continue;
       if (this.context.isExempt(flow.remoteAddress)) continue;
-      this.failHandshake(flow, "it had not begun, and made room for others");
+      this.failHandshake(flow, "too slow, others need the room");
       return true;
     }
     return false;

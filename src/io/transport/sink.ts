@@ -56,7 +56,7 @@ export const DEFAULT_LIMITS: TransportLimits = {
   maxUdpQueuedBytes: 16 * 1024 * 1024,
   connectTimeoutMs: 5_000,
   maxHandshakes: 1000,
-  handshakeTimeoutMs: 10_000,
+  handshakeTimeoutMs: 20_000,
   firstMessageTimeoutMs: 32_000,
   idleTimeoutMs: 600_000,
 };

@@ -82,6 +82,10 @@ export class TlsServer {
     this.asksClients = settings.clientCa !== "";
   }
 
+  get nowMs(): number {
+    return this.context.now();
+  }
+
   /** Has a handshake begin when its turn comes. */
   enqueue(arrival: Waiting): void {
     this.waiting.push(arrival);

@@ -317,16 +317,38 @@ test("X-01 a handshake that does not end in time is closed: nothing sent, half a
   expect(rig.transports.flowSamples()).toContainEqual([["tls", "connecting"], 0]);
 });
 
-test("X-01 half-open handshakes are bounded in all: who has not begun makes room, and a call that is up goes on", async () => {
+test("N-08 who has begun and waits for its turn is not timed out: that is our time, not its own", async () => {
+  using rig = await start({ onInput: () => {}, limits: { handshakeTimeoutMs: 5000 } }, [...LISTEN, "tcp://127.0.0.1"]);
+  const arriving = phone(rig.listener.port);
+  // What comes over TCP after it shows that the ClientHello is here.
+  using after = await TcpPeer.connect(rig.transports.listeners()[1]!.port);
+  after.write(request("1"));
+  await rig.messages.next();
+  await new Promise((resolve) => setImmediate(resolve));
+  rig.nowMs += 20_000;
+  rig.transports.tick(rig.nowMs);
+  rig.transports.flush();
+  using peer = await arriving;
+  peer.write(request("2"));
+  expect((await rig.messages.next()).text).toBe(request("2"));
+  expect(rig.transports.counts.failedHandshakes).toBe(0);
+});
+
+test("X-01 half-open handshakes are bounded in all: who keeps us waiting makes room, and a call that is up goes on", async () => {
   using rig = await start({ limits: { maxHandshakes: 20, maxConnectionsPerSource: 1000 } });
   using calling = await phone(rig.listener.port);
   calling.write(request("1"));
   const { flow } = await rig.messages.next();
   const halfOpen: TcpPeer[] = [];
-  for (let count = 0; count < 300; count++) halfOpen.push(await TcpPeer.connect(rig.listener.port));
+  for (let count = 0; count < 300; count++) {
+    const peer = await TcpPeer.connect(rig.listener.port);
+    // Some say nothing, some begin and do not go on.
+    if (count % 2 === 0) peer.write("\x16\x03\x01\x02\x00\x01");
+    halfOpen.push(peer);
+  }
   while (rig.transports.counts.failedHandshakes < 280) await rig.closed.next();
   expect(rig.transports.flowSamples()).toContainEqual([["tls", "connecting"], 20]);
-  expect(rig.closed.all.every(({ reason }) => reason.endsWith("it had not begun, and made room for others"))).toBe(
+  expect(rig.closed.all.every(({ reason }) => reason.endsWith("too slow, others need the room"))).toBe(
     true,
   );
   // Whoever means it still comes in, and the call hears nothing of it.
