@@ -248,6 +248,7 @@ class Walk implements FileView {
     this.places.set(path, keyPlace);
     const read = kind.whole!(value, {
       absolute: (file) => this.absolute(file),
+      stands: (place, below) => this.places.set([path, ...below].join("."), place),
       partOf: (part, at, length) => this.document.partOf(part, at, length),
       error: (place, below, message, hint) => {
         const isWhole = place === value.place && value.kind === "mapping";

@@ -31,6 +31,8 @@ export interface WholeTools {
   /** A file name as one that begins at the config file's folder. */
   absolute(file: string): string;
   partOf(value: Value & { kind: "text" }, at: number, length: number): Place;
+  /** Where a value below it stands: for what is found out about it later (a file that is not there). */
+  stands(place: Place, path: readonly string[]): void;
   error(place: Place, path: readonly string[], message: string, hint: string): void;
 }
 

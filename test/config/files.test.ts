@@ -63,6 +63,18 @@ test("O-02 a token file without a token is an error", () => {
   ]);
 });
 
+test("O-02 P-10 the files of a sender are looked for as all others, those of its headers too", () => {
+  write("etc/empty", "\n");
+  write("etc/open", "Bearer abc", 0o644);
+  const sender =
+    "{ url: 'http://a', json: {}, token_file: empty, headers: { X-A: { file: gone }, X-B: { file: open } } }";
+  expect(check(`users_file: users\npush: { http: { a: ${sender} } }\n`)).toEqual([
+    "error 3:77 push.http.a.headers.x-a: cannot read TMP/etc/gone: there is no such file (make it, or remove the key)",
+    "warning 3:77 push.http.a.headers.x-b: everyone on this machine can read TMP/etc/open (chmod o-r TMP/etc/open)",
+    "error 3:61 push.http.a.token_file: cannot use TMP/etc/empty: it is empty",
+  ]);
+});
+
 test("O-02 a database needs a folder that can be made, and must be a file", () => {
   const placeOf = () => ({ line: 1, column: 1, length: 0 });
   const problemsOf = (path: string) => {

@@ -59,7 +59,7 @@ class Compiler {
     const events = this.events(written);
     const tokenFile = this.notes.text(written.token_file, ["token_file"]);
     const sender: SenderConfig = {
-      written,
+      written: withFiles(written, (name) => this.values.file(name)),
       preset,
       origin: this.requests.url(written.url, ["url"]).origin,
       token_file: tokenFile === "" ? "" : this.values.file(tokenFile),
@@ -158,6 +158,27 @@ class Compiler {
     if (ms === undefined) this.notes.isTold(["timeout"]);
     return ms ?? DEFAULT_TIMEOUT_MS;
   }
+}
+
+/** File names as they are used: what is shown may be loaded from another folder. */
+function withFiles(written: WrittenMap, file: (name: string) => string): WrittenMap {
+  const result: Record<string, Written> = Object.assign(Object.create(null), written);
+  if (typeof written.token_file === "string") result.token_file = file(written.token_file);
+  if (isMap(written.headers)) result.headers = mapped(written.headers, (value) => fileOf(value, file));
+  if (isMap(written.events)) {
+    result.events = mapped(written.events, (event) => isMap(event) ? withFiles(event, file) : event);
+  }
+  return result;
+}
+
+function fileOf(value: Written, file: (name: string) => string): Written {
+  return isMap(value) && typeof value.file === "string" ? { file: file(value.file) } : value;
+}
+
+function mapped(map: WrittenMap, change: (value: Written) => Written): WrittenMap {
+  const result: Record<string, Written> = Object.create(null);
+  for (const [name, value] of Object.entries(map)) result[name] = change(value);
+  return result;
 }
 
 function withBearer(headers: readonly HeaderTemplate[]): readonly HeaderTemplate[] {

@@ -55,6 +55,7 @@ function readSender(value: Value, tools: WholeTools): SenderConfig | undefined {
         isBroken = true;
       }
       keys.set(JSON.stringify([...path, key]), keyPlace);
+      tools.stands(child.place, [...path, key]);
       map[key] = written(child, [...path, key]);
     }
     return map;

@@ -308,6 +308,18 @@ test("P-11 fields of a body are called as they are, also preset, text and json, 
   expect(fieldsOf("over")).toContain("device_key");
 });
 
+test("P-10 files are shown as they are used, from whatever folder", () => {
+  const sender = "{ preset: ntfy, token_file: t, headers: { X-A: { file: a } }, " +
+    "events: { call: { headers: { X-B: { file: /b } } } } }";
+  const { config } = loadConfig(`${HEAD}${sender} } }`, { folder: "/etc/latefork" });
+  const { http } = (masked(config!) as { push: { http: { own: unknown } } }).push;
+  expect(http.own).toMatchObject({
+    token_file: "/etc/latefork/t",
+    headers: { "X-A": { file: "/etc/latefork/a" } },
+    events: { call: { headers: { "X-B": { file: "/b" }, title: "{caller}" } } },
+  });
+});
+
 test("P-10 X-04 a query is shown without its values, placeholders stay", () => {
   const { config } = loadConfig(`${HEAD}{ url: "https://a.example/x?who={prid}&auth=hunter2&b", json: {} } } }`);
   const shown = JSON.stringify(masked(config!));
