@@ -180,7 +180,10 @@ export class HttpSender implements PushBackend {
     const words = body === null || kind === "accepted" ? "" : shownWords(body, this.hidden(values));
     const said = `${status} from ${this.host}${words === "" ? "" : `: ${words}`}`;
     const reason = advice === "" ? said : `${said}; ${advice}`;
-    if (kind !== "retry") return { kind, status, reason, retryAfterMs: -1, isOurFault };
+    if (kind !== "retry") {
+      // A phone names the topic or the key: one that is not its own says little about the service.
+      return { kind, status, reason, retryAfterMs: -1, isOurFault, isPerhapsThePhones: isOurFault };
+    }
     return retry(reason, status, retryAfterMsOf(response.headers.get("retry-after"), this.world.systemNow()));
   }
 

@@ -134,6 +134,17 @@ test.each(["flexiapi", "ntfy", "pushover", "homeassistant"])(
   },
 );
 
+test("P-11 a phone that names a topic which is not its own makes no service look ill, a second one does", async () => {
+  const { relay, send } = start("ntfy");
+  const state = () => relay.backends()[0]!.state;
+  await send({ device: "good" });
+  expect(await send({ device: "bad", prid: "forbidden" })).toMatchObject({ outcome: "refused", status: 403 });
+  expect(await send({ device: "bad", prid: "forbidden" })).toMatchObject({ outcome: "refused", status: 403 });
+  expect(state()).toBe("ok");
+  await send({ device: "worse", prid: "forbidden" });
+  expect(state()).toBe("failing");
+});
+
 test.each<[name: string, words: string]>([
   ["acrobits", "takes connections"],
   ["yak", "takes connections"],
