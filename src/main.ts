@@ -2,9 +2,9 @@
 import { processIo } from "./cli/io.ts";
 import { run } from "./cli/verbs.ts";
 
-// JavaScriptCore lets its heap grow by the RAM of the machine: on a box with 24 GB a burst of calls leaves 1 GB behind
-// that nobody uses, told of 512 MiB it stays far below. The hint is read at the start of a process alone, so `serve`
-// starts itself again in its own place (same pid); whoever sets the variable decides.
+// JavaScriptCore sizes its heap by the RAM of the machine: with 24 GB a burst of calls leaves 1 GB of unused heap behind,
+// with a hint of 512 MiB far less. The hint is read only at the start of a process, so `serve` starts itself again in its
+// own place (same pid). A variable that is set already is kept.
 const HEAP_HINT = "BUN_JSC_forceRAMSize";
 if (process.argv.includes("serve") && process.env[HEAP_HINT] === undefined) {
   const isCompiled = import.meta.dir.startsWith("/$bunfs");

@@ -69,7 +69,7 @@ export class Appliance implements ControlHost {
   /** What the start tree warns of, in words. */
   readonly warnings: string[] = [];
   controlUrls: readonly string[] = [];
-  /** Called when the control port was asked to end the appliance. Whoever runs the process sets it. */
+  /** Called when the control port was asked to end the appliance. The owner of the process sets it. */
   onEndAsked: () => void = () => {};
   private state: ApplianceState = "starting";
   private storeProblem = "";

@@ -1,5 +1,5 @@
 /**
- * The certificates of the appliance: what the listeners show, whom we expect at the PBX, how many days are left, and the
+ * The certificates of the appliance: those the listeners show, what the PBX's must name, how many days are left, and the
  * daily line about one that ends soon (T-06). Reads files when it is told to.
  */
 import { type CertificatePair, dateProblem, daysLeft } from "../config/certificate.ts";

@@ -1,4 +1,4 @@
-/** The metrics that are read from the parts when somebody asks for them (O-05). Keeps nothing. */
+/** The metrics that are read from the parts for each answer of `/metrics` (O-05). Keeps nothing. */
 import type { Core } from "../core/core.ts";
 import type { Htables } from "../core/htable/htables.ts";
 import { upstreamStates } from "../core/registrar/upkeep.ts";

@@ -82,7 +82,7 @@ async function probeListeners(
   return heldAndFree(held, free, running);
 }
 
-/** A running appliance with a wildcard names each of its addresses. Port 0 is a new port each time, so nobody holds it. */
+/** A running appliance with a wildcard names each of its addresses. Port 0 is a new port each time, so it is never held. */
 function isHeld({ scheme, host, port }: ListenEntry, running: RunningAppliance | null): boolean {
   if (running === null || port === 0) return false;
   return running.listeners.some((own) =>

@@ -37,7 +37,7 @@ export class Turn implements Clock {
   private readonly close = () => this.end();
 
   constructor(private readonly work: TurnWork) {
-    // Anchored once: a router's clock jumps when NTP arrives, and that must not expire everybody.
+    // Anchored once: a router's clock jumps when NTP arrives, and that must not expire all phones.
     this.epochMs = Date.now() - performance.now();
     this.nowMs = this.epochMs + performance.now();
     this.nextTickMs = this.nowMs + TICK_MS;

@@ -1,6 +1,6 @@
 /**
- * Owns the text of a certificate and its key: whom it is for, until when, and whether they belong together. Must not know
- * who shows it to whom.
+ * Owns the text of a certificate and its key: its names, its end, and whether they belong together. Must not know where it
+ * is used.
  */
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 

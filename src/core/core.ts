@@ -63,7 +63,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
   private readonly router: Router;
   private readonly trusted: TrustedSources;
   private readonly stateless: StatelessAnswers;
-  /** What was stored tells of another PBX than ours. */
+  /** True if the stored bindings are those of another PBX than ours. */
   private isOtherPbx = false;
   /** When draining, new calls are refused (O-04). */
   isDraining = false;
@@ -159,14 +159,14 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
 
   /**
    * A complete message came in over a flow (latin1 text).
-   * @param isRegistered a phone registered over this flow: it is no scanner, whatever it calls itself
+   * @param isRegistered a phone registered over this flow: it is not taken for a scanner, with any User-Agent
    */
   receive(flow: Flow, text: string, isRegistered = false): void {
     const message = parseMessage(text, !flow.isReliable);
     this.usrloc.heardOver(flow);
     if (!isRegistered && this.guard !== null && message.isRequest && this.isScanner(this.guard, message, flow)) return;
     if (message.problem !== null) return this.stateless.malformed(message, flow);
-    // It need not be asked whether it is back if it speaks.
+    // A PBX that speaks is back: it need not be asked.
     if (this.qualify !== null && this.qualify.state === "down" && this.pbx!.isPbxPeer(flow)) this.qualify.heard();
     if (!message.isRequest) return this.table.receiveResponse(message, flow, this.router);
     if (this.local !== null && message.method === "REGISTER" && this.trusted.has(flow.remoteAddress)) {
@@ -202,7 +202,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
     this.writer.pushServices = services;
   }
 
-  /** A device was set by hand: the PBX is told of its AoR where that is ours to do. */
+  /** A device was set by hand: the PBX gets a REGISTER for its AoR where we make those. */
   deviceSet(contact: Contact): void {
     this.mid?.deviceSet(contact);
   }
@@ -273,7 +273,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
   }
 
   /**
-   * What somebody still waits for (O-04). One pass over all transactions: not for every turn.
+   * What peers still wait for (O-04). One pass over all transactions: not for every turn.
    * @param untilMs requests that came later are left out
    */
   owed(untilMs = Infinity): Owed {
@@ -322,7 +322,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
   }
 
   onAorLeft(aor: Aor): void {
-    // Another PBX has nothing to be ended.
+    // Another PBX holds none of our bindings.
     if (!this.isOtherPbx) this.mid?.onAorLeft(aor);
   }
 

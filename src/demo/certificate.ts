@@ -47,7 +47,7 @@ export class CertificateAuthority {
   }
 }
 
-/** One that nobody vouches for but itself. */
+/** A self-signed one. */
 export function selfSigned(options: CertificateOptions): MadeCertificate {
   const own = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
   const name = options.names?.[0] ?? "localhost";

@@ -11,7 +11,7 @@ export type LineTransport = "udp" | "tcp" | "tls" | "wss";
 
 export interface Line {
   readonly transport: LineTransport;
-  /** Local port; of a web page 0: nobody tells it. */
+  /** Local port; of a web page 0: it is not known. */
   readonly port: number;
   /** What it calls itself in Via and Contact: `127.0.0.1:40123`. A web page knows no address of its own (RFC 7118 §5). */
   readonly sentBy: string;

@@ -27,7 +27,7 @@ export class Notes {
     this.report(path, message, hint, typeof at === "number" ? { at, length } : at);
   }
 
-  /** Somebody else told of it. */
+  /** Notes that another check reports it. */
   isTold(path: readonly string[]): void {
     this.told.add(JSON.stringify(path));
   }

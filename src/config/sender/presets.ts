@@ -1,12 +1,12 @@
 /**
- * Senders for services that push for anybody (P-11), each in the words that an admin would write: data alone. What was and
- * what was not tried of them stands in the README.md beside the code that sends.
+ * Senders for public push services (P-11), each in the words that an admin would write: data alone. The README.md beside
+ * the code that sends says what was tried of them and what was not.
  *
  * An event that the service has nothing for is null. Where a token is part of no URL, 404 is an address that is wrong.
  */
 import type { WrittenMap } from "./sender.ts";
 
-/** A call that nobody answered, as people read it. */
+/** A call that was not answered, as people read it. */
 const MISSED = "Missed call";
 const INCOMING = "Incoming call: open the app to answer";
 

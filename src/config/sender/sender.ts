@@ -5,8 +5,8 @@
 import type { Template } from "./template.ts";
 
 /**
- * What can be sent. `answered_elsewhere` is a `cancel` that no missed call is behind (somebody answered or declined it), and
- * is sent as one where it has no words of its own; so is `test` as a call.
+ * What can be sent. `answered_elsewhere` is a `cancel` without a missed call: the call was answered or declined. It is sent
+ * as `cancel`, and `test` as `call`, where the sender has no words of its own for them.
  */
 export const SENDER_EVENTS = ["call", "cancel", "answered_elsewhere", "missed", "message", "refresh", "test"] as const;
 export type SenderEvent = typeof SENDER_EVENTS[number];

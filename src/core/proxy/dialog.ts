@@ -31,7 +31,7 @@ const NO_PBX: Hop = { status: 503, reason: "PBX not reachable" };
 
 /** Contacts that left and are remembered: a call lasts longer than some registrations. */
 const MAX_LEFT = 10_000;
-/** How long a token lets in somebody who has nothing else to show; longer if its dialog is heard of meanwhile. */
+/** How long a token lets in a sender that has nothing else to show; longer if its dialog is heard of meanwhile. */
 const TOKEN_MS = 24 * 3_600_000;
 /** Dialogs that are older than half of that and still heard of. */
 const MAX_LASTING = 10_000;

@@ -260,7 +260,7 @@ export class DialogWake implements WaitingOwner {
         return "none";
       case "NOTIFY":
       case "SUBSCRIBE":
-        // The presence of everybody in a phone's list would wake it all day.
+        // The presence of all entries of a phone's list would wake it all day.
         return isOfSubscription(request) && !this.settings.wakeMethods.has(request.method) ? "none" : "push";
       default:
         return "push";

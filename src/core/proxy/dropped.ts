@@ -1,6 +1,6 @@
 /**
- * How it is told that a message was dropped which nobody is answered about: an ACK without a way, a response that fits
- * nothing. Always by a counter; by a warning where it means that something is set up wrongly. Decides nothing.
+ * Reports dropped messages that have no answer: an ACK without a way, a response that fits no request. Always by a counter,
+ * and by a warning where something is set up wrongly. Decides nothing.
  */
 import type { LogFields, Port } from "../port.ts";
 import type { Clock } from "../clock.ts";
@@ -37,8 +37,8 @@ export class Dropped {
   }
 
   /**
-   * A response with the branch of a request that went to another host. Nobody guesses a branch: it is the PBX by an address
-   * that we were not told, or somebody who sees what we send.
+   * A response with the branch of a request that went to another host. A branch cannot be guessed: it is the PBX at an address
+   * that we were not told, or a host that sees what we send.
    * @param isPbxAsked the request went to the PBX
    */
   foreignResponse(response: Message, sentTo: Flow, flow: Flow, isPbxAsked: boolean): void {

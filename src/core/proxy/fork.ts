@@ -327,8 +327,8 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   }
 
   /**
-   * W-12: a 2xx nobody waits for is acknowledged and ended by us; what began no call is only dropped (§16.7 step 5), and
-   * what belongs to one does not end it: a BYE would take the phone out of a call the other side is in.
+   * W-12: we acknowledge and end a 2xx that comes too late for the caller. A 2xx that began no call is only dropped (§16.7
+   * step 5). One inside a call gets no BYE, which would take the phone out of a call that the other side is in.
    */
   private hangUp(branch: Branch, response: Message): void {
     if (!this.server.isInvite) return;

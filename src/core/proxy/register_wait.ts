@@ -1,7 +1,7 @@
 /**
  * Owns the wait of the PBX's requests for a phone whose REGISTER the PBX has not answered yet. An Asterisk sends its
- * NOTIFY of waiting messages just before its 200, and never again: sent on at once it would find nobody. Must not know
- * where a request goes afterwards: whoever has it wait says how it goes on.
+ * NOTIFY of waiting messages just before its 200, and never again: sent on at once it would find no phone. Must not know
+ * where a request goes afterwards: its owner says how it goes on.
  *
  *   waiting ─REGISTER answered, or 5 s→ (goes on, in the order they came)     ─CANCEL→ 487
  */
@@ -16,7 +16,7 @@ const MAX_WAIT_MS = 5000;
 const MAX_OF_ONE = 16;
 const MAX_IN_ALL = 1000;
 
-/** Somebody whom REGISTERs at the PBX are about: an upstream Contact by its id, or a user. */
+/** The subject of REGISTERs at the PBX: an upstream Contact by its id, or a user. */
 interface Registering {
   readonly name: string;
   registers: number;

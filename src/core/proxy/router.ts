@@ -46,7 +46,7 @@ export interface RouterUser {
   ): void;
   /** May a phone begin a call to the PBX? If not, its INVITE has been answered. */
   mayCallOut(transaction: ServerTransaction): boolean;
-  /** An INVITE that means nobody registered here is answered `status`; `why` in words. */
+  /** An INVITE for an AoR without contacts is answered `status`; `why` in words. */
   onNobodyCalled(request: Message, aorKey: string, status: number, why: string): void;
   /** A request inside a dialog goes on, for the ladder. What goes neither from nor to the PBX is between phones. */
   onDialogRequest(request: Message, isFromPbx: boolean, isToPbx: boolean): void;
@@ -64,7 +64,7 @@ export interface RouterSettings {
 const PLAIN: ForkOptions = { isSingleAnswer: false, endsOn6xx: true, endsOn603: true, unreachableStatus: 503 };
 /** Methods that make no dialog: a Record-Route would only cost bytes. */
 const WITHOUT_DIALOG = new Set(["MESSAGE", "OPTIONS", "PUBLISH"]);
-/** What OPTIONS to ourselves is told (§11.2). A proxy passes every method; these are the ones there are rules for. */
+/** Allow of our answer to OPTIONS (§11.2). A proxy passes every method; these are the ones it has rules for. */
 const CAPABILITIES = "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, REFER, NOTIFY, " +
   "SUBSCRIBE, PUBLISH, MESSAGE\r\nAccept: */*\r\nSupported: path\r\n";
 
@@ -110,7 +110,7 @@ export class Router implements TransactionUser {
     const isFromPbx = this.locator.isFromPbx(flow);
     const isInDialog = request.to.tag !== "" || (isFromPbx && this.hasToken(request));
     if (request.method === "OPTIONS" && !isInDialog && this.locator.isForUs(request.uri!, isFromPbx)) {
-      // Whoever asks: of a stranger nothing is remembered.
+      // For every sender: nothing is remembered of a stranger.
       if (isFromPbx || this.usrloc.isPhoneFlow(flow)) return transaction.respond(200, "", CAPABILITIES);
       return transaction.respondOnce(200, "", CAPABILITIES);
     }
@@ -191,8 +191,8 @@ export class Router implements TransactionUser {
   }
 
   /**
-   * Refuses before anything is known of the request. Strangers leave no state behind: no flood fills the memory, and
-   * no answer is repeated to somebody whose address was borrowed.
+   * Refuses before anything is known of the request. Strangers leave no state: a flood does not fill the memory, and no
+   * answer is repeated to a forged address.
    */
   private refuse(transaction: ServerTransaction, isFromPbx: boolean, status: number, reason: string, lines = ""): void {
     this.table.port.count("rejected_total", String(status));
@@ -213,7 +213,7 @@ export class Router implements TransactionUser {
       return transaction.respondOnce(403, "Forbidden (not registered here)");
     }
     if (transaction.isInvite && !this.user.mayCallOut(transaction)) return;
-    // Whatever Route or Request-URI say: a phone's request goes to the PBX (F-06).
+    // A phone's request goes to the PBX, with any Route and Request-URI (F-06).
     const pbxFlow = this.pbx.flow();
     if (pbxFlow === null) return transaction.respond(503, "PBX not reachable");
     const target = {
@@ -239,7 +239,7 @@ export class Router implements TransactionUser {
   private routeFromPbx(transaction: ServerTransaction, routes: OwnRoutes): void {
     const { request } = transaction;
     const { method } = request;
-    // A call takes in whoever registers (W-04), and OPTIONS asks after those who are here.
+    // A call takes in phones that register later (W-04), and OPTIONS asks about those that are here.
     const isForThoseHere = (method === "INVITE" || method === "OPTIONS") &&
       this.locator.resolve(request.uri!, request.to.uri!.host) !== null;
     const goOn = () => this.routeToAor(transaction, "", routes);
@@ -272,7 +272,7 @@ export class Router implements TransactionUser {
     fork.settle();
   }
 
-  /** Nobody is registered under this URI (W-08): 480 if it might be one of ours, who sleeps or is gone. */
+  /** No contact is registered under this URI (W-08): 480 if it can be an AoR of ours. */
   private respondUnknown(transaction: ServerTransaction): void {
     const { request } = transaction;
     const uri = request.uri!;
@@ -294,7 +294,7 @@ export class Router implements TransactionUser {
     transaction.respond(status, isOurs ? "" : "Forbidden (not a domain of ours)");
   }
 
-  /** `isHeldOnce`: it has waited for its device already, and does so no second time. */
+  /** `isHeldOnce`: it has waited for its device already, and does not wait again. */
   private routeInDialog(
     transaction: ServerTransaction,
     routes: OwnRoutes,
@@ -356,7 +356,7 @@ export class Router implements TransactionUser {
     return this.own.isUs(uri) || this.locator.isOutboundProxy(uri);
   }
 
-  /** Ours under another address: some PBXs put the source address of a request into its Record-Route. */
+  /** True for our own URI with another address: some PBXs put the source address of a request into its Record-Route. */
   private isOurToken(uri: Uri, request: Message): boolean {
     return uri.user !== "" && isLoose(uri) && this.dialogs.isToken(uri.user, request.callId);
   }
@@ -404,7 +404,7 @@ function whyNobody(uri: Uri): string {
   return isDevice ? "the device that the PBX called is not registered any more" : "nobody is registered";
 }
 
-/** Proved to us, and nobody else's business: a hash of the password would go to the other phone. */
+/** Our own challenge was answered with it. It goes no further: the other phone would get a hash of the password. */
 function withoutCredentials(request: Message): Message {
   const edit = new Edit(request.raw);
   for (let n = request.find(PROXY_AUTHORIZATION); n >= 0; n = request.find(PROXY_AUTHORIZATION, n + 1)) {

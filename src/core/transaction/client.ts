@@ -24,7 +24,7 @@ export interface ClientOwner {
   /** Each 1xx, the first final, and for an INVITE every further 2xx. */
   onResponse(response: Message, transaction: ClientTransaction): void;
   onFailure(failure: ClientFailure, transaction: ClientTransaction): void;
-  /** True of an INVITE that nobody wants answered any more: its phone is to be told as soon as it is heard of. */
+  /** True for an INVITE whose answer is not wanted any more: its phone is told as soon as it is heard of. */
   readonly isGivenUp?: boolean;
 }
 

@@ -24,7 +24,7 @@ export interface TransactionUser {
   onCancel(cancel: ServerTransaction, invite: ServerTransaction | null): void;
   /** True if the request may be answered over this flow of another host than the one it was sent to. */
   isAnswerer(transaction: ClientTransaction, flow: Flow): boolean;
-  /** A response to a request of ours by somebody else than was asked. */
+  /** A response to a request of ours from another host than was asked. */
   onForeignResponse(transaction: ClientTransaction, response: Message, flow: Flow): void;
   /** A response to nothing we know. */
   onStrayResponse(response: Message, flow: Flow): void;
@@ -36,7 +36,7 @@ export interface SilenceListener {
   onSilence(flow: Flow, sentAtMs: number): void;
 }
 
-/** Messages that somebody still waits for. */
+/** Messages that peers still wait for. */
 export interface Owed {
   /** INVITEs outside a dialog without a final response. */
   calls: number;
@@ -48,7 +48,7 @@ export interface Owed {
   requests: number;
 }
 
-/** Whoever knows that a peer has another flow by now. */
+/** Knows which flow a peer uses by now. */
 export interface NewerFlows {
   /** The flow that the peer behind this one uses since; null: this one still, or not known. `aorKey`: who it is, or empty. */
   newerFlow(flow: Flow, aorKey: string): Flow | null;
@@ -202,7 +202,7 @@ export class Transactions implements ClientTable, ServerTable {
     for (const count of this.unacknowledged.values()) found.acks += count;
     for (const server of this.servers.values()) {
       if (server.isInvite && server.state === "completed") found.acks++;
-      // Nobody misses an OPTIONS: whoever asks whether we are there is told by the silence.
+      // An OPTIONS needs no answer: its sender asks whether we are there, and the silence tells.
       if (!server.isPending || server.request.method === "OPTIONS" || server.arrivedAtMs > untilMs) continue;
       if (server.isInvite && server.request.to.tag === "") found.calls++;
       else found.requests++;

@@ -253,7 +253,7 @@ export class Usrloc implements ExpiryOwner {
     return lost;
   }
 
-  /** A message came over a flow: whoever sent it waits there for the answer, and has not left. */
+  /** A message came over a flow: its sender waits there for the answer, and has not left. */
   heardOver(flow: Flow): void {
     if (flow.former !== undefined) flow.former = undefined;
   }
@@ -266,7 +266,7 @@ export class Usrloc implements ExpiryOwner {
   newerFlow(flow: Flow, aorKey: string): Flow | null {
     const former = flow.former as Former | undefined;
     if (former === undefined) return null;
-    // Open, and heard of since: whoever waits there is not the one that left.
+    // Open, and heard of since: the phone that waits there is not the one that left.
     if (flow.state !== "closed" && (flow.registered !== undefined || flow.lastHeardMs > former.leftAtMs)) return null;
     const left = former.contacts.filter((contact) => contact.isRegistered);
     const own = left.filter(({ aor }) => aor.key === aorKey);

@@ -49,7 +49,7 @@ export class StreamFlow implements Flow {
   readonly transport: Transport;
   readonly isReliable = true;
   readonly listener: Listener;
-  /** The proxy's in front of us until it has said whose connection it is; nobody else was told of the flow before that. */
+  /** The address of the proxy in front of us until it has told the client's. The sink hears of the flow only after that. */
   remoteAddress: string;
   remotePort: number;
   readonly isInbound: boolean;
@@ -322,7 +322,7 @@ export class Connections {
     if (flow.state !== "connecting") return;
     this.context.counts.failedHandshakes++;
     const remote = hostPort(flow.remoteAddress, flow.remotePort);
-    // Whoever scans ports fails it; who we call ourselves is the PBX.
+    // A port scanner fails it, which is only worth an info. We ourselves dial the PBX alone: that is a warning.
     this.handshakeLines.tell(flow.isInbound ? "info" : "warn", what, { remote, reason }, this.context.now());
     this.close(flow, `${what}: ${reason}`);
   }

@@ -7,7 +7,7 @@ import { peerReason, type TlsPeer } from "./tls.ts";
 
 /**
  * Dials; null if a limit forbids it. The flow is `connecting`, takes messages at once, and opens or closes later.
- * @param peer whom the certificate of the other side must name; null: TCP
+ * @param peer what the certificate of the other side must name; null: TCP
  */
 export function connectStream(
   connections: Connections,

@@ -1,11 +1,11 @@
-/** `X-Forwarded-For`: whose connection it is that a web server in front of us has handed on. Pure. */
+/** `X-Forwarded-For`: the client of a connection that a web server in front of us has handed on. Pure. */
 import { canonicalAddress } from "./address.ts";
 
 /**
- * The last address that is no proxy of ours: each server writes whom it heard behind what it was told, and only what
- * our own proxies wrote is to be believed.
+ * The last address that is not one of our proxies. Each server appends the address it heard to what it was told, and only
+ * what our own proxies wrote is believed.
  * @param header the values of all such headers, the first one first, joined by commas
- * @returns empty if the header is not to be believed, or names nobody
+ * @returns empty if the header is not to be believed, or names no client
  */
 export function clientOf(header: string, peer: string, isProxy: (address: string) => boolean): string {
   if (!isProxy(peer)) return "";

@@ -115,7 +115,7 @@ export class TransportCounts {
   madeRoom = 0;
   /** Connections of sources that are denied or banned. */
   refusedSources = 0;
-  /** Connections that ended before their TLS handshake was done: nonsense, a certificate nobody takes, too slow, too many. */
+  /** Connections that ended before their TLS handshake was done: nonsense, a certificate that is refused, too slow, too many. */
   failedHandshakes = 0;
   /** TLS handshakes done, in and out. */
   handshakes = 0;

@@ -8,7 +8,7 @@ const KEEPALIVE_INTERVAL_MS = 10_000;
 /** A peer that answers neither data nor probes for so long is gone. */
 const DEAD_PEER_MS = 60_000;
 
-/** Of sockets whose `data` is their flow; null: nobody is to hear of it. */
+/** For sockets whose `data` is their flow; null: events are dropped. */
 export function established(connections: Connections): SocketHandler<StreamFlow | null, "buffer"> {
   return {
     data(socket, bytes) {

@@ -15,11 +15,11 @@ export interface TlsPair {
   readonly names: readonly string[];
 }
 
-/** What tls and wss listeners show, and whom they ask for a certificate. */
+/** The certificates that tls and wss listeners show, and the CA of those they ask for. */
 export interface TlsSettings {
-  /** The first is shown to who asks for no name, or for one that none has. */
+  /** The first is shown to a client that asks for no name, or for a name that no certificate has. */
   readonly pairs: readonly TlsPair[];
-  /** PEM; empty: nobody is asked for a certificate. */
+  /** PEM; empty: no client is asked for a certificate. */
   readonly clientCa: string;
 }
 
@@ -126,7 +126,7 @@ export class TlsServer {
       handshake: (socket, isDone, error) => {
         const flow = socket.data;
         if (!flow) return;
-        // Without a CA for clients nobody is verified, and the error says no more than that.
+        // Without a CA for clients none is verified, and the error says no more than that.
         if (!isDone || (this.asksClients && error !== null)) connections.failHandshake(flow, handshakeReason(error));
         else {
           this.context.counts.handshakes++;

@@ -49,7 +49,7 @@ export interface TransportsOptions extends Omit<TransportContext, NotRequired> {
   readonly isProxy?: (address: string) => boolean;
   /** Certificates of the tls and wss listeners; absent where there are none. */
   readonly tls?: TlsSettings;
-  /** Who is at an address that we may call by TLS: the PBX. Absent or null: nobody, and no call is made. */
+  /** The peer at an address that we may dial by TLS: the PBX. Absent or null: there is none, and nothing is dialled. */
   readonly tlsPeer?: (address: string, port: number) => TlsPeer | null;
   /** Whether web pages of an origin may connect; absent: all of them. */
   readonly allowsOrigin?: (origin: string) => boolean;
@@ -256,8 +256,8 @@ export class Transports {
   /**
    * The flow to a remote address: the one there is, or a new one.
    * @param via the listener to leave from; without it the kernel's choice of a source address decides
-   * @returns null if there is no way: no listener of the family, no route, no IP address, a limit, a WebSocket (nobody
-   *   listens at a browser), or TLS to somebody whose certificate we would not know
+   * @returns null if there is no way: no listener of the family, no route, no IP address, a limit, a WebSocket (a browser
+   *   does not listen), or TLS to a peer whose certificate we could not check
    */
   flowTo(transport: Transport, address: string, port: number, via?: Listener): Flow | null {
     const remote = canonicalAddress(address);

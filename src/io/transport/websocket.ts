@@ -56,7 +56,7 @@ export class WebSocketFramer {
   private closeCode = NORMAL;
   private hasSentClose = false;
   private found: WebFrame[] | null = null;
-  /** What proxies wrote into the upgrade; whoever reads it empties it. */
+  /** What proxies wrote into the upgrade; its reader empties it. */
   forwardedFor = "";
 
   constructor(limits: FramingLimits, listener: WebListener) {
@@ -256,7 +256,7 @@ function lengthAt(data: Buffer, at: number): number {
   return data.readUInt32BE(at) * 0x1_0000_0000 + data.readUInt32BE(at + 4);
 }
 
-/** The payload as text. Unmasked in place: nobody else reads these bytes. */
+/** The payload as text. Unmasked in place: these bytes are read only here. */
 function unmasked(data: Buffer, maskAt: number, length: number): string {
   const from = maskAt + 4;
   for (let n = 0; n < length; n++) data[from + n] = data[from + n]! ^ data[maskAt + (n & 3)]!;

@@ -46,8 +46,8 @@ export function isPublicAddress(address: string): boolean {
 }
 
 /**
- * A lookup that gives public addresses alone. Whoever connects by it connects to what was judged: the name is not asked
- * a second time, when it might say something else.
+ * A lookup that gives public addresses alone. A connection made with it goes to the address that was judged: the name is not
+ * looked up a second time, when it might have another one.
  *
  * @param judged told of a name that has addresses whether one is public.
  */

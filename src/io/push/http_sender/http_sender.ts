@@ -214,7 +214,7 @@ export class HttpSender implements PushBackend {
   }
 }
 
-/** Nobody of the user's has missed a call that one of them answered or declined. */
+/** A call that one device of the user answered or declined was missed on none of the others. */
 function eventOf({ event, reason }: PushRequest): SenderEvent {
   const isDealtWith = event === "cancel" && (reason === "answered_elsewhere" || reason === "declined");
   return isDealtWith ? "answered_elsewhere" : event;
