@@ -235,8 +235,8 @@ export class World implements CorePort {
   }
 
   /** Opens the connection to the push service of a phone, once there is one to push (P-05). */
-  expectPush({ push }: Contact, isRefresh = false): void {
-    if (push !== null && !isRefresh && push.tokenState !== "dead") this.parts.relay.expect(push);
+  expectPush(contact: Contact, isRefresh = false): void {
+    if (!isRefresh && contact.hasUsableToken) this.parts.relay.expect(contact.push!);
   }
 
   contactSaved(contact: Contact, isRefresh: boolean): void {

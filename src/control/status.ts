@@ -171,8 +171,7 @@ function deviceCounts({ core, relay }: ControlHost): { push_devices: number; at_
   const counts = { push_devices: 0, at_risk: 0 };
   for (const aor of core.usrloc.all()) {
     for (const contact of aor.contacts) {
-      const { push } = contact;
-      if (push !== null && push.tokenState !== "dead" && relay.serves(push.provider)) counts.push_devices++;
+      if (contact.hasUsableToken && relay.serves(contact.push!.provider)) counts.push_devices++;
       if (deviceUpkeep(contact, core.mid, core.clock.nowMs).isAtRisk) counts.at_risk++;
     }
   }

@@ -103,7 +103,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
     this.dialogWake = new DialogWake(port, this.schedule, usrloc, settings.silo);
     this.silo = new Silo(port, table, usrloc, dialogs, settings.silo);
     const registerWait = this.registerWait = new RegisterWait(this.schedule);
-    const writer = this.writer = new ContactWriter(usrloc, clock, port, settings.registrar, registerWait);
+    const writer = this.writer = new ContactWriter({ usrloc, clock, port }, settings.registrar, registerWait);
     const hints: DeviceHints = (request, paramNamed) => this.settings.deviceHints(request, paramNamed);
     if (pbx !== null) {
       this.mid = new MidRegistrar({ port, clock, table, usrloc, writer, pbx, hints }, this);
@@ -236,13 +236,14 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
     this.silo.pushReported(result);
     this.dialogWake.pushResult(result);
     if (contact === undefined || push === null || !isCurrent || !contact.isRegistered) return;
-    if (result.outcome === "accepted" && push.tokenState !== "valid") {
+    if (result.outcome === "accepted" && push.tokenState !== "valid" && push.tokenState !== "moved") {
       push.tokenState = "valid";
       this.usrloc.touched(contact);
     } else if (result.outcome === "dead") {
       // The other flows of the phone and the other accounts of its app would be pushed by it in vain.
       for (const other of [contact, ...this.usrloc.sharingToken(contact)]) {
-        if (other.push!.registeredAtMs <= sentAtMs) this.tokenDied(other, result.reason);
+        const { tokenState, registeredAtMs } = other.push!;
+        if (tokenState !== "moved" && registeredAtMs <= sentAtMs) this.tokenDied(other, result.reason);
       }
     }
   }

@@ -21,8 +21,8 @@ function isSameDevice(a: Contact, b: Contact): boolean {
 }
 
 /** True if a push can be sent to it. */
-export function hasPushToken({ push }: Contact): boolean {
-  return push !== null && push.tokenState !== "dead";
+export function hasPushToken(contact: Contact): boolean {
+  return contact.hasUsableToken;
 }
 
 /** The contacts that lead to this phone, itself among them. */

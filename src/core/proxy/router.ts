@@ -256,9 +256,7 @@ export class Router implements TransactionUser {
     const devices = found.device === null ? found.aor.contacts : [found.device];
     if (request.method === "OPTIONS") {
       // qualify must not see a sleeping phone as gone.
-      const isReachable = devices.some((device) =>
-        device.flow !== null || (device.push !== null && device.push.tokenState !== "dead")
-      );
+      const isReachable = devices.some((device) => device.flow !== null || device.hasUsableToken);
       return isReachable ? transaction.respond(200, "", CAPABILITIES) : transaction.respond(480);
     }
     const awake = firstFlows(devices, byConnection).filter((device) => byConnection(device) === "live");

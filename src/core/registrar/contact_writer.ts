@@ -28,18 +28,30 @@ export const NO_ORDER = 0;
 /** 64·T1: as long as a request may be repeated (RFC 3261 §17.1.2.2). */
 const REPEAT_MS = 32_000;
 
+/** What the writer stands on. */
+export interface ContactWriterParts {
+  readonly usrloc: Usrloc;
+  readonly clock: Clock;
+  readonly port: Pick<TransactionPort, "flowTo" | "log" | "event">;
+}
+
 export class ContactWriter {
   readonly inFlight: InFlight;
   /** Set by the appliance once it knows; until then nothing is announced (P-02). */
   pushServices: PushServices = NO_PUSH_SERVICES;
 
+  private readonly usrloc: Usrloc;
+  private readonly clock: Clock;
+  private readonly port: ContactWriterParts["port"];
+
   constructor(
-    private readonly usrloc: Usrloc,
-    private readonly clock: Clock,
-    private readonly flows: Pick<TransactionPort, "flowTo">,
+    { usrloc, clock, port }: ContactWriterParts,
     public settings: RegistrarSettings,
     listener: InFlightListener | null = null,
   ) {
+    this.usrloc = usrloc;
+    this.clock = clock;
+    this.port = port;
     this.inFlight = new InFlight(listener);
   }
 
@@ -163,7 +175,7 @@ export class ContactWriter {
     const transport = uriParam(uri, "transport") ?? "udp";
     const port = uri.port === 0 ? defaultPort("udp") : uri.port;
     if (port === remotePort || transport.toLowerCase() !== "udp") return flow;
-    return this.flows.flowTo("udp", remoteAddress, port, listener) ?? flow;
+    return this.port.flowTo("udp", remoteAddress, port, listener) ?? flow;
   }
 
   private removeAll(request: RegisterRequest, order: number, applied: Applied): void {
@@ -211,7 +223,7 @@ export class ContactWriter {
       return known;
     }
     const aor = this.usrloc.ensure(request.aorKey, request.user, request.domain, this.aorId(request.aorKey));
-    const oldToken = known?.push?.prid ?? "";
+    const oldToken = known?.push?.tokenState === "moved" ? "" : known?.push?.prid ?? "";
     // R-20: what a phone does not say of itself, somebody may have said for it.
     const byHand = wanted.prid === "" && known?.push?.isByHand ? known : null;
     const contact = this.usrloc.save(aor, known, id, {
@@ -240,7 +252,7 @@ export class ContactWriter {
       // The connection may have gone while the PBX was thinking.
     }, flow.state === "closed" ? null : flow);
     contact.sent = wanted.sent;
-    if (contact.push !== null && contact.push.prid !== oldToken) this.takeToken(contact, flow);
+    if (contact.push !== null && contact.push.prid !== oldToken) this.takePush(contact);
     // After the save: an AoR whose only contact is evicted first would be forgotten, and its PBX binding ended.
     while (known === null && aor.contacts.length > this.settings.maxContacts && this.evict(aor, contact));
     return contact;
@@ -253,12 +265,26 @@ export class ContactWriter {
   }
 
   /**
-   * R-20: a token names one app. Who brings it newly has taken the app over, and calls for its former user must not
-   * wake it. Two accounts of one app come over one connection: those stay.
+   * R-20: a token names one app. Calls for its former user must not wake it once it registers as another. But a token
+   * proves nothing about its sender, and one app may have several accounts: what is live stays as it is. Of a lost
+   * binding the push alone is taken, and its own phone gets it back with its next REGISTER.
    */
-  private takeToken(contact: Contact, flow: Flow): void {
+  private takePush(contact: Contact): void {
     for (const other of this.usrloc.sharingToken(contact)) {
-      if (other.aor !== contact.aor && other.flow !== flow) this.usrloc.remove(other, "token_moved");
+      const { aor } = other;
+      const push = other.push!;
+      if (aor === contact.aor || !other.hasUsableToken) continue;
+      // The admin knows whose it is.
+      if (push.isByHand || this.usrloc.reachability(other, this.settings.idleMs) !== "lost") continue;
+      push.tokenState = "moved";
+      this.usrloc.touched(other);
+      this.usrloc.reschedule(other);
+      const to = contact.aor.key;
+      this.port.event({ type: "token_moved", aor: aor.key, device: other.id, to });
+      this.port.log("info", `Its push token is ${to}'s now: the app registered as another user`, {
+        aor: aor.key,
+        device: other.id,
+      });
     }
   }
 

@@ -129,7 +129,7 @@ export function isAtRisk(contact: Contact): boolean {
 
 /** True if the device can be woken. */
 export function isPushable(contact: Contact): boolean {
-  return contact.kind === "mobile" && contact.push !== null && contact.push.tokenState !== "dead";
+  return contact.kind === "mobile" && contact.hasUsableToken;
 }
 
 /** True if a Contact with these header parameters said that it wakes itself in time to refresh (RFC 8599 §4.1.4 `+sip.pnsreg`). */

@@ -166,6 +166,7 @@ function pushFailure(contact: Contact): string {
 
 function silence(contact: Contact): string {
   if (contact.push?.tokenState === "dead") return "its push token is dead";
+  if (contact.push?.tokenState === "moved") return "its push token is another AoR's now";
   const tries = Math.max(0, contact.refreshTries - 1);
   return tries === 0
     ? ""
@@ -183,5 +184,6 @@ function whyNotWe(mid: UpstreamView | null, user: string, wasTried: boolean): st
 function whyNoPush(contact: Contact): string {
   const only = "only its phone can, ";
   if (contact.push === null) return only + "which has no push token";
+  if (contact.push.tokenState === "moved") return only + "whose push token is another AoR's now";
   return only + (contact.push.tokenState === "dead" ? "whose push token is dead" : "which is a desk phone");
 }

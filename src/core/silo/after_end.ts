@@ -55,7 +55,8 @@ function release(call: SiloCall, leg: Leg): void {
   const { push } = contact;
   const { result } = call.record;
   // `push.missed`: as far as we know, the user has not heard of the call by any device.
-  const isMissed = call.home.settings.tellsMissed && !isAnswered && result !== "declined" && canTellMissed(push);
+  const isMissed = call.home.settings.tellsMissed && !isAnswered && result !== "declined" && contact.hasUsableToken &&
+    canTellMissed(push);
   // P-06: iOS must get no VoIP push for a call that no longer is. An alert about the missed call replaces that of the
   // call; a silent push that crossed it might take it away again.
   const isCancelled = !wake.isShared && !isVoipToken(push) && !(isMissed && isApns(push));

@@ -209,7 +209,12 @@ export function whyWokenAfter({ status }: Branch): string {
 
 /** Why a device is neither asked nor woken. */
 export function whyNotAsked(party: string, { push }: Contact): string {
-  return `${party}: no connection and ${push === null ? "no push token" : "its push token is dead"}`;
+  const why = push === null
+    ? "no push token"
+    : push.tokenState === "moved"
+    ? "its push token is another AoR's now"
+    : "its push token is dead";
+  return `${party}: no connection and ${why}`;
 }
 
 /** What a branch came to that failed without a word of its phone. */

@@ -130,6 +130,12 @@ export class Contact implements ContactFields, Expiring {
     this.lastFlowKey = fields.flowKey;
   }
 
+  /** True if a push to its token may wake it. */
+  get hasUsableToken(): boolean {
+    const { push } = this;
+    return push !== null && push.tokenState !== "dead" && push.tokenState !== "moved";
+  }
+
   get uri(): string {
     return this.text.slice(1, this.uriEnd);
   }

@@ -3,8 +3,11 @@
 /** `mobile`: sleeps, may be woken by push. `desk`: reachable as long as its flow is. */
 export type DeviceKind = "mobile" | "desk";
 
-/** How far the push service believes in the token: `unknown` until the first answer. */
-export type TokenState = "unknown" | "valid" | "dead";
+/**
+ * How far the push service believes in the token: `unknown` until the first answer. `moved`: the app registered as
+ * another AoR, whose calls it is woken for now (R-20).
+ */
+export type TokenState = "unknown" | "valid" | "dead" | "moved";
 
 /** Keys of a Web Push subscription (RFC 8291 §2), base64url: without them a push has no payload. */
 export interface PushKeys {

@@ -18,7 +18,7 @@ import type { Upstream } from "./model.ts";
 import type { ChangeLog, StoredAor, StoredContact } from "./stored.ts";
 
 /** Why a contact left. */
-export type RemovalCause = "expired" | "unregistered" | "evicted" | "token_dead" | "token_moved" | "control";
+export type RemovalCause = "expired" | "unregistered" | "evicted" | "token_dead" | "control";
 
 /** Told after the fact, within the turn. */
 export interface UsrlocListener {
@@ -468,5 +468,6 @@ function samePush(contact: Contact, fields: ContactFields): boolean {
   const a = contact.push;
   const b = fields.push;
   if (a === null || b === null) return a === b;
-  return a.prid === b.prid && a.provider === b.provider && a.param === b.param && a.tokenState !== "dead";
+  if (!contact.hasUsableToken) return false;
+  return a.prid === b.prid && a.provider === b.provider && a.param === b.param;
 }

@@ -39,7 +39,7 @@ export function inspectStore(path: string): Inspected {
       db!.query<{ count: number }, []>(`SELECT count(*) AS count FROM ${table}`).get()!.count;
     const tokens = db.query<{ provider: string; prid: string }, [number]>(
       "SELECT pn_provider AS provider, pn_prid AS prid FROM contact " +
-        "WHERE pn_prid <> '' AND pn_token_state <> 'dead' LIMIT ?",
+        "WHERE pn_prid <> '' AND pn_token_state NOT IN ('dead', 'moved') LIMIT ?",
     ).all(MAX_TOKENS);
     return { ...NOTHING, aors: count("aor"), contacts: count("contact"), tokens };
   } catch (error) {

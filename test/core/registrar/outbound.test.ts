@@ -188,18 +188,6 @@ describe("R-15 Path (RFC 3327)", () => {
 describe("R-20 an app that changes its user", () => {
   const token = (user: string, n = 1) => [`<sip:${user}@192.0.2.7;pn-provider=acme;pn-param=p;pn-prid=tok${n}>`];
 
-  test("R-20 the token goes with the newest AoR; the old one loses the device, and the PBX's binding with it", () => {
-    const rig = new Rig();
-    registered(rig, rig.phone("192.0.2.7", 4001, "tcp"), { user: "alice", contacts: token("alice") });
-    registered(rig, rig.phone("192.0.2.7", 4002, "tcp"), { user: "bob", contacts: token("bob") });
-    expect(contactsOf(rig)).toEqual([]);
-    expect(contactsOf(rig, "bob@example.org")).toHaveLength(1);
-    const removal = rig.one(rig.pbx);
-    expect(headers(removal, "To")).toEqual(["<sip:alice@example.org>"]);
-    expect(headers(removal, "Contact")[0]).toEndWith(";expires=0");
-    expect(rig.events).toContainEqual(expect.objectContaining({ aor: AOR, cause: "token_moved" }));
-  });
-
   test("R-20 two accounts of one app share a connection and a token: both stay, also when they wake one after the other", () => {
     const rig = new Rig();
     const first = rig.phone("192.0.2.7", 4001, "tcp");
