@@ -156,6 +156,7 @@ export class Appliance implements ControlHost {
     this.transports = new Transports({
       listen: this.config.listen,
       advertise: this.config.advertise,
+      ownPort: this.config.pbx?.own_port ?? 0,
       sink: {
         message: (flow, text) => this.onMessage(flow, text),
         closed: (flow, reason) => this.turn.run(() => this.core.flowClosed(flow, reason)),
@@ -217,6 +218,7 @@ export class Appliance implements ControlHost {
       // DNS is asked before a socket opens: a REGISTER must not come before the stored locations are loaded.
       const names = await this.pbxWatch.firstNames();
       this.core.setListeners(await this.transports.start());
+      this.core.setOwnListeners(this.transports.ownListeners());
       this.newestListener = this.transports.listeners().at(-1);
       if (names !== null) this.pbxWatch.take(names);
       this.restore();
@@ -400,6 +402,7 @@ export class Appliance implements ControlHost {
     if (listeners.at(-1) !== this.newestListener) {
       this.newestListener = listeners.at(-1);
       this.core.setListeners(listeners);
+      this.core.setOwnListeners(this.transports.ownListeners());
     }
     this.pbxWatch.tick(nowMs);
   }

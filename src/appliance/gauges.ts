@@ -58,6 +58,13 @@ export function registerGauges(metrics: Metrics, parts: GaugedParts): void {
       ),
   );
   metrics.gauge(
+    "own_port_dropped_total",
+    "Requests that came to pbx.own_port, where only answers are taken",
+    [],
+    () => [[[], transports.counts.ownPortDropped]],
+    "counter",
+  );
+  metrics.gauge(
     "connections_refused_total",
     "Connections refused at once, or closed to make room",
     ["reason"],

@@ -33,6 +33,7 @@ export function coreSettings(config: Config, secrets: CoreSecrets): CoreSettings
     domains: domain,
     installation: secrets.installation,
     isMidRegistrar: pbx !== null,
+    hasOwnPort: pbx !== null && pbx.own_port !== 0,
     qualifyMs: pbx?.qualify ?? 0,
     registrar: registrarSettings(config, secrets),
     refresh: { leadMs: config.push.refresh_before, idleMs: config.wake.idle },

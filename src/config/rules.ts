@@ -78,6 +78,7 @@ const RULES: readonly Rule[] = [
   { reads: ["listen", "control.listen"], check: checkListeners },
   { reads: ["listen", "tls"], check: checkCertificates },
   { reads: ["listen", "pbx", "pbx.uri", "pbx.ca_file"], check: checkWayToPbx },
+  { reads: ["pbx.trusts_us", "pbx.own_port", "pbx.uri", "listen", "pbx"], check: checkOwnPort },
   {
     reads: ["users_file", "pbx"],
     check(config, report) {
@@ -257,6 +258,32 @@ function checkCertificates({ listen, tls }: Config, report: Report): void {
 }
 
 /** The PBX is called from a listener of its transport, and answers and calls us there. */
+/** R-09: a PBX that trusts our address must not see the REGISTERs of phones come from there. */
+function checkOwnPort({ listen, pbx }: Config, report: Report): void {
+  if (pbx === null) return;
+  const { trusts_us, own_port } = pbx;
+  const stream = pbx.uri.find(({ transport }) => transport !== "udp")?.transport;
+  if (own_port === 0) {
+    if (!trusts_us) return;
+    const message =
+      "anybody could register as anybody: what phones register leaves from the address that the PBX trusts";
+    const hint = stream === undefined
+      ? "set own_port, and have the PBX trust that port alone, or use credentials_file"
+      : `use credentials_file: a ${stream} connection cannot leave from an own_port`;
+    return report("error", "pbx.trusts_us", message, hint);
+  }
+  if (stream !== undefined) {
+    const message = `works over UDP alone, a ${stream} connection takes another source port each time`;
+    return report("error", "pbx.own_port", message, "use credentials_file, or transport=udp in pbx.uri");
+  }
+  if (!listen.some(({ scheme }) => scheme === "udp")) {
+    return report("error", "pbx.own_port", "there is no udp listener beside it", "add udp://0.0.0.0:5060 to listen");
+  }
+  const same = listen.findIndex(({ scheme, port }) => scheme === "udp" && port === own_port);
+  if (same < 0) return;
+  report("error", "pbx.own_port", `is the port of listen[${same}], from where phones are forwarded`, "take another");
+}
+
 function checkWayToPbx({ listen, pbx }: Config, report: Report): void {
   if (pbx === null) return;
   const isTls = pbx.uri.some(({ transport }) => transport === "tls");

@@ -82,7 +82,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
     const trusted = this.trusted = new TrustedSources(settings.isTrusted);
     this.schedule = new Schedule(clock);
     const pbx = this.pbx = settings.isMidRegistrar
-      ? new Pbx(port, (address) => this.settings.isPbxTrusted(address))
+      ? new Pbx(port, (address) => this.settings.isPbxTrusted(address), settings.hasOwnPort)
       : null;
     const usrloc = this.usrloc = new Usrloc(clock, this.schedule.deadlines, port, this);
     const table = this.table = new Transactions(port, this.schedule, pbx, usrloc);
@@ -137,6 +137,11 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
       const { transport, address, port } = listener;
       if (this.own.listenerAt(transport, address, port) === undefined) this.own.add(listener);
     }
+  }
+
+  /** The listeners of `pbx.own_port`, once they are open. */
+  setOwnListeners(listeners: readonly Listener[]): void {
+    this.pbx?.setOwnListeners(listeners);
   }
 
   setPbxAddresses(addresses: readonly PbxAddress[]): void {

@@ -12,6 +12,8 @@ export interface CoreSettings {
   readonly installation: string;
   /** REGISTERs go to a PBX; false: we are the registrar ourselves. Read at the start only. */
   readonly isMidRegistrar: boolean;
+  /** Our own REGISTERs leave from listeners of their own (`pbx.own_port`). Read at the start only. */
+  readonly hasOwnPort: boolean;
   /** How often the PBX is asked by OPTIONS, ms; 0: never. */
   readonly qualifyMs: number;
   readonly registrar: RegistrarSettings;

@@ -49,7 +49,7 @@ test.each(DIFFS)("O-03 %s", (_name, before, after, applied, restart_required) =>
 const FULL = `
 domain: [a.example, b.example]
 listen: [udp://127.0.0.1:0, { url: "tcp://[::1]:5060", advertise: "a.example:443" }]
-pbx: { uri: ["sip:10.0.0.1;transport=tcp"], trust: [10.0.0.0/24], qualify: 0, trusts_us: true, credentials_file: /c }
+pbx: { uri: ["sip:10.0.0.1;transport=udp"], trust: [10.0.0.0/24], qualify: 0, trusts_us: true, own_port: 5066, credentials_file: /c }
 devices:
   - { user_agent: "^A: #", kind: mobile }
   - { header: "X-App: ^Foo", push: { provider: acme, token_from: "header:X-Token" } }
@@ -72,7 +72,7 @@ test("X-04 the config shown has the units of the file", () => {
   expect(shown.wake).toMatchObject({ window: "1500ms", ring_timeout: "120s", single_answer: true });
   expect(shown.limits).toMatchObject({ message: "8k", calls: 2000, requests_per_source: "7/3s" });
   expect(shown.listen).toEqual(["udp://127.0.0.1:0", { url: "tcp://[::1]:5060", advertise: "a.example:443" }]);
-  expect(shown.pbx).toMatchObject({ uri: ["sip:10.0.0.1;transport=tcp"], trust: ["10.0.0.0/24"] });
+  expect(shown.pbx).toMatchObject({ uri: ["sip:10.0.0.1;transport=udp"], trust: ["10.0.0.0/24"] });
   expect(masked(defaultConfig())["pbx"]).toBeNull();
 });
 

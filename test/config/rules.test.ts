@@ -105,6 +105,34 @@ const BROKEN: [name: string, text: string, problem: string][] = [
     "(contact_id: param or user, if the PBX is to see each device)",
   ],
   [
+    "R-09 a PBX that trusts the address phones are forwarded from",
+    `pbx: { uri: "sip:10.0.0.1", trusts_us: true }`,
+    "error 1:40 pbx.trusts_us: anybody could register as anybody: what phones register leaves from the address that the " +
+    "PBX trusts (set own_port, and have the PBX trust that port alone, or use credentials_file)",
+  ],
+  [
+    "R-09 the same over TCP, where there is no port of our own",
+    `pbx: { uri: "sip:10.0.0.1;transport=tcp", trusts_us: true }`,
+    "error 1:54 pbx.trusts_us: anybody could register as anybody: what phones register leaves from the address that the " +
+    "PBX trusts (use credentials_file: a tcp connection cannot leave from an own_port)",
+  ],
+  [
+    "R-09 own_port over TCP",
+    `pbx: { uri: "sip:10.0.0.1;transport=tcp", trusts_us: true, own_port: 5066 }`,
+    "error 1:70 pbx.own_port: works over UDP alone, a tcp connection takes another source port each time " +
+    "(use credentials_file, or transport=udp in pbx.uri)",
+  ],
+  [
+    "R-09 own_port on a listener",
+    `pbx: { uri: "sip:10.0.0.1", trusts_us: true, own_port: 5060 }`,
+    "error 1:56 pbx.own_port: is the port of listen[0], from where phones are forwarded (take another)",
+  ],
+  [
+    "R-09 own_port without a UDP listener",
+    `listen: [tcp://127.0.0.1:5060]\npbx: { uri: "sip:10.0.0.1", own_port: 5066 }`,
+    "error 2:39 pbx.own_port: there is no udp listener beside it (add udp://0.0.0.0:5060 to listen)",
+  ],
+  [
     "trust in everybody",
     "security: { trust: [0.0.0.0/0] }",
     "warning 1:21 security.trust[0]: anybody may register as anybody (name your own networks)",

@@ -95,6 +95,7 @@ test("O-02 the defaults of a PBX are those of the manual", () => {
     expires: 3_600_000,
     credentials_file: "",
     trusts_us: false,
+    own_port: 0,
     verify: 300_000,
     qualify: 30_000,
   });

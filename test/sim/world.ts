@@ -265,6 +265,7 @@ function worldConfig(mode: "pbx" | "registrar"): Config {
     expires: 3_600_000,
     credentials_file: "",
     trusts_us: false,
+    own_port: 0,
     verify: 300_000,
     qualify: 0,
   };

@@ -1,6 +1,6 @@
 /** Section `pbx:`. */
 import { CONTACT_PLACEMENTS, REGISTRAR_MODES } from "../../core/registrar/settings.ts";
-import { boolean, choice, DAY, duration, file, HOUR, MINUTE, network, pbxUri, secretFile } from "../kinds.ts";
+import { boolean, choice, count, DAY, duration, file, HOUR, MINUTE, network, pbxUri, secretFile } from "../kinds.ts";
 import { key, list, optional } from "../table.ts";
 
 export const PBX = optional(
@@ -53,7 +53,16 @@ export const PBX = optional(
     trusts_us: key(boolean, {
       default: "false",
       applies: "live",
-      doc: "The PBX takes our REGISTER without a challenge.",
+      doc:
+        "The PBX takes our REGISTER without a challenge. It must do so for own_port alone: what phones register leaves " +
+        "from the listeners, and whoever came from a trusted address could register as anybody.",
+    }),
+    own_port: key(count, {
+      default: "0",
+      max: 65_535,
+      applies: "restart",
+      doc: "UDP port from which our own REGISTERs leave, and nothing else. 0: they leave with the rest.",
+      example: "5066",
     }),
     verify: key(duration, {
       default: "5m",

@@ -1,5 +1,5 @@
 /** The PBX as the proxy sees it: the addresses it is reached at, and the addresses its requests are believed from (X-03). */
-import type { Flow, Transport } from "../sip/flow.ts";
+import type { Flow, Listener, Transport } from "../sip/flow.ts";
 import { parseUri, type Uri, uriParam } from "../sip/uri.ts";
 import type { SilenceListener } from "../transaction/table.ts";
 import type { TransactionPort } from "../transaction/timers.ts";
@@ -21,6 +21,8 @@ const MAX_SEEN_AT = 4;
 export class Pbx implements SilenceListener {
   private addresses: readonly PbxAddress[] = [];
   private current: Flow | null = null;
+  private ownListeners: readonly Listener[] = [];
+  private currentOwn: Flow | null = null;
   /** Host names of the configured URIs. */
   private readonly names = new Set<string>();
   /** Our addresses as the PBX sees them, the newest last: a NAT may be between. */
@@ -30,7 +32,15 @@ export class Pbx implements SilenceListener {
     private readonly port: TransactionPort,
     /** True if requests from this IP address are the PBX's. */
     private readonly isTrusted: (address: string) => boolean,
+    /** Our own REGISTERs leave from listeners of their own (`pbx.own_port`). */
+    private readonly hasOwnPort = false,
   ) {}
+
+  /** The listeners of `pbx.own_port`; told again when the machine has other addresses. */
+  setOwnListeners(listeners: readonly Listener[]): void {
+    this.ownListeners = listeners;
+    this.currentOwn = null;
+  }
 
   /** The addresses, in order of preference; told again when DNS says otherwise. */
   setAddresses(addresses: readonly PbxAddress[]): void {
@@ -52,6 +62,23 @@ export class Pbx implements SilenceListener {
       if (this.current !== null) return this.current;
     }
     return null;
+  }
+
+  /**
+   * The way to the PBX for our own REGISTERs. With `pbx.own_port` it trusts what comes from there, so nothing else takes
+   * this way, and they take no other. Null: there is none.
+   */
+  ownFlow(): Flow | null {
+    const main = this.flow();
+    if (!this.hasOwnPort || main === null) return main;
+    const { remoteAddress, remotePort, listener: { address } } = main;
+    const own = this.currentOwn;
+    const isThere = own !== null && own.state !== "closed" && own.listener.address === address &&
+      own.remoteAddress === remoteAddress && own.remotePort === remotePort;
+    if (isThere) return own;
+    const via = this.ownListeners.find((listener) => listener.address === address);
+    if (via === undefined || main.isReliable) return null;
+    return this.currentOwn = this.port.flowTo("udp", remoteAddress, remotePort, via);
   }
 
   /** True if this is an address the PBX's requests come from. */

@@ -106,6 +106,8 @@ export class TransportCounts {
   readonly wss = new MessageCounts();
   /** Datagrams the kernel refused, or that were dropped because too many waited. */
   udpDropped = 0;
+  /** Requests that came to `pbx.own_port`, where only answers are taken. */
+  ownPortDropped = 0;
   /** UDP flows that made room for others. */
   udpFlowsEvicted = 0;
   /** Connections refused because there are too many in all, and too many of their source. */

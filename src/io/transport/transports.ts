@@ -28,6 +28,7 @@ import {
   type TransportLimits,
   TRANSPORTS,
 } from "./sink.ts";
+import { OwnPort } from "./own_port.ts";
 import { StrayDatagrams } from "./stray.ts";
 import { type TlsPeer, TlsServer, type TlsSettings } from "./tls.ts";
 import { UdpFlow, UdpSocket } from "./udp.ts";
@@ -61,6 +62,8 @@ export interface TransportsOptions extends Omit<TransportContext, NotRequired> {
   readonly isLocalAddress?: (address: string) => boolean;
   /** File descriptors the process may have; absent: the kernel is asked. */
   readonly descriptors?: number;
+  /** UDP port opened beside each UDP listener, for what only {@link Transports.ownListeners} name; absent or 0: none. */
+  readonly ownPort?: number;
 }
 
 /** A wildcard UDP entry, whose sockets follow the addresses of the machine. */
@@ -91,6 +94,7 @@ export class Transports {
   private readonly connections: Connections;
   private readonly udp: UdpSocket[] = [];
   private readonly udpByAddress = new Map<string, UdpSocket>();
+  private readonly own: OwnPort;
   private readonly acceptors: Acceptor[] = [];
   private readonly tls: TlsServer;
   private readonly wildcards: WildcardUdp[] = [];
@@ -118,6 +122,7 @@ export class Transports {
     };
     this.mostConnections = connectionsFor(options.descriptors ?? descriptorLimit());
     this.setLimits(options.limits ?? {});
+    this.own = new OwnPort(options.ownPort ?? 0, this.context);
     this.connections = new Connections(this.context);
     this.tls = new TlsServer(this.context);
   }
@@ -158,6 +163,11 @@ export class Transports {
 
   listeners(): Listener[] {
     return this.listening.all();
+  }
+
+  /** One for each address with a UDP listener: given to {@link flowTo} as `via`, it is left from. Empty without `ownPort`. */
+  ownListeners(): readonly Listener[] {
+    return this.own.listeners;
   }
 
   /** New limits, from now on; open connections stay. The limit of connections never exceeds the descriptors. */
@@ -361,10 +371,19 @@ export class Transports {
       this.udp.push(socket);
       this.udpByAddress.set(hostPort(address, socket.listener.port), socket);
       this.listening.add(socket.listener);
+      await this.openOwn(socket.listener);
       return socket;
     } catch (error) {
       throw bindError({ ...listen, host: address }, port, error);
     }
+  }
+
+  /** What leaves from `pbx.own_port` leaves from the address of a listener. No other way leads there. */
+  private async openOwn(beside: Listener): Promise<void> {
+    const socket = await this.own.open(beside);
+    if (socket === null) return;
+    this.udp.push(socket);
+    this.udpByAddress.set(hostPort(socket.listener.address, socket.listener.port), socket);
   }
 
   private openStream(listen: Listen): void {

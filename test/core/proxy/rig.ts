@@ -103,6 +103,7 @@ export class Rig {
         expires: 3_600_000,
         credentials_file: "",
         trusts_us: false,
+        own_port: 0,
         verify: 300_000,
         qualify: 0,
       };

@@ -110,6 +110,7 @@ export class Rig implements CorePort {
         expires: 3_600_000,
         credentials_file: "",
         trusts_us: false,
+        own_port: 0,
         verify: 300_000,
         qualify: 0,
         ...(typeof options.pbx === "object" ? options.pbx : {}),
@@ -245,7 +246,7 @@ export class Rig implements CorePort {
     return true;
   }
 
-  flowTo(transport: Transport, address: string, port: number): Flow | null {
+  flowTo(transport: Transport, address: string, port: number, _via?: Listener): Flow | null {
     if (address === "10.0.0.2") return this.pbx;
     return transport === "udp" ? this.phone(address, port) : null;
   }

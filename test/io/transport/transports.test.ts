@@ -250,3 +250,29 @@ test("O-05 messages are counted by direction, transport and kind", async () => {
     [["out", "udp", "request"], 1],
   ]);
 });
+
+test("R-09 own_port: answers to what leaves from it are taken, requests are dropped, no other way leads there", async () => {
+  const ownPort = openNative()!.freeUdpPort(false)!;
+  using rig = await Rig.start(["udp://127.0.0.1:0"], { ownPort });
+  const [own] = rig.transports.ownListeners();
+  expect(own).toMatchObject({ address: "127.0.0.1", port: ownPort });
+  expect(rig.transports.listeners().some(({ port }) => port === ownPort)).toBe(false);
+  using peer = await udpPeer();
+  const ordinary = rig.transports.flowTo("udp", "127.0.0.1", peer.port)!;
+  expect(ordinary.listener.port).toBe(rig.listener.port);
+  const flow = rig.transports.flowTo("udp", "127.0.0.1", peer.port, own)!;
+  rig.transports.send(flow, request("1"));
+  rig.transports.flush();
+  expect((await peer.inbox.next()).from).toBe(`127.0.0.1 ${ownPort}`);
+  peer.send(request("stranger"), ownPort, "127.0.0.1");
+  peer.send(response("1"), ownPort, "127.0.0.1");
+  const taken = await rig.messages.next();
+  expect([taken.flow, taken.text]).toEqual([flow, response("1")]);
+  expect(rig.transports.counts.ownPortDropped).toBe(1);
+});
+
+test("R-09 own_port that is taken: the start says which key to change", async () => {
+  using peer = await udpPeer();
+  const started = Rig.start(["udp://127.0.0.1:0"], { ownPort: peer.port });
+  expect(started).rejects.toThrow(`pbx.own_port on udp://127.0.0.1:${peer.port}`);
+});

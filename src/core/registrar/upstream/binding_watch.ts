@@ -97,7 +97,7 @@ export class BindingWatch implements ClientOwner, Due {
   }
 
   private askNext(): void {
-    const flow = this.link.pbx.flow();
+    const flow = this.link.pbx.ownFlow();
     if (flow === null) return;
     for (const id of this.renewals.idsAfter(this.lastId, 20)) {
       const aor = this.renewals.aorOf(id);
@@ -119,7 +119,7 @@ export class BindingWatch implements ClientOwner, Due {
   }
 
   private send(aor: Aor, id: string, order: number): void {
-    const flow = this.link.pbx.flow();
+    const flow = this.link.pbx.ownFlow();
     this.asking = { aor, id, order };
     if (flow === null) return this.over();
     if (this.callId === "") this.callId = this.link.port.token(20);

@@ -33,6 +33,8 @@ export interface OwnRegister extends OwnQuestion {
 export interface UpstreamSide {
   /** The way to it; null: there is none now. */
   flow(): Flow | null;
+  /** The way to it for REGISTERs of our own; null: there is none now. */
+  ownFlow(): Flow | null;
 }
 
 /** The way of our own REGISTERs to the PBX. */
@@ -45,10 +47,11 @@ export class UpstreamLink {
     readonly inFlight: InFlight,
   ) {}
 
-  /** Sends it; the answer comes to `owner`. */
+  /** Sends it; the answer comes to `owner`. The Contact names where the PBX's calls are to come, however this leaves. */
   send(owner: ClientOwner, what: OwnRegister): ClientTransaction {
     const { aor, id, flow, expires } = what;
-    const contact = upstreamContactLine(this.policy.settings.placement, aor.user, id, flow, expires);
+    const from = this.pbx.flow() ?? flow;
+    const contact = upstreamContactLine(this.policy.settings.placement, aor.user, id, from, expires);
     return this.register(owner, what, contact, "Expires: " + expires + "\r\n");
   }
 

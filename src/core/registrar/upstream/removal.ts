@@ -98,7 +98,7 @@ export class Removal implements ClientOwner, Due {
 
   private send(): void {
     const { link } = this.owner;
-    const flow = link.pbx.flow();
+    const flow = link.pbx.ownFlow();
     if (flow === null) return this.again("the PBX is not reachable", 0);
     const client = link.send(this, {
       aor: this.aor,

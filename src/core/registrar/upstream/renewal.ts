@@ -131,7 +131,7 @@ export class Renewal implements ClientOwner, Due {
 
   private send(aor: Aor): void {
     const { link, clock } = this.owner;
-    const flow = link.pbx.flow();
+    const flow = link.pbx.ownFlow();
     if (flow === null) return this.failed("unreachable", "the PBX is not reachable", 0);
     if (this.callId === "") {
       this.callId = link.port.token(20);
