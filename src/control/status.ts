@@ -224,6 +224,11 @@ function certificateText({ names, days_left, problem }: NonNullable<StatusJson["
   return `${names.join(", ")}: ${problem === "" ? `${many(days_left, "day")} left` : problem.toUpperCase()}`;
 }
 
+/** Which key to change at each PBX; the log says more. */
+const SHORT_GRANTS =
+  "raise the PBX's maximum registration time (Asterisk: maximum_expiration, Kamailio: max_expires, " +
+  "FreeSWITCH: sip-force-expires), or set pbx.credentials_file";
+
 function upkeepText(
   { at_risk, upstream_failing, short_grants }: StatusJson["counts"],
   doubt: NonNullable<StatusJson["pbx"]>["doubt"],
@@ -232,7 +237,7 @@ function upkeepText(
     doubt === null ? "" : `${many(doubt.devices, "device")} IN DOUBT since ${doubt.since}: ${doubt.reason}`,
     at_risk === 0 ? "" : `${many(at_risk, "device")} AT RISK (latefork locations)`,
     upstream_failing === 0 ? "" : `${many(upstream_failing, "binding")} cannot be renewed`,
-    short_grants === 0 ? "" : `${many(short_grants, "AoR")} granted less than a push needs`,
+    short_grants === 0 ? "" : `${many(short_grants, "AoR")} granted less than a push needs: ${SHORT_GRANTS}`,
   ].filter((part) => part !== "");
   return parts.length === 0 ? "all bindings in order" : parts.join(", ");
 }

@@ -39,7 +39,9 @@ test("the status screen counts in words, and cuts off no advice", () => {
   const text = statusText(status);
   expect(text).toContain("registered  2 devices of 1 AoR, 1 can be woken\n");
   expect(text).toContain(
-    "1 device AT RISK (latefork locations), 2 bindings cannot be renewed, 1 AoR granted less than a push needs\n",
+    "1 device AT RISK (latefork locations), 2 bindings cannot be renewed, 1 AoR granted less than a push needs: " +
+      "raise the PBX's maximum registration time (Asterisk: maximum_expiration, Kamailio: max_expires, " +
+      "FreeSWITCH: sip-force-expires), or set pbx.credentials_file\n",
   );
   expect(text).toContain(advice);
   expect(text).not.toContain("certificate");

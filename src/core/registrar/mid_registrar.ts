@@ -258,6 +258,8 @@ export class MidRegistrar implements ForwardedOwner, BindingWatchUser {
     if (request.isWildcard || request.contacts.length > 0) {
       const isOurs = isOneForAll || request.isWildcard || grants.upstream === 0 || applied.saved.length > 0;
       if (isOurs) this.write(request, grants, order, arrivedAtMs);
+      // When they were saved, the PBX's binding still ended when it did before this REGISTER.
+      for (const contact of applied.saved) this.usrloc.reschedule(contact);
       this.removals.endIfDeserted(request.aorKey);
     }
     this.count(applied.listed.length > 0 ? "accepted" : applied.removed > 0 ? "removed" : "fetched", request, 200);

@@ -9,7 +9,7 @@ import { featureCapsLines, isAnnounceable, type PushCaps } from "../rfc8599/feat
 import { isPushQuery } from "../rfc8599/parameters.ts";
 import { parseUri, uriParam } from "../sip/uri.ts";
 import type { Contact } from "../usrloc/contact.ts";
-import { wakesItself } from "./refresh_push.ts";
+import { ROOM_MS, wakesItself } from "./refresh_push.ts";
 import type { RegisterRequest, WantedContact } from "./register.ts";
 import { askedSeconds, type RegistrarSettings } from "./settings.ts";
 
@@ -51,9 +51,6 @@ const NOTHING: PushAnswer = { status: 0, lines: "", offers: [] };
  */
 const TOO_SHORT = 120;
 const USUAL_MIN_EXPIRES = 60;
-
-/** Seconds above `push.refresh_before`: whoever asks for less would be pushed again as soon as it has registered. */
-const ROOM = 60;
 
 /** What a REGISTER asks of push, and what it is told. */
 export function pushAnswer(request: RegisterRequest, services: PushServices, settings: RegistrarSettings): PushAnswer {
@@ -130,7 +127,7 @@ export function isWokenByOther(contact: Contact): boolean {
 
 /** Shortest expiry of a phone that is to be pushed, seconds. */
 function leastExpires({ refreshLeadMs, minExpires }: RegistrarSettings): number {
-  return Math.max(Math.ceil(refreshLeadMs / 1000) + ROOM, minExpires);
+  return Math.max(Math.ceil((refreshLeadMs + ROOM_MS) / 1000), minExpires);
 }
 
 /** The services a contact names, or asks for; null: push is not its concern. */

@@ -18,6 +18,11 @@ export interface RefreshSettings {
   readonly idleMs: number;
 }
 
+/**
+ * What a registration must last beyond `push.refresh_before`. With less the phone would be pushed again as soon as it has
+ * registered.
+ */
+export const ROOM_MS = 60_000;
 /** Between the first push and the second; doubles up to the second. */
 const REPEAT_MS = 15_000;
 const MAX_REPEAT_MS = 600_000;
@@ -49,21 +54,27 @@ export class RefreshPush {
     if (!isPushable(contact)) return Infinity;
     const nowMs = this.clock.nowMs;
     const endMs = this.endsMs(contact);
+    const plannedMs = this.plannedMs(contact, endMs);
+    return plannedMs > nowMs ? plannedMs : nowMs + Math.max(0, endMs - nowMs) / 2;
+  }
+
+  /** When the first push is to go. In a short registration half of it is better than nothing, and sooner helps nobody. */
+  private plannedMs(contact: Contact, endMs: number): number {
     const leadMs = this.leadMs(contact);
-    // Granted less than the lead: half of it is better than nothing.
-    return endMs - nowMs > leadMs ? endMs - leadMs : nowMs + Math.max(0, endMs - nowMs) / 2;
+    const lengthMs = endMs - contact.registeredAtMs;
+    return isShort(lengthMs, leadMs) ? endMs - lengthMs / 2 : endMs - leadMs;
   }
 
   /** It is time to look at the device. Sets when to look again. */
   onDue(contact: Contact): void {
     const nowMs = this.clock.nowMs;
     const endMs = this.endsMs(contact);
-    const leadMs = this.leadMs(contact);
     if (!isPushable(contact)) return void (contact.refreshAtMs = Infinity);
-    // Somebody else made the PBX's binding last.
-    if (endMs - nowMs > leadMs) {
+    const plannedMs = this.plannedMs(contact, endMs);
+    // The PBX's binding was renewed by another device or by us, and lasts longer now.
+    if (plannedMs > nowMs) {
       contact.refreshTries = 0;
-      return void (contact.refreshAtMs = endMs - leadMs);
+      return void (contact.refreshAtMs = plannedMs);
     }
     if (contact.expiresAtMs - nowMs < LAST_CALL_MS) return void (contact.refreshAtMs = Infinity);
     // Whoever is awake refreshes by itself; its app may still fall asleep before.
@@ -120,6 +131,11 @@ export class RefreshPush {
       ttlMs: leftMs,
     });
   }
+}
+
+/** True if a registration of this length ends soon after the first refresh push for it could be sent. */
+export function isShort(lengthMs: number, leadMs: number): boolean {
+  return lengthMs <= leadMs + ROOM_MS;
 }
 
 /** True if a refresh push was not answered: the device may be gone at its next call. */

@@ -60,6 +60,7 @@ export function deviceUpkeep(contact: Contact, mid: UpstreamView | null, nowMs: 
   const state = mid?.renewals.stateOf(id) ?? null;
   const isOurs = mid !== null && state !== null && mid.policy.isRenewing(user, id);
   const failed = pushFailure(contact);
+  const shortGrant = mid?.ledger.shortGrantOf(contact.aor) ?? "";
   const lastFailure = state !== null && state.reason !== "" ? state.reason : failed;
   const isInDoubt = mid?.ledger.isInDoubt(contact) ?? false;
   const held = isInDoubt && !contact.isDropped ? "in_doubt" : heldState(contact, upstreamEndsMs, nowMs);
@@ -86,7 +87,8 @@ export function deviceUpkeep(contact: Contact, mid: UpstreamView | null, nowMs: 
       refreshedBy: "push",
       next: contact.refreshTries === 0 ? "refresh push" : `refresh push ${contact.refreshTries + 1}`,
       nextMs: contact.refreshAtMs,
-      why: whyNotWe(mid, user, state !== null) + "its phone is woken to refresh by itself",
+      why: whyNotWe(mid, user, state !== null) + "its phone is woken to refresh by itself" +
+        (shortGrant === "" ? "" : ". " + shortGrant),
       isAtRisk: isGone || isAtRisk(contact),
     };
   }

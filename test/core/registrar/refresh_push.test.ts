@@ -303,7 +303,7 @@ describe("R-09 a PBX that grants less than a refresh push needs", () => {
   test("R-09 and not where it is enough, where we refresh ourselves, or where nobody can be woken", () => {
     for (
       const rig of [
-        granted(131),
+        granted(191),
         granted(60, { pbx: { trusts_us: true } }),
         granted(60, { pbx: { mode: "mirror" } }, { expires: 60 }),
         granted(60, {}, { contacts: ["<sip:alice@192.0.2.7>"] }),
@@ -311,6 +311,43 @@ describe("R-09 a PBX that grants less than a refresh push needs", () => {
     ) {
       expect(rig.logged.filter(({ level }) => level === "warn")).toEqual([]);
       expect(rig.core.mid!.ledger.shortGrants.size).toBe(0);
+    }
+  });
+
+  test("R-09 so it is where a push would follow each REGISTER at once: it is told wherever it is looked for", () => {
+    for (const mode of ["aor", "contact", "mirror"] as const) {
+      for (const seconds of [131, 150, 190]) {
+        const rig = granted(seconds, { pbx: { mode } });
+        const line = rig.logged.find(({ level }) => level === "warn")!;
+        expect(line.message).toContain(
+          `grants only ${seconds} s, a sleeping phone needs more than 190 s: raise its max`,
+        );
+        expect(rig.upkeepOf(device(rig)).why).toContain(line.message);
+      }
+    }
+  });
+
+  test("R-09 where the PBX was asked for no more, the key to change is pbx.expires", () => {
+    const rig = granted(150, { pbx: { expires: 150_000 } });
+    expect(rig.logged.find(({ level }) => level === "warn")!.message).toContain("raise pbx.expires, or");
+  });
+
+  test("R-09 a phone that answers each push is pushed once in half of what it is granted, no more often", () => {
+    for (const [seconds, each] of [[100, 50], [150, 75], [190, 95], [191, 61], [300, 170]] as const) {
+      const rig = granted(seconds);
+      const at: number[] = [];
+      const startMs = rig.clock.nowMs;
+      for (let cseq = 2; at.length < 4; cseq++) {
+        while (rig.pushes.length === 0) rig.pass(500);
+        rig.pushes.length = 0;
+        at.push(Math.floor((rig.clock.nowMs - startMs) / 1000));
+        const phone = rig.phone("192.0.2.7", 50_000 + cseq, "tcp");
+        rig.take(rig.pbx);
+        rig.receive(phone, register(phone, { contacts: [PUSHABLE], expires: 3600, cseq }));
+        rig.fromPbx(accepted(rig.one(rig.pbx)).replace(/;expires=\d+/, `;expires=${seconds}`));
+        rig.close(phone);
+      }
+      expect([seconds, at]).toEqual([seconds, [each, 2 * each, 3 * each, 4 * each]]);
     }
   });
 

@@ -10,7 +10,7 @@ import type { Upstream } from "../../usrloc/model.ts";
 import type { Usrloc } from "../../usrloc/usrloc.ts";
 import type { Port } from "../../port.ts";
 import type { ContactWriter } from "../contact_writer.ts";
-import { isPushable } from "../refresh_push.ts";
+import { isPushable, isShort, ROOM_MS } from "../refresh_push.ts";
 import type { RegisterRequest } from "../register.ts";
 import { grantOf } from "./contact.ts";
 import type { UpstreamPolicy } from "./policy.ts";
@@ -49,8 +49,8 @@ export interface OwnGrant {
 }
 
 export class UpstreamLedger {
-  /** AoRs whose sleeping phones the PBX drops sooner than a push can wake them (R-09). */
-  readonly shortGrants = new Set<Aor>();
+  /** AoRs whose sleeping phones the PBX drops sooner than is good for a push (R-09), with what it grants, seconds. */
+  readonly shortGrants = new Map<Aor, number>();
   /** AoRs of which the PBX dropped a Contact, and which it was told of. */
   private readonly dropping = new Set<Aor>();
   /** What the PBX granted since the doubt; null: there was none. */
@@ -262,14 +262,19 @@ export class UpstreamLedger {
     // In mode mirror the phone itself may have asked for no more.
     const isCut = this.policy.mode !== "mirror" ||
       request.contacts.some((wanted) => this.policy.asked(wanted) > granted);
-    const isShort = isCut && granted * 1000 <= this.policy.settings.refreshLeadMs &&
+    const isTold = isCut && isShort(granted * 1000, this.policy.settings.refreshLeadMs) &&
       !this.policy.canRenew(aor.user) &&
       aor.contacts.some((contact) => isPushable(contact));
-    if (!isShort) return void this.shortGrants.delete(aor);
-    if (this.shortGrants.has(aor)) return;
-    this.shortGrants.add(aor);
-    const words = shortGrantWords(granted, this.policy.settings.refreshLeadMs, this.policy.mode === "mirror");
-    this.port.log("warn", words, { aor: aor.key });
+    if (!isTold) return void this.shortGrants.delete(aor);
+    const isNew = !this.shortGrants.has(aor);
+    this.shortGrants.set(aor, granted);
+    if (isNew) this.port.log("warn", this.shortGrantOf(aor), { aor: aor.key });
+  }
+
+  /** What an admin is told of a grant that is too short for a sleeping phone, and what to change; empty: it is not. */
+  shortGrantOf(aor: Aor): string {
+    const granted = this.shortGrants.get(aor);
+    return granted === undefined ? "" : shortGrantWords(granted, this.policy);
   }
 
   /** A device left: what its AoR was told of may be over. */
@@ -279,11 +284,17 @@ export class UpstreamLedger {
   }
 }
 
-/** What an admin is told where the PBX grants less than a refresh push needs. In mode mirror we never refresh. */
-function shortGrantWords(granted: number, leadMs: number, isMirror: boolean): string {
-  return `The PBX grants only ${granted} s, a sleeping phone needs more than ${Math.round(leadMs / 1000)} s: ` +
-    "raise its maximum registration time (Asterisk: maximum_expiration of the aor, Kamailio: max_expires of registrar, " +
-    `FreeSWITCH: sip-force-expires), or ${
-      isMirror ? "take pbx.mode aor or contact with" : "set"
-    } pbx.credentials_file so that latefork refreshes it`;
+/** In mode mirror we never refresh. Where the PBX grants all it was asked for, the key to change is ours. */
+function shortGrantWords(granted: number, { settings, mode }: UpstreamPolicy): string {
+  const needed = Math.round((settings.refreshLeadMs + ROOM_MS) / 1000);
+  const isOurs = mode !== "mirror" && granted >= settings.upstreamExpires;
+  const raise = isOurs ? "raise pbx.expires" : RAISE;
+  return `The PBX grants only ${granted} s, a sleeping phone needs more than ${needed} s: ${raise}, or ${
+    mode === "mirror" ? "take pbx.mode aor or contact with" : "set"
+  } pbx.credentials_file so that latefork refreshes it`;
 }
+
+/** The setting of each PBX that makes registrations last longer. */
+const RAISE =
+  "raise its maximum registration time (Asterisk: maximum_expiration of the aor, Kamailio: max_expires of " +
+  "registrar, FreeSWITCH: sip-force-expires)";
