@@ -396,6 +396,13 @@ export class MidRegistrar implements ForwardedOwner, BindingWatchUser {
   onContactRemoved(contact: Contact, cause: RemovalCause): void {
     this.ledger.onContactRemoved(contact.aor);
     this.removals.onContactRemoved(contact, cause);
+    if (!this.policy.isOneForAll && !contact.isDropped) this.fillPlaceOf(contact);
+  }
+
+  /** A device left whose Contact the PBX held: one that it had dropped before has room there now. */
+  private fillPlaceOf({ aor }: Contact): void {
+    const dropped = aor.contacts.find((contact) => contact.isDropped);
+    if (dropped !== undefined) this.renewals.renew(dropped.id);
   }
 
   /** the 2xx does not list our Contact. Coped with, but the admin should know. */
