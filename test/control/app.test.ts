@@ -510,6 +510,23 @@ test("R-20 who gives a device a push token makes it a mobile phone, unless the r
   }
 });
 
+test("R-20 a token set by hand takes nothing from a device of another AoR that has the same one", async () => {
+  const { host, ask } = open();
+  const put = (user: string) =>
+    ask(
+      "PUT",
+      `/v1/locations/${user}/devices/door${user}`,
+      JSON.stringify({
+        contact: `sip:${user}@192.0.2.9`,
+        push: { provider: "acme", prid: "shared" },
+      }),
+    );
+  for (const user of ["alice", "bob", "alice"]) expect((await put(user)).status).toBe(200);
+  const states = [...host.core.usrloc.all()].flatMap(({ contacts }) => contacts.map(({ push }) => push?.tokenState));
+  expect(states.filter((state) => state === "moved")).toEqual([]);
+  expect(states.length).toBeGreaterThan(1);
+});
+
 test("S-03 S-01 an answer about what is stored leaves after the commit, and one that is not stored at once", async () => {
   const cases: [method: string, path: string, body: string, isStored: boolean][] = [
     ["PUT", "/v1/htables/seen/k", "1", true],

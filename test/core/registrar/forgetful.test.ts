@@ -192,3 +192,18 @@ describe("R-20 R-21 a PBX that forgets, and two AoRs with one token", () => {
     }
   }
 });
+
+test("R-09 a Contact that the PBX dropped is registered again once the device that had its place has left", () => {
+  for (const leave of ["runs out", "unregisters"] as const) {
+    const world = new World("contact", true);
+    world.register(0, true, 3600);
+    world.sleep(0);
+    world.pbx.bindings.clear();
+    world.register(1, true, 60);
+    const [first] = world.rig.core.usrloc.find(AORS[0])!.contacts;
+    expect([leave, first!.isDropped]).toEqual([leave, true]);
+    if (leave === "unregisters") world.register(1, true, 0);
+    world.pass(62_000);
+    expect([leave, first!.isRegistered, first!.isDropped, world.isHeld(AORS[0])]).toEqual([leave, true, false, true]);
+  }
+});
