@@ -12,6 +12,8 @@ export function guardSettings(config: Config, isPbxAddress: (address: string) =>
     isScannerBanned: security.scanners === "ban",
     isExempt: (address) =>
       isPbxAddress(address) || containsAddress(security.allow, address) ||
+      // A web server in front that does not say whom it speaks for speaks for all its phones.
+      containsAddress(security.proxies, address) ||
       // A trusted source speaks for many users: another proxy, a test. With a PBX this key has no effect.
       (pbx === null && containsAddress(security.trust, address)),
     isDenied: (address) => containsAddress(security.deny, address),

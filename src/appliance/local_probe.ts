@@ -4,13 +4,13 @@
  */
 import { existsSync } from "node:fs";
 import { Hono } from "hono";
-import { dateProblem, daysLeft } from "../config/certificate.ts";
+import { covers, dateProblem, daysLeft } from "../config/certificate.ts";
 import { readServiceAccountFile, readTlsFiles, readVapidFile, type TlsFiles } from "../config/files.ts";
 import type { RunningAppliance } from "../config/finding.ts";
 import type { Place, Problem } from "../config/problem.ts";
 import type { Config, ListenEntry } from "../config/schema.ts";
 import { listenControl } from "../control/server.ts";
-import { hostPort } from "../core/sip/host.ts";
+import { hostPort, splitHostPort } from "../core/sip/host.ts";
 import { inspectStore } from "../io/store/inspect.ts";
 import { isWildcard } from "../io/transport/address.ts";
 import { Transports } from "../io/transport/transports.ts";
@@ -134,12 +134,14 @@ function probeStore(config: Config, running: RunningAppliance | null, tell: Tell
 
 /** How long the certificates are good for: an error where phones refuse one, a warning where they soon will. */
 function probeCertificates(
-  { tls }: Config,
+  config: Config,
   { pairs }: TlsFiles,
   placeOf: (path: string) => Place,
   problems: Problem[],
 ): Probed["parts"] {
   const nowMs = Date.now();
+  const { tls } = config;
+  problems.push(...missingNames(config, pairs, placeOf));
   for (const pair of pairs) {
     const message = dateProblem(pair, nowMs);
     if (message === "") continue;
@@ -154,6 +156,25 @@ function probeCertificates(
     const words = `${pair.certFile} is for ${pair.names.join(", ") || "no name"}, ${count(days, "day")} left`;
     return { part: "tls", words };
   });
+}
+
+/** A phone refuses a certificate that is not for the name it connects to. */
+function missingNames(
+  { listen, advertise }: Config,
+  pairs: TlsFiles["pairs"],
+  placeOf: (path: string) => Place,
+): Problem[] {
+  const found = new Map<string, Problem>();
+  listen.forEach((entry, index) => {
+    const isSecure = entry.scheme === "tls" || entry.scheme === "wss";
+    const [host] = splitHostPort(entry.advertise || advertise);
+    if (!isSecure || host === "" || pairs.length === 0 || pairs.some(({ names }) => covers(names, host))) return;
+    const path = entry.advertise === "" ? "advertise" : `listen[${index}]`;
+    const message = `phones that connect to ${host} refuse the certificate: none is for that name`;
+    const hint = "get one that names it, or advertise a name that stands in one";
+    if (!found.has(host)) found.set(host, { ...placeOf(path), severity: "warning", path, message, hint });
+  });
+  return [...found.values()];
 }
 
 /** The files of users and credentials. */

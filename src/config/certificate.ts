@@ -68,6 +68,12 @@ export function readPair(
   return { ...read.facts, certFile, cert, key };
 }
 
+/** True if a certificate for these names is one for this host; a star stands for one label (RFC 6125 §6.4.3). @param host lower-case */
+export function covers(names: readonly string[], host: string): boolean {
+  const dot = host.indexOf(".");
+  return names.includes(host) || (dot > 0 && names.includes("*" + host.slice(dot)));
+}
+
 /** Whole days that are left; negative: so long ago it has expired. */
 export function daysLeft({ validToMs }: CertificateFacts, nowMs: number): number {
   return Math.floor((validToMs - nowMs) / DAY_MS);

@@ -372,6 +372,12 @@ test("O-02 --live without PBX and push asks nobody, and that is fine", async () 
 test("O-02 T-06 check says whom certificates are for and how long they last: an ended one is an error, a late one a warning", async () => {
   const authority = new CertificateAuthority();
   const port = await freePort();
+  const text = `security: { trust: [127.0.0.1/32] }
+store: { path: ":memory:" }
+control: { listen: ["http://127.0.0.1:0"] }
+listen: ["tls://127.0.0.1:${port}", "wss://127.0.0.1:0/sip"]
+tls: { cert_file: sip.pem, key_file: sip.key }
+`;
   const checked = async (days: number, from = -30) => {
     const at = (day: number) => Date.now() + day * 86_400_000 + 60_000;
     const { cert, key } = authority.issue({
@@ -381,20 +387,19 @@ test("O-02 T-06 check says whom certificates are for and how long they last: an 
     });
     write("sip.pem", cert);
     write("sip.key", key);
-    return await check(write(
-      "latefork.yaml",
-      `security: { trust: [127.0.0.1/32] }
-store: { path: ":memory:" }
-control: { listen: ["http://127.0.0.1:0"] }
-listen: ["tls://127.0.0.1:${port}", "wss://127.0.0.1:0/sip"]
-tls: { cert_file: sip.pem, key_file: sip.key }
-`,
-    ));
+    return await check(write("latefork.yaml", text));
   };
   const sound = await checked(60);
   expect([sound.code, stateOf(sound.parts, "tls")]).toEqual([0, "ok"]);
   expect(wordsOf(sound.parts, "tls")).toEndWith("sip.pem is for sip.example.org, 60 days left");
   expect(wordsOf(sound.parts, "listen")).toContain(`tls://127.0.0.1:${port}`);
+  const named = (config: string) => check(write("latefork.yaml", text + config));
+  const matching = await named("advertise: sip.example.org\n");
+  expect([matching.code, matching.err]).toEqual([0, ""]);
+  const foreign = await named("advertise: phones.example.org\n");
+  expect(foreign.err).toMatch(
+    /6:12: warning: advertise: phones that connect to phones\.example\.org refuse the certificate/,
+  );
   const late = await checked(9);
   expect([late.code, stateOf(late.parts, "tls")]).toEqual([0, "warning"]);
   expect(late.err).toMatch(/5:19: warning: .*sip\.pem expires on .*, in 9 days/);

@@ -4,6 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Appliance } from "../../src/appliance/appliance.ts";
+import { guardSettings } from "../../src/appliance/guard_settings.ts";
+import { probePbx } from "../../src/appliance/pbx_probe.ts";
 import { loadConfigFile } from "../../src/config/files.ts";
 import { RECORD_ROUTE, VIA } from "../../src/core/sip/header.ts";
 import type { Message } from "../../src/core/sip/message.ts";
@@ -303,3 +305,32 @@ limits: { connections: 4096, connections_per_source: 4000, handshakes: 500 }`,
   expect(failedHandshakes).toBeGreaterThan(2000);
   for (const peer of flood) peer.reset();
 }, 30_000);
+
+test("O-02 check --live asks a PBX by TLS as we would, and says what is wrong with its certificate", async () => {
+  const cases: [names: string[], ca: string, state: string, words: string][] = [
+    [["localhost"], "ca.pem", "ok", "answered OPTIONS with 200 OK"],
+    [["other.example.org"], "ca.pem", "failed", "its certificate is not for localhost, the name in pbx.uri"],
+    [["localhost"], "", "failed", "its certificate is of no well-known CA: name its CA in pbx.ca_file"],
+  ];
+  for (const [names, ca, state, words] of cases) {
+    const server = tlsPbx(authority.issue({ names }));
+    void server.accepted.then(async (pbx) => pbx.send(responseText(await next(pbx, "OPTIONS"), 200, "pbx")));
+    writeFileSync(
+      file,
+      `listen: ["tls://127.0.0.1:0"]\ntls: { cert_file: sip.pem, key_file: sip.key }\nstore: { path: ":memory:" }
+pbx: { uri: "sip:localhost:${server.port};transport=tls", ca_file: "${ca}" }\n`,
+    );
+    const found = (await probePbx(loadConfigFile(file).config!, { answerMs: 5000 })).filter(({ words }) =>
+      words.includes("127.0.0.1:")
+    );
+    expect(found).toMatchObject([{ part: "pbx", state }]);
+    expect(found[0]!.words).toContain(words);
+    server.stop();
+  }
+});
+
+test("X-02 a proxy that does not say whom it speaks for is not banned for its phones", async () => {
+  await using edge = await start("security: { trust: [192.0.2.0/24], proxies: [127.0.5.0/24] }");
+  const settings = guardSettings(edge.appliance.config, () => false);
+  expect([settings.isExempt("127.0.5.1"), settings.isExempt("127.0.6.1")]).toEqual([true, false]);
+});

@@ -26,7 +26,7 @@ export interface GuardSettings {
   readonly requestsPerSource: Rate;
   readonly authFailures: Rate;
   readonly isScannerBanned: boolean;
-  /** Never banned or limited, denied or not: the PBX, `security.allow`, in registrar mode `security.trust`. */
+  /** Never banned or limited, denied or not: the PBX, `security.allow` and `proxies`, in registrar mode `security.trust`. */
   isExempt(address: string): boolean;
   /** Never answered. */
   isDenied(address: string): boolean;
