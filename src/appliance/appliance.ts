@@ -10,6 +10,7 @@ import { mergeLive } from "./merge_live.ts";
 import type { PbxNames } from "./pbx_names.ts";
 import { PbxWatch, type PbxWatchOptions } from "./pbx_watch.ts";
 import { registerGauges } from "./gauges.ts";
+import { Inbox } from "./inbox.ts";
 import { guardSettings } from "./guard_settings.ts";
 import { PushLog } from "./push_log.ts";
 import { type CoreSecrets, coreSettings } from "./settings.ts";
@@ -58,6 +59,10 @@ export class Appliance implements ControlHost {
   readonly metrics = new Metrics();
   readonly trace: TraceRing;
   readonly turn: Turn;
+  private readonly inbox = new Inbox(
+    (flow, text) => this.handle(flow, text, this.transports.isPinned(flow), false),
+    () => this.metrics.count("rejected_total", "busy"),
+  );
   readonly transports: Transports;
   readonly relay: PushRelay;
   readonly store: SqliteStore;
@@ -179,6 +184,7 @@ export class Appliance implements ControlHost {
         return allow_origins.length === 0 || allow_origins.includes(origin);
       },
       isRefused: (address) => this.guard.isRefused(address, this.turn.nowMs),
+      admitsKeepalive: (address, isPinned) => this.guard.admits(address, isPinned, this.turn.nowMs),
       sourceOf,
     });
     this.world = new World({
@@ -345,10 +351,20 @@ export class Appliance implements ControlHost {
     this.turn.enter();
     // The guard is asked before the trace: a flood must not push out the messages that people look for there.
     const isRegistered = this.transports.isPinned(flow);
-    if (!this.guard.admits(flow.remoteAddress, isRegistered, this.turn.nowMs)) return;
+    const admission = this.guard.admission(flow.remoteAddress, isRegistered, this.turn.nowMs);
+    if (admission === "dropped") return;
+    const isStranger = admission !== "known";
+    // A datagram comes again. Over a connection silence would cost a phone half a minute.
+    if (admission === "busy" && !flow.isReliable) return;
+    if (!this.inbox.admits(this.turn.number, flow, text, isStranger)) return;
+    if (admission === "busy") this.core.busy(flow, text);
+    else this.handle(flow, text, isRegistered, isStranger);
+  }
+
+  private handle(flow: Flow, text: string, isRegistered: boolean, isStranger: boolean): void {
     this.trace.add(this.turn.nowMs, true, flow, text);
     try {
-      this.core.receive(flow, text, isRegistered);
+      this.core.receive(flow, text, isRegistered, isStranger);
     } catch (error) {
       this.onFault(error);
     }
@@ -383,6 +399,8 @@ export class Appliance implements ControlHost {
   }
 
   private runDue(): void {
+    // What still waits has the next turn, behind what comes in meanwhile for others.
+    if (this.inbox.run(this.turn.number)) this.turn.again();
     this.core.schedule.run();
     this.htables.expire(this.turn.nowMs);
     if (this.turn.nowMs >= this.drainage.nextMs) this.drainage.look();

@@ -8,6 +8,7 @@ export function guardSettings(config: Config, isPbxAddress: (address: string) =>
   const { limits, security, pbx } = config;
   return {
     requestsPerSource: limits.requests_per_source,
+    strangers: limits.strangers,
     authFailures: limits.auth_failures,
     isScannerBanned: security.scanners === "ban",
     isExempt: (address) =>

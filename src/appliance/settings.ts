@@ -38,6 +38,7 @@ export function coreSettings(config: Config, secrets: CoreSecrets): CoreSettings
     registrar: registrarSettings(config, secrets),
     refresh: { leadMs: config.push.refresh_before, idleMs: config.wake.idle },
     silo: siloSettings(config),
+    transactions: { transactions: config.limits.transactions, strangersInFlight: config.limits.strangers_in_flight },
     deviceHints: deviceHints(config.devices),
     users: secrets.users,
     authenticator: () => authenticator(config, secrets),

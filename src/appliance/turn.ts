@@ -27,7 +27,10 @@ const TICK_MS = 1000;
 export class Turn implements Clock {
   nowMs: number;
   private readonly epochMs: number;
+  /** Counts the turns. */
+  number = 0;
   private isOpen = false;
+  private isAgain = false;
   private timer: ReturnType<typeof setTimeout> | null = null;
   private armedForMs = Infinity;
   private nextTickMs = 0;
@@ -52,6 +55,7 @@ export class Turn implements Clock {
   enter(): void {
     if (this.isOpen) return;
     this.isOpen = true;
+    this.number++;
     this.nowMs = this.epochMs + performance.now();
     setImmediate(this.close);
   }
@@ -60,6 +64,11 @@ export class Turn implements Clock {
   committed(): Promise<void> {
     this.enter();
     return new Promise((resolve) => this.waiting.push(resolve));
+  }
+
+  /** Asked for at the end of a turn: another one follows at once, behind the input at hand. */
+  again(): void {
+    this.isAgain = true;
   }
 
   /** Runs one input in a turn. What it throws goes no further. */
@@ -89,7 +98,10 @@ export class Turn implements Clock {
     this.guarded(() => this.work.flush());
     this.guarded(() => this.work.commit());
     if (this.waiting.length > 0) { for (const resolve of this.waiting.splice(0)) resolve(); }
-    this.arm();
+    if (this.isAgain) {
+      this.isAgain = false;
+      this.enter();
+    } else this.arm();
   }
 
   private guarded(part: () => void): void {

@@ -86,6 +86,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
       : null;
     const usrloc = this.usrloc = new Usrloc(clock, this.schedule.deadlines, port, this);
     const table = this.table = new Transactions(port, this.schedule, pbx, usrloc);
+    table.limits = settings.transactions;
     this.stateless = new StatelessAnswers(table);
     const purrs = this.purrs = new Purrs(settings.installation);
     this.locator = new Locator(usrloc, own, pbx, settings.domains);
@@ -154,6 +155,7 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
     this.settings = settings;
     this.trusted.replace(settings.isTrusted);
     this.qualify?.start(settings.qualifyMs);
+    this.table.limits = settings.transactions;
     this.silo.settings = settings.silo;
     this.dialogWake.settings = settings.silo;
     this.writer.settings = settings.registrar;
@@ -165,8 +167,9 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
   /**
    * A complete message came in over a flow (latin1 text).
    * @param isRegistered a phone registered over this flow: it is not taken for a scanner, with any User-Agent
+   * @param isStranger neither the PBX nor a phone that we know: it comes after these (X-06)
    */
-  receive(flow: Flow, text: string, isRegistered = false): void {
+  receive(flow: Flow, text: string, isRegistered = false, isStranger = false): void {
     const message = parseMessage(text, !flow.isReliable);
     this.usrloc.heardOver(flow);
     if (!isRegistered && this.guard !== null && message.isRequest && this.isScanner(this.guard, message, flow)) return;
@@ -178,7 +181,13 @@ export class Core implements RouterUser, RegistrarUser, UsrlocListener {
       if (this.stateless.refuses(message, flow)) return;
       return this.local.registerTrusted(message, flow, this.table.replyFlow(message, flow));
     }
-    this.table.receiveRequest(message, flow, this.router);
+    if (!this.table.receiveRequest(message, flow, this.router, isStranger)) this.stateless.busy(message, flow);
+  }
+
+  /** A message that there is no time for: a request is told when to come again. */
+  busy(flow: Flow, text: string): void {
+    const message = parseMessage(text, !flow.isReliable);
+    if (message.problem === null && message.isRequest && message.method !== "ACK") this.stateless.busy(message, flow);
   }
 
   /**

@@ -4,6 +4,7 @@ import type { RefreshSettings } from "./registrar/refresh_push.ts";
 import type { DeviceHints, RegistrarSettings } from "./registrar/settings.ts";
 import type { UserDirectory } from "./registrar/users.ts";
 import type { SiloSettings } from "./silo/settings.ts";
+import type { TransactionLimits } from "./transaction/table.ts";
 
 export interface CoreSettings {
   /** Hosts behind the `@` of our AoRs, lower-case; empty: our own addresses, and the PBX's. Read at the start only. */
@@ -16,6 +17,7 @@ export interface CoreSettings {
   readonly hasOwnPort: boolean;
   /** How often the PBX is asked by OPTIONS, ms; 0: never. */
   readonly qualifyMs: number;
+  readonly transactions: TransactionLimits;
   readonly registrar: RegistrarSettings;
   readonly refresh: RefreshSettings;
   readonly silo: SiloSettings;

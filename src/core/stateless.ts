@@ -1,6 +1,6 @@
 /**
  * Answers without a transaction (RFC 3261 §8.2.7): to what is malformed, and to the REGISTERs of trusted sources that are
- * refused. The same request gets the same answer each time, with the same To tag.
+ * refused, and where there is no room for a transaction. The same request gets the same answer each time, with the same To tag.
  */
 import { refusalOf } from "./proxy/validate.ts";
 import type { Flow } from "./sip/flow.ts";
@@ -10,7 +10,13 @@ import { reasonPhrase } from "./sip/reason.ts";
 import { receivedVia, responseTo } from "./sip/response.ts";
 import type { Transactions } from "./transaction/table.ts";
 
+/** After how many seconds a sender that found no room may come again, and over how many more they are spread. */
+const BUSY_S = 10;
+const BUSY_SPREAD_S = 20;
+
 export class StatelessAnswers {
+  private busyCount = 0;
+
   constructor(private readonly table: Transactions) {}
 
   /** F-08: a malformed request is answered if it can be, a malformed response is dropped; both are counted. */
@@ -36,6 +42,13 @@ export class StatelessAnswers {
     this.table.port.count("rejected_total", String(refusal.status));
     this.send(request, flow, refusal.status, refusal.reason, refusal.lines);
     return true;
+  }
+
+  /** There is no room for it (X-06). The waits differ: otherwise all would come back together. */
+  busy(request: Message, flow: Flow): void {
+    this.table.port.count("rejected_total", "busy");
+    this.busyCount = (this.busyCount + 1) % BUSY_SPREAD_S;
+    this.send(request, flow, 503, "Busy", `Retry-After: ${BUSY_S + this.busyCount}\r\n`);
   }
 
   private sayProblem(message: Message, flow: Flow, status: number, words: string): void {

@@ -2,7 +2,7 @@
  * `npm run bench`: measures latefork, and Kamailio beside it in the same minutes where it is installed, and prints the
  * numbers that have a target (N-01 to N-08). Figures, not claims: it fails only if something could not be measured.
  *
- *   npm run bench -- [--only reg,call,late,memory,start,scale,push,edge] [--rounds N] [--binary PATH] [--json]
+ *   npm run bench -- [--only reg,call,late,memory,start,scale,push,edge,flood] [--rounds N] [--binary PATH] [--json]
  */
 import { parseArgs } from "node:util";
 import { resolve } from "node:path";
@@ -10,11 +10,12 @@ import type { Job, Outcome } from "./load.ts";
 import { cpuSeconds, residentMib } from "./process_cost.ts";
 import { type Figure, tableOf } from "./figures.ts";
 import { edgeFigures } from "./edge.ts";
+import { floodFigures } from "./flood.ts";
 import { pushFigures } from "./push.ts";
 import { pushCallFigures } from "./push_call.ts";
 import { type LateforkOptions, type Server, startKamailio, startLatefork, whyNoKamailio } from "./server.ts";
 
-const parts = { reg, call, late, memory, start, scale, push, edge };
+const parts = { reg, call, late, memory, start, scale, push, edge, flood };
 type Part = keyof typeof parts;
 
 const { values: options } = parseArgs({
@@ -173,6 +174,11 @@ async function push(): Promise<Figure[]> {
 /** N-08. */
 function edge(): Promise<Figure[]> {
   return edgeFigures(binary);
+}
+
+/** X-06. */
+function flood(): Promise<Figure[]> {
+  return floodFigures(() => startOurs({ store: "memory", isMidRegistrar: true }), progress);
 }
 
 /** Runs the job on every server in turn, `rounds` times, each round in the other order; Kamailio only where there is one. */

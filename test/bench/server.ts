@@ -16,6 +16,8 @@ export interface Server {
   readonly wss: number;
   /** Where a mid-registrar's PBX must listen; 0: it has none. */
   readonly pbx: number;
+  /** Base of its control port; empty: it has none. */
+  readonly control: string;
   /** Where the load's phones are. */
   readonly phones: readonly [number, number];
   /** From starting the process to the first answered request. */
@@ -43,6 +45,7 @@ export interface LateforkOptions {
 export async function startLatefork(options: LateforkOptions): Promise<Server> {
   const folder = options.folder ?? mkdtempSync(join(tmpdir(), "latefork-bench-"));
   const port = await freePort();
+  const control = freeTcpPort();
   const pbx = options.isMidRegistrar ? await freePort() : 0;
   const config = join(folder, "latefork.yaml");
   const { connections } = options;
@@ -60,14 +63,14 @@ export async function startLatefork(options: LateforkOptions): Promise<Server> {
         ? `security: { trust: [127.0.0.0/8] }\n`
         : `pbx: { uri: "sip:127.0.0.1:${pbx};transport=udp", qualify: 0 }\n`) +
       `store: { path: "${options.store === "memory" ? ":memory:" : join(folder, "latefork.db")}" }\n` +
-      `control: { listen: ["http://127.0.0.1:0"] }\n` +
+      `control: { listen: ["http://127.0.0.1:${control}"] }\n` +
       (push === undefined ? "" : `push: ${yamlOf(push.section)}\nwake: { window: 1s }\n`) +
       `log: { level: warn }\n`,
   );
   const command = options.binary === ""
     ? [process.execPath, join(root, "src/main.ts"), "serve", "-c", config]
     : [options.binary, "serve", "-c", config];
-  return { ...await start(command, folder, port, pbx), tls, wss };
+  return { ...await start(command, folder, port, pbx, `http://127.0.0.1:${control}`), tls, wss };
 }
 
 function edgeConfig(folder: string, port: number, tls: number, wss: number, connections: number): string {
@@ -105,7 +108,7 @@ export async function startKamailio(): Promise<Server> {
   );
 }
 
-async function start(command: string[], folder: string, port: number, pbx: number): Promise<Server> {
+async function start(command: string[], folder: string, port: number, pbx: number, control = ""): Promise<Server> {
   const phones = [await freePort(), await freePort()] as const;
   const startedMs = performance.now();
   const output = Bun.file(join(folder, "output"));
@@ -123,6 +126,7 @@ async function start(command: string[], folder: string, port: number, pbx: numbe
     tls: 0,
     wss: 0,
     pbx,
+    control,
     phones,
     startMs,
     folder,
@@ -161,6 +165,13 @@ async function answers(port: number, method: string, hasEnded: () => boolean): P
   }
   socket.close();
   return isAnswered;
+}
+
+function freeTcpPort(): number {
+  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  const { port } = listener;
+  listener.stop(true);
+  return port;
 }
 
 async function freePort(): Promise<number> {

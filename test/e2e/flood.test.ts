@@ -5,6 +5,8 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import { eventually, within } from "../peers/program.ts";
+import { flood } from "../bench/flood_load.ts";
+import { startLatefork } from "../bench/server.ts";
 import { HOST, type Party, Rig } from "../peers/rig.ts";
 
 /** A plain socket of one address: what it sends is what it is told, and it counts the answers. */
@@ -213,6 +215,52 @@ claim(
     source.close();
   },
 );
+
+claim("X-01 keepalives are charged: who floods with them is banned", async (rig) => {
+  const appliance = await rig.appliance(config(rig));
+  const address = party(rig, 9);
+  const source = await Source.open(rig, address);
+  await eventually("the ban", 8000, async () => {
+    source.send(...Array.from({ length: 200 }, () => "\r\n\r\n"));
+    return await banOf(appliance.control, address) === "flood" ? true : null;
+  });
+  expect(await source.isHeard()).toBe(false);
+  source.close();
+});
+
+for (const pbxIs of ["silent", "fast"] as const) {
+  test(
+    `X-06 20 000 REGISTERs a second of a thousand strangers, a PBX that is ${pbxIs}: every call goes through`,
+    async () => {
+      const server = await startLatefork({ binary: "", store: "memory", isMidRegistrar: true });
+      try {
+        const { port, pbx, control } = server;
+        const load = {
+          server: port,
+          pbx,
+          control,
+          sources: 1000,
+          perSource: 20,
+          seconds: 3,
+          callsPerSecond: 50,
+          pbxIs,
+        };
+        const outcome = await flood(load);
+        expect(outcome.completed).toBe(outcome.calls);
+        // Of 60 000 what the rate of all strangers lets pass, with its burst and repetitions; not a claim about this machine's speed.
+        expect(outcome.forwarded).toBeWithin(1, 30_000);
+        const metrics = await (await fetch(`${control}/metrics`)).text();
+        const busy = Number(/rejected_total\{reason="busy"\} (\d+)/.exec(metrics)?.[1] ?? 0);
+        expect(busy).toBeGreaterThan(outcome.sent / 4);
+        const open = Number(/latefork_transactions\{side="server"\} (\d+)/.exec(metrics)?.[1]);
+        expect(open).toBeLessThan(15_000);
+      } finally {
+        await server.stop();
+      }
+    },
+    60_000,
+  );
+}
 
 test("the parties' addresses are not those of the sources above", () => {
   expect((Object.keys(HOST) as Party[]).map((name) => HOST[name] as number)).not.toContain(9);

@@ -45,6 +45,25 @@ export const LIMITS = section("Bounds against floods.", {
     applies: "live",
     doc: "Messages from one address (IPv6: /64); registered phones may five times as much, the PBX anything.",
   }),
+  strangers: key(rate, {
+    default: "1000/s",
+    applies: "live",
+    doc: "Messages of all that are not registered, together. Over UDP more are dropped, over connections answered 503.",
+  }),
+  strangers_in_flight: key(count, {
+    default: "2000",
+    min: 1,
+    max: 1_000_000,
+    applies: "live",
+    doc: "Requests of all that are not registered that wait for an answer; more get 503 with Retry-After.",
+  }),
+  transactions: key(count, {
+    default: "30000",
+    min: 100,
+    max: 10_000_000,
+    applies: "live",
+    doc: "Transactions. Beyond it those that only wait end early; then strangers get 503, at twice as many everybody.",
+  }),
   auth_failures: key(rate, {
     default: "10/m",
     applies: "live",

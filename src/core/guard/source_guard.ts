@@ -10,6 +10,7 @@ import { LineBudget } from "./line_budget.ts";
 import { sourceOf } from "./network.ts";
 import { Recent } from "./recent.ts";
 import { isScannerAgent } from "./scanners.ts";
+import { TokenBucket } from "./token_bucket.ts";
 
 /** The table of bans; an htable is one. Its keys are what {@link sourceOf} gives, or single IPv6 addresses. */
 export interface BanTable {
@@ -24,6 +25,8 @@ export interface BanTable {
 /** What the config says; see {@link SourceGuard.configure}. */
 export interface GuardSettings {
   readonly requestsPerSource: Rate;
+  /** Messages of all strangers together. */
+  readonly strangers: Rate;
   readonly authFailures: Rate;
   readonly isScannerBanned: boolean;
   /** Never banned or limited, denied or not: the PBX, `security.allow` and `proxies`, in registrar mode `security.trust`. */
@@ -40,6 +43,13 @@ export interface GuardPort {
 
 /** Why a source is banned: what the value of its entry in the table begins with. */
 export type BanReason = "flood" | "scanner" | "auth_failures";
+
+/**
+ * What becomes of a message. `known`: handled, before anybody else's; from the PBX, a registered phone, or an address where
+ * phones registered. `stranger`: handled. `busy`: within the rate of its source, and too much of all strangers. `dropped`:
+ * not answered.
+ */
+export type Admission = "known" | "stranger" | "busy" | "dropped";
 
 type Standing = "heard" | "exempt" | "denied";
 
@@ -70,6 +80,7 @@ interface Failures {
 
 export class SourceGuard {
   private rule: AllowanceRule;
+  private readonly strangers: TokenBucket;
   /** Raised when what is exempt or denied may have changed. */
   private generation = 0;
   private readonly sources = new Recent<Source>(MAX_SOURCES);
@@ -86,6 +97,7 @@ export class SourceGuard {
 
   constructor(private readonly bans: BanTable, private readonly port: GuardPort, private settings: GuardSettings) {
     this.rule = new AllowanceRule(settings.requestsPerSource);
+    this.strangers = new TokenBucket(settings.strangers);
     this.lines = new LineBudget((level, message, fields) => port.log(level, message, fields), "floods and bans");
   }
 
@@ -94,6 +106,7 @@ export class SourceGuard {
     const { count, per_ms } = this.settings.requestsPerSource;
     const rate = settings.requestsPerSource;
     this.settings = settings;
+    this.strangers.configure(settings.strangers);
     this.generation++;
     if (rate.count === count && rate.per_ms === per_ms) return;
     this.rule = new AllowanceRule(rate);
@@ -112,7 +125,20 @@ export class SourceGuard {
    * @param isRegistered it came over a flow of a registered phone
    */
   admits(address: string, isRegistered: boolean, nowMs: number): boolean {
+    return this.isAdmitted(this.sourceAt(address, nowMs), isRegistered, nowMs);
+  }
+
+  /** As {@link admits}, for messages: strangers share a rate besides (X-06). */
+  admission(address: string, isRegistered: boolean, nowMs: number): Admission {
     const source = this.sourceAt(address, nowMs);
+    if (!this.isAdmitted(source, isRegistered, nowMs)) return "dropped";
+    if (isRegistered || source.standing === "exempt" || this.phones.has(source.key)) return "known";
+    if (this.strangers.take(nowMs)) return "stranger";
+    this.drop("busy");
+    return "busy";
+  }
+
+  private isAdmitted(source: Source, isRegistered: boolean, nowMs: number): boolean {
     if (source.standing === "exempt") return true;
     if (source.standing === "denied") return this.drop("denied");
     if (this.bans.size > 0 && this.isBanned(source, nowMs)) return this.drop("banned");

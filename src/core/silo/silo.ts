@@ -255,6 +255,11 @@ export class Silo implements CallHome {
 class Tombstone implements Lingering {
   constructor(private readonly silo: Silo, private readonly call: SiloCall) {}
 
+  /** A call that is owed nothing any more may be forgotten early where there are too many (W-11, W-13). */
+  get isSpare(): boolean {
+    return owedDevices(this.call) === 0;
+  }
+
   onLingerEnd(): void {
     this.silo.forget(this.call);
   }

@@ -189,6 +189,11 @@ export class ClientTransaction implements Due, Lingering {
     if (!this.isLapsed) owner?.onFailure(failure, this);
   }
 
+  /** It only absorbs repetitions by now. */
+  get isSpare(): boolean {
+    return true;
+  }
+
   private terminate(): void {
     this.state = "terminated";
     this.table.schedule.deadlines.cancel(this);

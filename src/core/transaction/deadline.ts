@@ -98,6 +98,8 @@ export class Deadlines {
 
 /** Something that waits out a fixed time (timers D, I, J, K, L, M) and then ends. */
 export interface Lingering {
+  /** True if it may end early where there are too many. */
+  readonly isSpare?: boolean;
   onLingerEnd(nowMs: number): void;
 }
 
@@ -106,6 +108,8 @@ export class LingerQueue {
   private items: (Lingering | null)[] = [];
   private dues: number[] = [];
   private head = 0;
+  /** What lies before it has been looked at by {@link endOldest}. */
+  private spareHead = 0;
 
   constructor(readonly durationMs: number) {}
 
@@ -122,15 +126,34 @@ export class LingerQueue {
     this.dues.push(nowMs + this.durationMs);
   }
 
+  /**
+   * Ends the oldest that are spare before their time.
+   * @param count how many
+   * @returns how many there were
+   */
+  endOldest(count: number, nowMs: number): number {
+    let ended = 0;
+    for (let at = Math.max(this.head, this.spareHead); at < this.items.length && ended < count; at++) {
+      this.spareHead = at + 1;
+      const item = this.items[at]!;
+      if (item.isSpare !== true) continue;
+      this.items[at] = null;
+      ended++;
+      item.onLingerEnd(nowMs);
+    }
+    return ended;
+  }
+
   run(nowMs: number): void {
     while (this.head < this.items.length && this.dues[this.head]! <= nowMs) {
       const item = this.items[this.head]!;
       this.items[this.head++] = null;
-      item.onLingerEnd(nowMs);
+      item?.onLingerEnd(nowMs);
     }
     if (this.head > 1024 && this.head * 2 > this.items.length) {
       this.items = this.items.slice(this.head);
       this.dues = this.dues.slice(this.head);
+      this.spareHead = Math.max(0, this.spareHead - this.head);
       this.head = 0;
     }
   }

@@ -31,6 +31,8 @@ export interface ServerTable {
   /** Where a response goes now (§18.2.2); null: nowhere. */
   replyFlow(request: Message | null, flow: Flow | null, origin: Flow): Flow | null;
   removeServer(transaction: ServerTransaction): void;
+  /** It has its final response, or ended without one; told once or more. Strangers are counted until then. */
+  strangerAnswered(transaction: ServerTransaction): void;
   /** Its first 2xx went to the caller, whose ACK is on its way. */
   onAccepted(transaction: ServerTransaction): void;
 }
@@ -40,6 +42,8 @@ export class ServerTransaction implements Due, Lingering {
   heapSlot = -1;
   state: ServerState;
   owner: ServerOwner | null = null;
+  /** It came from a stranger, and has no final response yet. */
+  isStranger = false;
   /** To tag of the responses made here; one per transaction (§8.2.6.2). */
   toTag = "";
   /** The corrected top Via value of responses and of the forwarded request; empty once {@link request} is released. */
@@ -126,6 +130,7 @@ export class ServerTransaction implements Due, Lingering {
       this.lastResponse = wire;
       return;
     }
+    this.table.strangerAnswered(this);
     const now = this.table.schedule.clock.nowMs;
     if (this.isInvite && status < 300) {
       this.state = "accepted";
@@ -205,8 +210,14 @@ export class ServerTransaction implements Due, Lingering {
     this.terminate();
   }
 
+  /** It only absorbs repetitions by now. */
+  get isSpare(): boolean {
+    return true;
+  }
+
   private terminate(): void {
     this.state = "terminated";
+    this.table.strangerAnswered(this);
     this.owner = null;
     this.lastResponse = "";
     this.table.removeServer(this);

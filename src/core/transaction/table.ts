@@ -54,6 +54,19 @@ export interface NewerFlows {
   newerFlow(flow: Flow, aorKey: string): Flow | null;
 }
 
+/** How many transactions there may be. */
+export interface TransactionLimits {
+  /** Beyond it those that only wait end early. */
+  readonly transactions: number;
+  /** Requests of strangers without a final response. */
+  readonly strangersInFlight: number;
+}
+
+/** With so many more than the limit, what only waits is not enough: nobody gets another one. */
+const HARD_FACTOR = 2;
+/** Share of the limit that is freed at once. */
+const FREED_SHARE = 1 / 16;
+
 export class Transactions implements ClientTable, ServerTable {
   private readonly servers = new Map<string, ServerTransaction>();
   private readonly clients = new Map<string, ClientTransaction>();
@@ -67,6 +80,8 @@ export class Transactions implements ClientTable, ServerTable {
   /** How every branch of this process begins. */
   readonly branchStart: string;
   private branchCount = 0;
+  private strangersOpen = 0;
+  limits: TransactionLimits = { transactions: Infinity, strangersInFlight: Infinity };
 
   constructor(
     readonly port: TransactionPort,
@@ -95,32 +110,68 @@ export class Transactions implements ClientTable, ServerTable {
     return this.branchStart + this.branchCount.toString(36) + this.port.token(10) + suffix;
   }
 
+  /** Requests of strangers that have no final response yet. */
+  get strangersInFlight(): number {
+    return this.strangersOpen;
+  }
+
   /**
    * A request without a problem.
    * @param user takes it, if it is new
+   * @param isStranger neither the PBX nor a registered phone sent it
+   * @returns false if it is new and there is no room for it (X-06)
    */
-  receiveRequest(request: Message, flow: Flow, user: TransactionUser): void {
+  receiveRequest(request: Message, flow: Flow, user: TransactionUser, isStranger = false): boolean {
     const isAck = request.method === "ACK";
     const key = serverKey(request, isAck ? "INVITE" : request.method);
     const known = this.servers.get(key);
     if (known !== undefined) {
       // An ACK is matched by its branch alone: some have a CSeq of their own.
       if (isAck) {
-        if (known.state === "completed" || known.state === "confirmed") return known.onAck();
-      } else if (known.isSameRequest(request)) return known.onRetransmission();
+        if (known.state === "completed" || known.state === "confirmed") {
+          known.onAck();
+          return true;
+        }
+      } else if (known.isSameRequest(request)) {
+        known.onRetransmission();
+        return true;
+      }
     }
     if (isAck) {
       this.acknowledged(requestHash(request));
-      return user.onAck(request, flow);
+      user.onAck(request, flow);
+      return true;
     }
+    if (request.method !== "CANCEL" && !this.hasRoom(isStranger)) return false;
     const transaction = new ServerTransaction(this, key, request, flow, request.method === "INVITE");
     this.servers.set(key, transaction);
+    if (isStranger) {
+      transaction.isStranger = true;
+      this.strangersOpen++;
+    }
     if (request.method === "CANCEL") {
       user.onCancel(transaction, this.servers.get(serverKey(request, "INVITE")) ?? null);
     } else {
       user.onRequest(transaction);
       transaction.onTaken();
     }
+    return true;
+  }
+
+  private hasRoom(isStranger: boolean): boolean {
+    const { transactions, strangersInFlight } = this.limits;
+    if (isStranger && this.strangersOpen >= strangersInFlight) return false;
+    if (this.servers.size + this.clients.size < transactions) return true;
+    this.schedule.endOldest(Math.ceil(transactions * FREED_SHARE));
+    const left = this.servers.size + this.clients.size;
+    return left < (isStranger ? transactions : transactions * HARD_FACTOR);
+  }
+
+  /** For the transactions alone. */
+  strangerAnswered(transaction: ServerTransaction): void {
+    if (!transaction.isStranger) return;
+    transaction.isStranger = false;
+    this.strangersOpen--;
   }
 
   /**

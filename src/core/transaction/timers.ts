@@ -40,6 +40,13 @@ export class Schedule {
 
   constructor(readonly clock: Clock) {}
 
+  /** Ends up to so many that only wait, oldest first. */
+  endOldest(count: number): void {
+    const { nowMs } = this.clock;
+    const ended = this.shortLinger.endOldest(count, nowMs);
+    if (ended < count) this.longLinger.endOldest(count - ended, nowMs);
+  }
+
   get nextMs(): number {
     return Math.min(this.deadlines.nextMs, this.shortLinger.nextMs, this.longLinger.nextMs);
   }

@@ -233,6 +233,10 @@ export class Connections {
         case "ping":
           flow.lastHeardMs = context.now();
           counts.keepalivesIn++;
+          if (!context.admitsKeepalive(flow.remoteAddress, flow.pins > 0)) {
+            if (flow.pins === 0) this.endAtFlush(flow, "Too many keepalives");
+            break;
+          }
           // A peer with so much to read needs no pong to know that we live, and pings cost it nothing.
           if (flow.queuedBytes < MAX_QUEUED_FOR_PONG) this.enqueue(flow, frame.pong ?? "\r\n");
           break;
@@ -247,8 +251,8 @@ export class Connections {
           if (frame.end !== "") this.endAtFlush(flow, frame.end);
           break;
       }
-      // Any of these may have overrun the queue.
-      if (isClosed(flow)) break;
+      // Any of these may have overrun the queue, or ended the connection.
+      if (isClosed(flow) || flow.endReason !== "") break;
     }
     context.onInput();
   }

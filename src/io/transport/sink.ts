@@ -75,6 +75,8 @@ export interface TransportContext {
   isExempt(address: string): boolean;
   /** True for sources that get no connection and no answer to keepalives. */
   isRefused(address: string): boolean;
+  /** False for a keepalive too many of its source; it counts as a message does. @param isPinned a phone registered over the flow */
+  admitsKeepalive(address: string, isPinned: boolean): boolean;
   /** True for web servers and load balancers whose word on where a connection comes from is believed. */
   isProxy(address: string): boolean;
   /** The source an address belongs to, for limits per source: an IPv4 address, or a network of IPv6. */

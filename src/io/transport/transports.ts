@@ -37,7 +37,7 @@ import type { WebListener } from "./upgrade.ts";
 /** One socket to open; `host` is an IP address, the wildcard means every address of its family. */
 export type Listen = Pick<ListenEntry, "scheme" | "host" | "port" | "advertise"> & { readonly path?: string };
 
-type NotRequired = "limits" | "counts" | "isExempt" | "isRefused" | "isProxy" | "sourceOf";
+type NotRequired = "limits" | "counts" | "isExempt" | "isRefused" | "admitsKeepalive" | "isProxy" | "sourceOf";
 
 /** What the appliance gives; see {@link TransportContext} for the functions. */
 export interface TransportsOptions extends Omit<TransportContext, NotRequired> {
@@ -47,6 +47,7 @@ export interface TransportsOptions extends Omit<TransportContext, NotRequired> {
   readonly limits?: Partial<TransportLimits>;
   readonly isExempt?: (address: string) => boolean;
   readonly isRefused?: (address: string) => boolean;
+  readonly admitsKeepalive?: (address: string, isPinned: boolean) => boolean;
   readonly isProxy?: (address: string) => boolean;
   /** Certificates of the tls and wss listeners; absent where there are none. */
   readonly tls?: TlsSettings;
@@ -117,6 +118,7 @@ export class Transports {
       log: options.log,
       isExempt: options.isExempt ?? (() => false),
       isRefused: options.isRefused ?? (() => false),
+      admitsKeepalive: options.admitsKeepalive ?? (() => true),
       isProxy: options.isProxy ?? (() => false),
       sourceOf: options.sourceOf ?? ((address) => address),
     };

@@ -283,19 +283,19 @@ export class UdpSocket {
   /** True if the datagram was a keepalive or STUN. Unknown peers get their answer without a flow being made for them. */
   private answerKeepalive(bytes: Buffer, remotePort: number, remoteAddress: string): boolean {
     if (this.context.isRefused(remoteAddress)) return true;
-    if (isStun(bytes)) {
+    const isBinding = isStun(bytes);
+    const isLineEnds = !isBinding && bytes.length > 0 && startOfMessage(bytes) === bytes.length;
+    if (!isBinding && !isLineEnds && (bytes.length > 4 || !isAllZero(bytes))) return false;
+    this.context.counts.udp.keepalivesIn++;
+    this.context.onInput();
+    const flow = this.flows.get(tableKey(remoteAddress, remotePort));
+    if (!this.context.admitsKeepalive(remoteAddress, flow !== undefined && flow.pins > 0)) return true;
+    if (isBinding) {
       const answer = answerStun(bytes, remoteAddress, remotePort);
       if (answer !== null) this.enqueue(answer, remotePort, remoteAddress);
-    } else if (bytes.length > 0 && startOfMessage(bytes) === bytes.length) {
       // RFC 5626 §3.5.1: a ping is a double CRLF; a single one is a pong, or an old phone's keepalive.
-      if (bytes.length >= 4) this.enqueue("\r\n", remotePort, remoteAddress);
-    } else if (bytes.length > 4 || !isAllZero(bytes)) {
-      return false;
-    }
-    this.context.counts.udp.keepalivesIn++;
-    const flow = this.flows.get(tableKey(remoteAddress, remotePort));
+    } else if (isLineEnds && bytes.length >= 4) this.enqueue("\r\n", remotePort, remoteAddress);
     if (flow !== undefined) flow.lastHeardMs = this.context.now();
-    this.context.onInput();
     return true;
   }
 

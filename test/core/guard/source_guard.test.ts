@@ -14,6 +14,7 @@ const PBX = "10.0.0.1";
 interface Options {
   requests?: { count: number; per_ms: number };
   failures?: { count: number; per_ms: number };
+  strangers?: { count: number; per_ms: number };
   scanners?: boolean;
   allow?: string[];
   deny?: string[];
@@ -37,11 +38,12 @@ class World {
     }, this.settings(options));
   }
 
-  settings({ requests, failures, scanners, allow = [], deny = [] }: Options) {
+  settings({ requests, failures, strangers, scanners, allow = [], deny = [] }: Options) {
     const networks = (texts: string[]) => texts.map((text) => Cidr.parse(text)!);
     const [exempt, denied] = [networks([PBX, ...allow]), networks(deny)];
     return {
       requestsPerSource: requests ?? { count: 50, per_ms: 1000 },
+      strangers: strangers ?? { count: 1e9, per_ms: 1000 },
       authFailures: failures ?? { count: 10, per_ms: 60_000 },
       isScannerBanned: scanners ?? true,
       isExempt: (address: string) => containsAddress(exempt, address),
@@ -126,6 +128,46 @@ describe("X-01 requests_per_source", () => {
       expect(world.ban(address)).toBe("by hand");
     });
   }
+});
+
+describe("X-06 all strangers together", () => {
+  const address = (i: number) => `198.51.${i >> 8}.${i & 255}`;
+
+  test("share a rate: what a thousand send within their own is busy, what the PBX and phones send is not", () => {
+    const world = new World({ strangers: { count: 100, per_ms: 1000 } });
+    world.guard.phoneArrived(PHONE);
+    const seen: Record<string, number> = { known: 0, stranger: 0, busy: 0, dropped: 0 };
+    for (let ms = 0; ms < 10_000; ms++) {
+      world.nowMs++;
+      seen[world.guard.admission(address(ms % 1000), false, world.nowMs)]!++;
+    }
+    expect(seen.stranger).toBeWithin(1150, 1251);
+    expect([seen.known, seen.dropped]).toEqual([0, 0]);
+    expect(world.counts.get("busy")).toBe(seen.busy!);
+    // Its own address tells a phone that comes back over another flow, and a registered flow the phone itself.
+    expect(world.guard.admission(PBX, false, world.nowMs)).toBe("known");
+    expect(world.guard.admission(PHONE, false, world.nowMs)).toBe("known");
+    expect(world.guard.admission(address(7), true, world.nowMs)).toBe("known");
+    expect(world.bans.size).toBe(0);
+  });
+
+  test("have two seconds of it at once, and no source gets more than its own for that", () => {
+    const world = new World({ strangers: { count: 1000, per_ms: 1000 } });
+    const burst = Array.from({ length: 4000 }, (_, i) => world.guard.admission(address(i % 1000), false, world.nowMs));
+    expect(burst.filter((admission) => admission === "stranger")).toHaveLength(2000);
+    const greedy = new World({ strangers: { count: 1e6, per_ms: 1000 } });
+    const one = Array.from({ length: 600 }, () => greedy.guard.admission(PHONE, false, greedy.nowMs));
+    expect(one.filter((admission) => admission === "dropped")).toHaveLength(100);
+  });
+
+  test("O-03 a reload changes the rate", () => {
+    const world = new World({ strangers: { count: 1, per_ms: 1000 } });
+    for (let i = 0; i < 10; i++) world.guard.admission(address(i), false, world.nowMs);
+    expect(world.guard.admission(address(0), false, world.nowMs)).toBe("busy");
+    world.guard.configure(world.settings({ strangers: { count: 1000, per_ms: 1000 } }));
+    world.nowMs += 10;
+    expect(world.guard.admission(address(0), false, world.nowMs)).toBe("stranger");
+  });
 });
 
 describe("X-02 bans", () => {

@@ -16,6 +16,7 @@ function guarded(options: RigOptions = {}) {
   const guard = (port: Rig) =>
     new SourceGuard(bans, port, {
       requestsPerSource: { count: 50, per_ms: 1000 },
+      strangers: { count: 2000, per_ms: 1000 },
       authFailures: { count: 2, per_ms: 60_000 },
       isScannerBanned: true,
       isExempt: () => false,

@@ -61,6 +61,7 @@ class World {
       guard: (port) =>
         new SourceGuard(this.bans, port, {
           requestsPerSource: { count: 50, per_ms: 1000 },
+          strangers: { count: 2000, per_ms: 1000 },
           authFailures: { count: 10, per_ms: 60_000 },
           isScannerBanned: true,
           isExempt: () => false,

@@ -24,6 +24,43 @@ test("X-02 a refused source gets no answer to keepalives over UDP, others do", a
   expect(refused.inbox.all).toEqual([]);
 });
 
+const STUN = "\0\x01\0\0\x21\x12\xa4\x42abcdefghijkl";
+
+for (const [what, keepalive] of [["CRLF", PING], ["STUN", STUN]] as const) {
+  test(`X-01 ${what} keepalives over UDP count as messages do: those beyond the rate get no answer`, async () => {
+    let left = 2;
+    const asked: boolean[] = [];
+    const admitsKeepalive = (_: string, isPinned: boolean) => asked.push(isPinned) > 0 && left-- > 0;
+    using rig = await Rig.start(["udp://127.0.0.1"], { admitsKeepalive });
+    using peer = await udpPeer();
+    for (let i = 0; i < 5; i++) peer.send(keepalive, rig.listener.port, "127.0.0.1");
+    peer.send(request("1"), rig.listener.port, "127.0.0.1");
+    const { flow } = await rig.messages.next();
+    expect(asked).toEqual([false, false, false, false, false]);
+    rig.transports.pin(flow);
+    left = 1;
+    peer.send(keepalive, rig.listener.port, "127.0.0.1");
+    for (let i = 0; i < 3; i++) await peer.inbox.next();
+    expect(peer.inbox.all).toHaveLength(3);
+    expect(asked.at(-1)).toBe(true);
+  });
+}
+
+test("X-01 pings over TCP count, too: a stranger's connection ends, a phone's gets no pong", async () => {
+  let left = 3;
+  using rig = await Rig.start(["tcp://127.0.0.1"], { admitsKeepalive: () => left-- > 0 });
+  using phone = await TcpPeer.connect(rig.listener.port);
+  phone.write(request("1"));
+  const { flow } = await rig.messages.next();
+  rig.transports.pin(flow);
+  phone.write(PING.repeat(50) + request("2"));
+  expect((await rig.messages.next()).text).toBe(request("2"));
+  expect(flow.state).toBe("open");
+  using stranger = await TcpPeer.connect(rig.listener.port);
+  stranger.write(PING.repeat(50));
+  await stranger.ended;
+});
+
 test("X-02 a flow is a phone's as long as it is pinned", async () => {
   using rig = await Rig.start(["udp://127.0.0.1"]);
   using peer = await udpPeer();
