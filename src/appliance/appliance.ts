@@ -10,6 +10,7 @@ import { mergeLive } from "./merge_live.ts";
 import type { PbxNames } from "./pbx_names.ts";
 import { PbxWatch, type PbxWatchOptions } from "./pbx_watch.ts";
 import { registerGauges } from "./gauges.ts";
+import { IdleCollection } from "./idle_collection.ts";
 import { Inbox } from "./inbox.ts";
 import { guardSettings } from "./guard_settings.ts";
 import { PushLog } from "./push_log.ts";
@@ -59,6 +60,13 @@ export class Appliance implements ControlHost {
   readonly metrics = new Metrics();
   readonly trace: TraceRing;
   readonly turn: Turn;
+  private messages = 0;
+  private readonly collection = new IdleCollection({
+    residentBytes: () => process.memoryUsage.rss(),
+    readMs: () => performance.now(),
+    collect: () => Bun.gc(true),
+    log: (message, fields) => this.log.log("info", message, fields),
+  });
   private readonly inbox = new Inbox(
     (flow, text) => this.handle(flow, text, this.transports.isPinned(flow), false),
     () => this.metrics.count("rejected_total", "busy"),
@@ -349,6 +357,7 @@ export class Appliance implements ControlHost {
   private onMessage(flow: Flow, text: string): void {
     if (!this.isLoaded) return;
     this.turn.enter();
+    this.messages++;
     // The guard is asked before the trace: a flood must not push out the messages that people look for there.
     const isRegistered = this.transports.isPinned(flow);
     const admission = this.guard.admission(flow.remoteAddress, isRegistered, this.turn.nowMs);
@@ -423,6 +432,12 @@ export class Appliance implements ControlHost {
       this.core.setOwnListeners(this.transports.ownListeners());
     }
     this.pbxWatch.tick(nowMs);
+    const { silo } = this.core;
+    this.collection.tick(nowMs, {
+      openCalls: silo.openCalls,
+      tombstones: silo.tombstoneCount,
+      messages: this.messages,
+    });
   }
 
   private takeNames({ addresses }: PbxNames): void {
