@@ -235,13 +235,12 @@ function checkWebPush({ push }: Config, report: Report): void {
 function checkCertificates({ listen, tls }: Config, report: Report): void {
   const [certs, keys] = [tls.cert_file.length, tls.key_file.length];
   if (certs !== keys) {
-    const [more, less] = certs > keys ? ["cert_file", "key_file"] : ["key_file", "cert_file"];
-    report(
-      "error",
-      `tls.${more}`,
-      `there is no ${less} for each of them`,
-      "one key for each certificate, in their order",
-    );
+    const [more, less] = certs > keys ? ["cert_file", "key_file"] as const : ["key_file", "cert_file"] as const;
+    if (tls[less].length === 0) report("error", `tls.${more}`, `has no ${less}`, `set tls.${less}`);
+    else {
+      const hint = "one key for each certificate, in their order";
+      report("error", `tls.${more}`, `there is no ${less} for each of them`, hint);
+    }
   }
   const secure = listen.findIndex(({ scheme }) => scheme === "tls" || scheme === "wss");
   if (secure >= 0 && certs === 0 && keys === 0) {

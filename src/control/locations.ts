@@ -2,6 +2,7 @@
  * `/v1/locations`: who is registered. Tells both sides of each registration, the phone's with us and ours with the PBX,
  * each with what is left of it and who renews it (R-09).
  */
+import type { RegistrarMode } from "../core/registrar/settings.ts";
 import { aorUpkeep, deviceUpkeep, type Upkeep } from "../core/registrar/upkeep.ts";
 import { hostPort } from "../core/sip/host.ts";
 import type { Aor, Contact } from "../core/usrloc/contact.ts";
@@ -75,7 +76,7 @@ export interface LocationJson {
    * PBX. `state`: `none`, `registered`, `removed`, `lapsed`: it was not renewed in time, or `in_doubt`: the PBX may have lost it.
    */
   upstream: {
-    mode: "aor" | "contact" | "mirror" | null;
+    mode: RegistrarMode | null;
     state: string;
     expires_in: number;
     at_risk: boolean;

@@ -1,4 +1,5 @@
 /** What an operator does to a running appliance: the log's level for a while (O-05), draining (O-04). */
+import { LOG_LEVELS } from "../core/port.ts";
 import { parseOverride } from "../observe/log.ts";
 import { fields, jsonAnswer } from "./answer.ts";
 import { resolveAor } from "./aor.ts";
@@ -34,7 +35,7 @@ export const OPERATION: readonly Route[] = [
 /** `for`: how long level and overrides hold; absent: until the next reload. Overrides replace the ones set here before. */
 function setLog(body: Fields, host: ControlHost) {
   const forMs = body.durationMs("for") ?? 0;
-  const level = body.choice("level", ["debug", "info", "warn", "error"]);
+  const level = body.choice("level", LOG_LEVELS);
   const texts = body.texts("overrides");
   body.end();
   const overrides = texts?.map((text) => override(text, host));

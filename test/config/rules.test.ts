@@ -29,6 +29,11 @@ const BROKEN: [name: string, text: string, problem: string][] = [
     "error 3:19 tls.cert_file: there is no key_file for each of them (one key for each certificate, in their order)",
   ],
   [
+    "T-06 a certificate without any key",
+    `${QUIET}listen: [tls://0.0.0.0]\ntls: { cert_file: a.pem }`,
+    "error 3:19 tls.cert_file: has no key_file (set tls.key_file)",
+  ],
+  [
     "T-06 a pair without its key",
     `${QUIET}listen: [tls://0.0.0.0]\ntls: [{ cert_file: a.pem, key_file: a.key }, { cert_file: b.pem }]`,
     "error 3:46 tls[1].key_file: is missing",
