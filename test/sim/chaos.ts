@@ -53,6 +53,7 @@ export class Chaos {
       transport: prng.chance(0.8) ? "udp" : "tcp",
       isChallenging: prng.chance(0.3),
       answerMs: prng.pick([0, 0, 5, 10, 200]),
+      isRewriting: seed % 2 === 1,
     };
     this.w = new World({
       seed,

@@ -39,6 +39,8 @@ export class Link implements Flow {
   lastHeardMs = 0;
   readonly key: string;
   readonly isReliable: boolean;
+  /** Port that latefork's side of a connection has, which its peer sees; over UDP that of the listener. */
+  readonly localPort: number;
   /** False: the peer is silently gone, packets vanish both ways and nobody is told. */
   isUp = true;
   /** In-order delivery of connections. */
@@ -55,6 +57,7 @@ export class Link implements Flow {
     readonly peer: Host | null,
   ) {
     this.isReliable = transport !== "udp";
+    this.localPort = this.isReliable ? 40_000 + id % 20_000 : listener.port;
     const local = `${listener.address}:${listener.port}`;
     this.key = `${transport}|${local}|${remoteAddress}:${remotePort}`;
   }

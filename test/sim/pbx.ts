@@ -17,6 +17,8 @@ export interface PbxOptions {
   answerMs?: number;
   /** Tells of waiting messages with each REGISTER it accepts, just before its 200, as Asterisk does. */
   isNotifying?: boolean;
+  /** Takes the source of a message for the truth, as Asterisk does with `rewrite_contact=yes` (FreePBX's default). */
+  isRewriting?: boolean;
 }
 
 export const PBX_ADDRESS = "10.0.0.1";
@@ -133,6 +135,10 @@ export class SimPbx extends Caller {
     return this.invite(uri, user, options);
   }
 
+  override onMessage(link: Link, text: string): void {
+    super.onMessage(link, this.options.isRewriting ? rewritten(link, text) : text);
+  }
+
   protected override onRequest(incoming: Incoming): void {
     const { request } = incoming;
     if (request.method !== "REGISTER") return incoming.respond(request.method === "INVITE" ? 486 : 200);
@@ -186,4 +192,25 @@ export class SimPbx extends Caller {
     const expected = digestResponse(ha1("MD5", user, DOMAIN, passwordOf(user)), "REGISTER", credentials);
     return expected === credentials.response;
   }
+}
+
+/**
+ * `nat_on_rx_message` of res_pjsip_nat.c: the Record-Route next to it gets host and port of the source, the transport with
+ * them; without Record-Route the Contact does.
+ */
+function rewritten(link: Link, text: string): string {
+  const lines = text.slice(0, text.indexOf("\r\n\r\n")).split("\r\n");
+  const isResponse = text.startsWith("SIP/2.0 ");
+  const named = (name: string) => lines.flatMap((line, at) => line.toLowerCase().startsWith(name) ? [at] : []);
+  const routes = named("record-route:");
+  const at = routes.length > 0 ? routes.at(isResponse ? -1 : 0) : named("contact:")[0];
+  if (at === undefined) return text;
+  const source = `${link.listener.address}:${link.localPort}`;
+  const transport = link.isReliable ? `;transport=${link.transport.toUpperCase()}` : "";
+  lines[at] = lines[at]!.replace(
+    /<sip:([^@>]*@)?[^;>]*([^>]*)>/,
+    (_, user: string | undefined, params: string) =>
+      `<sip:${user ?? ""}${source}${transport}${params.replace(/;transport=[^;]*/i, "")}>`,
+  );
+  return lines.join("\r\n") + text.slice(text.indexOf("\r\n\r\n"));
 }

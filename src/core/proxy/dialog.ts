@@ -4,15 +4,15 @@
  */
 import type { Clock } from "../clock.ts";
 import type { Flow } from "../sip/flow.ts";
-import { splitHostPort } from "../sip/host.ts";
+import { hostKey, splitHostPort } from "../sip/host.ts";
 import type { Message } from "../sip/message.ts";
 import { detached } from "../sip/scan.ts";
-import { type Uri, uriParam } from "../sip/uri.ts";
+import { parseUri, type Uri, uriParam } from "../sip/uri.ts";
 import { isAtSentBy } from "../sip/via.ts";
 import type { TransactionPort } from "../transaction/timers.ts";
 import type { Contact } from "../usrloc/contact.ts";
 import type { Usrloc } from "../usrloc/usrloc.ts";
-import type { OwnAddresses } from "./address.ts";
+import { type OwnAddresses, portOf } from "./address.ts";
 import type { Target } from "./branch.ts";
 import { byConnection, connectedFlow, firstFlows } from "./device_flows.ts";
 import type { Locator } from "./locator.ts";
@@ -73,7 +73,7 @@ export class Dialogs {
       if (named === null) return FORGED;
       if (!this.mayUse(routes, named, request, flow, isFromPbx)) return STRANGER;
       if (this.parts.pbx === null || isFromPbx || this.isThroughTwice(routes, request.callId)) {
-        const hop = this.tokenHop(named, port);
+        const hop = this.withPhonesTarget(this.tokenHop(named, port), uri, isFromPbx);
         return hop === NO_CONNECTION ? this.purrHop(uri, routes) ?? hop : hop;
       }
       return pbxHop(this.parts.pbx.flowTowards(routes.next ?? uri));
@@ -199,6 +199,25 @@ export class Dialogs {
     const id = purr === "" ? "" : this.parts.deviceOfPurr(purr);
     const device = id === "" ? undefined : this.parts.usrloc.contact(id);
     return device === undefined ? null : deviceHop(device, () => null);
+  }
+
+  /**
+   * A PBX that rewrites Contacts takes a phone's target in a dialog for one at our address, as in-dialog messages have no
+   * Record-Route of ours. The phone is told its own Contact instead.
+   */
+  private withPhonesTarget(hop: Hop, uri: Uri, isFromPbx: boolean): Hop {
+    const { locator, usrloc, requestUri } = this.parts;
+    if (!isFromPbx || !("target" in hop) || !locator.isOurHost(uri.host) || uriParam(uri, "lr") !== undefined) {
+      return hop;
+    }
+    const { target } = hop;
+    const contact = usrloc.contact(target.contactId);
+    if (contact === undefined) return hop;
+    const text = requestUri(contact);
+    const own = parseUri(text);
+    // A phone on our machine has our host, and a port of its own.
+    const isItsOwn = own !== null && hostKey(own.host) === hostKey(uri.host) && portOf(own) === portOf(uri);
+    return isItsOwn ? hop : { target: { ...target, uri: text } };
   }
 
   private tokenHop(named: FlowToken, port: TransactionPort): Hop {

@@ -86,7 +86,7 @@ export class Locator {
   }
 
   /** True for the addresses we have or advertise, and for those the PBX sees us at. */
-  private isOurHost(host: string): boolean {
+  isOurHost(host: string): boolean {
     return this.own.isOurHost(host) || (this.pbx !== null && this.pbx.seesUsAt(host));
   }
 

@@ -80,6 +80,32 @@ describe("F-03 a PBX on TCP that rewrites our Contact and Record-Route", () => {
     }
   });
 
+  for (const transport of ["tcp", "udp"] as const) {
+    // In-dialog messages have no Record-Route, so it rewrites their Contact: the target of what follows.
+    test(`F-03 after a re-INVITE of the phone its target is ours, over ${transport}: the phone gets its own`, () => {
+      const { rig, phone } = start({ pbx: { address: "10.0.0.10", port: 5060, transport } });
+      const source = transport === "tcp" ? SOURCE : "10.0.0.5:5060";
+      const side = pbxCalls(rig, phone, source);
+      const target = transport === "tcp" ? rewritten(side.target, source) : `sip:alice@${source}`;
+      for (const method of ["INFO", "ACK", "BYE"]) {
+        rig.receive(rig.pbx, inDialog(method, { ...side, target }, { transport: transport.toUpperCase() }));
+        expect(startLine(phone.one())).toBe(`${method} ${CONTACT} SIP/2.0`);
+      }
+    });
+  }
+
+  test("F-03 a phone on our machine keeps its own target: host and port are its own", () => {
+    const { rig } = start();
+    const local = rig.flow("10.0.0.5", 5070);
+    rig.register("carol", local, "sip:carol@10.0.0.5:5070");
+    const invite = request("INVITE", rig.upstreamUri("carol"), { contact: "<sip:bob@10.0.0.10>" });
+    rig.receive(rig.pbx, invite);
+    rig.receive(local, answer(local.one(), 200, { contact: "<sip:carol@10.0.0.5:5070;line=2>" }));
+    const side = callerSide(invite, rig.pbx.all().at(-1)!);
+    rig.receive(rig.pbx, inDialog("BYE", side));
+    expect(requestUri(local.one())).toBe("sip:carol@10.0.0.5:5070;line=2");
+  });
+
   test("F-03 in a call of the phone its requests find the phone, too", () => {
     const { rig, phone } = start();
     rig.receive(
