@@ -34,6 +34,8 @@ export interface FlowToken {
 /** Makes and checks tokens. The secret belongs to the installation and outlives restarts. */
 export class FlowTokens {
   private readonly macs = new Map<string, string>();
+  private hour = -1;
+  private hourMark = "";
 
   constructor(private readonly secret: string, private readonly clock: Clock) {}
 
@@ -83,11 +85,21 @@ export class FlowTokens {
   }
 
   private sign(content: string, callId: string): string {
-    const payload = content + TIME_MARK + Math.floor(this.clock.nowMs / HOUR_MS).toString(36);
+    const payload = content + this.hourText();
     const mac = this.macOf(payload, callId);
     if (this.macs.size >= MACS_REMEMBERED) this.macs.clear();
     this.macs.set(payload + "\n" + callId, mac);
     return payload + "." + mac;
+  }
+
+  /** The same text for all tokens of an hour. */
+  private hourText(): string {
+    const hour = Math.floor(this.clock.nowMs / HOUR_MS);
+    if (hour !== this.hour) {
+      this.hour = hour;
+      this.hourMark = TIME_MARK + hour.toString(36);
+    }
+    return this.hourMark;
   }
 
   private macOf(payload: string, callId: string): string {

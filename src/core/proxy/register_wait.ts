@@ -30,6 +30,11 @@ export class RegisterWait {
 
   constructor(private readonly schedule: Schedule) {}
 
+  /** True while the PBX has a REGISTER that it has not answered. */
+  get isBusy(): boolean {
+    return this.byName.size > 0;
+  }
+
   /** Requests that wait; 0: nothing is kept of any. */
   get waitingCount(): number {
     return this.count;
@@ -56,7 +61,7 @@ export class RegisterWait {
    * @returns false if it is to go on now
    */
   hold(transaction: ServerTransaction, uri: Uri, goOn: () => void): boolean {
-    const registering = this.byName.size === 0 ? undefined : this.find(uri);
+    const registering = this.find(uri);
     if (registering === undefined || registering.waiting.size >= MAX_OF_ONE || this.count >= MAX_IN_ALL) return false;
     const waiting = new Waiting(this, registering, transaction, goOn);
     registering.waiting.add(waiting);

@@ -237,6 +237,7 @@ export class Router implements TransactionUser {
 
   /** What may find its phone only when the PBX has answered the REGISTER it has of it, waits for that. */
   private routeFromPbx(transaction: ServerTransaction, routes: OwnRoutes): void {
+    if (!this.registerWait.isBusy) return this.routeToAor(transaction, "", routes);
     const { request } = transaction;
     const { method } = request;
     // A call takes in phones that register later (W-04), and OPTIONS asks about those that are here.
