@@ -59,7 +59,7 @@ export class SiloCall implements ForkOwner, CallOfLeg, Due {
     this.cseq = server.request.cseq;
     this.fork.owner = this;
     this.fork.isHeld = true;
-    this.story = new Story(id, server.request, aor.key, settings.callerParty, table.schedule.clock);
+    this.story = new Story(id, server.request, aor.key, settings.callerParty, table.schedule.clock, server.arrivedAtMs);
     this.legs = new Legs(this, aor.user);
   }
 
@@ -80,7 +80,7 @@ export class SiloCall implements ForkOwner, CallOfLeg, Due {
   /** 100 is sent and the call is in the silo: now every device is asked at once (W-02). */
   begin(contacts: readonly Contact[]): void {
     const { home } = this;
-    home.table.schedule.deadlines.set(this, this.nowMs + home.settings.ringTimeoutMs);
+    home.table.schedule.deadlines.set(this, this.fork.server.arrivedAtMs + home.settings.ringTimeoutMs);
     this.story.toCaller(100);
     this.isAsking = true;
     for (const contact of firstFlows(contacts, home.reach)) {

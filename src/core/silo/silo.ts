@@ -79,7 +79,8 @@ export class Silo implements CallHome {
       this.overLimit(server.request, aor.key, "calls_per_aor_limit", 486, why);
       return server.respond(486, "Too many calls for this user");
     }
-    server.respond(100);
+    // It has had one if it waited for its phone's REGISTER.
+    if (server.status === 0) server.respond(100);
     const call = new SiloCall(this, this.port.token(6), server, aor, device?.id ?? null, callerToken, routesToDrop);
     this.open.add(aor.key, call);
     this.byId.set(call.record.id, call);

@@ -35,6 +35,7 @@ export class Story {
     aorKey: string,
     readonly callerParty: string,
     private readonly clock: Clock,
+    startedAtMs = clock.nowMs,
   ) {
     this.record = {
       id,
@@ -46,7 +47,7 @@ export class Story {
       result: "",
       outcome: "",
       status: 0,
-      startedAtMs: clock.nowMs,
+      startedAtMs,
       endedAtMs: 0,
       parties: [callerParty, HUB],
       branches: [],

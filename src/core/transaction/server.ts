@@ -48,6 +48,8 @@ export class ServerTransaction implements Due, Lingering {
   toTag = "";
   /** The corrected top Via value of responses and of the forwarded request; empty once {@link request} is released. */
   viaText: string;
+  /** When the request came first. */
+  readonly arrivedAtMs: number;
   /** Status of the last response sent, 0 if none. */
   status = 0;
   private lastResponse = "";
@@ -68,6 +70,7 @@ export class ServerTransaction implements Due, Lingering {
     this.state = isInvite ? "proceeding" : "trying";
     this.viaText = receivedVia(request, flow);
     this.replyFlow = flow;
+    this.arrivedAtMs = table.schedule.clock.nowMs;
     this.requestHash = requestHash(request);
   }
 
@@ -77,11 +80,6 @@ export class ServerTransaction implements Due, Lingering {
    */
   isSameRequest(request: Message): boolean {
     return (this.isInvite && this.isPending) || requestHash(request) === this.requestHash;
-  }
-
-  /** When a request that is not answered yet came in, ms; of an INVITE it is not known: 0. */
-  get arrivedAtMs(): number {
-    return this.isInvite || this.timeoutAtMs === 0 ? 0 : this.timeoutAtMs - LATEST_MS;
   }
 
   /** True while a CANCEL or a final response can still make a difference. */

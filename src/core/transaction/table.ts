@@ -254,7 +254,8 @@ export class Transactions implements ClientTable, ServerTable {
     for (const server of this.servers.values()) {
       if (server.isInvite && server.state === "completed") found.acks++;
       // An OPTIONS needs no answer: its sender asks whether we are there, and the silence tells.
-      if (!server.isPending || server.request.method === "OPTIONS" || server.arrivedAtMs > untilMs) continue;
+      if (!server.isPending || server.request.method === "OPTIONS") continue;
+      if (!server.isInvite && server.arrivedAtMs > untilMs) continue;
       if (server.isInvite && server.request.to.tag === "") found.calls++;
       else found.requests++;
     }

@@ -145,6 +145,18 @@ describe("F-04 a request of the PBX just before its 200 to the REGISTER", () => 
     expect(second.phone.kinds().sort()).toEqual([200, "INVITE"]);
   });
 
+  test("W-07 a call that waited has one 100, and no longer than others until it ends", () => {
+    const { rig, phone, uri, answers } = registering();
+    rig.receive(rig.pbx, request("INVITE", uri));
+    rig.pass(3000);
+    answers(200);
+    rig.receive(phone, answer(phone.all().find((text) => methodOf(text) === "INVITE")!, 180));
+    rig.pass(117_000 - 200);
+    expect(rig.pbx.kinds().filter((kind) => kind !== "REGISTER")).toEqual([100, 180]);
+    rig.pass(400);
+    expect(rig.pbx.kinds()[0]).toBeGreaterThanOrEqual(400);
+  });
+
   test("X-01 sixteen wait for one phone; others wait for nobody", () => {
     const { rig, phone, uri, answers } = registering();
     rig.receive(rig.pbx, request("NOTIFY", "sip:carol@10.0.0.5:5060"));
