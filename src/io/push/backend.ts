@@ -8,7 +8,7 @@ import type { PushEvent, PushRequest } from "./types.ts";
 import type { PushWorld } from "./world.ts";
 
 /** How an attempt ended. `retry`: not now (429, 5xx, no connection); the delivery decides whether there is time. */
-export interface PushAnswer {
+export interface AttemptAnswer {
   readonly kind: "accepted" | "dead" | "refused" | "retry";
   /** HTTP status, 0 if no answer came. */
   readonly status: number;
@@ -35,9 +35,9 @@ export interface PushAttempt {
   /** Fires when the attempt takes too long or the relay stops: let go of everything. */
   readonly signal: AbortSignal;
   /** Call it once, as soon as the outcome is known; later calls are ignored. */
-  answer(answer: PushAnswer): void;
+  answer(answer: AttemptAnswer): void;
   /** The outcome if time runs out before {@link answer}: the status is there, the body is still coming. */
-  draft(answer: PushAnswer): void;
+  draft(answer: AttemptAnswer): void;
 }
 
 /** The attempt with the host in its answers, for a backend with several: an answer of one says nothing about another. */
@@ -50,12 +50,12 @@ export function answeredBy(host: string, attempt: PushAttempt): PushAttempt {
 }
 
 /** The attempt could not be made or the service cannot take it now. */
-export function retry(reason: string, status = 0, retryAfterMs = -1): PushAnswer {
+export function retry(reason: string, status = 0, retryAfterMs = -1): AttemptAnswer {
   return { kind: "retry", status, reason, retryAfterMs, isOurFault: false };
 }
 
 /** The service, or we in its place, will say no to this push again; the fault is the push's own. */
-export function refused(reason: string): PushAnswer {
+export function refused(reason: string): AttemptAnswer {
   return { kind: "refused", status: 0, reason, retryAfterMs: -1, isOurFault: false };
 }
 

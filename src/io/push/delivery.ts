@@ -9,7 +9,7 @@
  * A job holds at most one timer: the end of its window while queued, the attempt's limit while flying, the next
  * attempt while resting.
  */
-import { type PushAnswer, type PushBackend, retry } from "./backend.ts";
+import { type AttemptAnswer, type PushBackend, retry } from "./backend.ts";
 import { Health, type HostHealth } from "./health.ts";
 import { canWait } from "./request.ts";
 import type { PushOutcome, PushRequest, PushVerdict } from "./types.ts";
@@ -226,8 +226,8 @@ export class Delivery {
     if (flight.isCrowd) this.crowdFlights++;
 
     let isAnswered = false;
-    let draft: PushAnswer | null = null;
-    const answer = (given: PushAnswer): void => {
+    let draft: AttemptAnswer | null = null;
+    const answer = (given: AttemptAnswer): void => {
       if (isAnswered) return;
       isAnswered = true;
       this.answered(job, given);
@@ -267,7 +267,7 @@ export class Delivery {
     this.backend.stop();
   }
 
-  private answered(job: Job, answer: PushAnswer): void {
+  private answered(job: Job, answer: AttemptAnswer): void {
     if (job.state !== "flying") return;
     if (answer.status !== 0) job.status = answer.status;
     job.reason = answer.reason;

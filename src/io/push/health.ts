@@ -6,7 +6,7 @@
  * another key) counts once a second device gets it, or if no other device was ever served. A backend is ill if one of its
  * hosts fails several devices, or if no host is well: a single phone may name a service that cannot be reached at all.
  */
-import type { PushAnswer } from "./backend.ts";
+import type { AttemptAnswer } from "./backend.ts";
 
 /** Hosts remembered; the one that spoke longest ago is forgotten first. Phones choose them. */
 export const MAX_HEALTH_HOSTS = 64;
@@ -38,7 +38,7 @@ export class Health {
    * What a host said.
    * @param device to be woken: its contact id, or its token
    */
-  note(host: string, device: string, answer: PushAnswer): void {
+  note(host: string, device: string, answer: AttemptAnswer): void {
     const isRefused = answer.kind === "refused" && !answer.isOurFault;
     // We refused it: the service was not asked.
     if (isRefused && answer.status === 0) return;
@@ -73,7 +73,7 @@ export class Health {
     }));
   }
 
-  private fail(host: Host, device: string, answer: PushAnswer): void {
+  private fail(host: Host, device: string, answer: AttemptAnswer): void {
     if (host.failed.size < SEVERAL) host.failed.add(device);
     const isOwnFault = answer.isPerhapsThePhones === true && host.failed.size < SEVERAL && host.served !== "" &&
       host.served !== device;

@@ -4,7 +4,7 @@
  */
 import type { WebhookConfig } from "../../config/schema.ts";
 import { adviceOn, connectOnly, type ServiceAnswer } from "./ask.ts";
-import { type PushAnswer, type PushAttempt, type PushBackend, refused, retry } from "./backend.ts";
+import { type AttemptAnswer, type PushAttempt, type PushBackend, refused, retry } from "./backend.ts";
 import { codeOf, retryAfterMsOf } from "./http/answer.ts";
 import { shownWords } from "./http/body.ts";
 import { type Exchange, exchange } from "./http/exchange.ts";
@@ -117,10 +117,10 @@ export class Webhook implements PushBackend {
 
   stop(): void {}
 
-  private answerOf(response: Response, words: string): PushAnswer {
+  private answerOf(response: Response, words: string): AttemptAnswer {
     const status = response.status;
     const said = `${status} from ${this.host}${words === "" ? "" : `: ${words}`}`;
-    const answer = (kind: PushAnswer["kind"], advice: string, isOurFault = false): PushAnswer => {
+    const answer = (kind: AttemptAnswer["kind"], advice: string, isOurFault = false): AttemptAnswer => {
       return { kind, status, reason: said + (advice && `; ${advice}`), retryAfterMs: -1, isOurFault };
     };
     if (status >= 200 && status < 300) return answer("accepted", "");

@@ -1,11 +1,11 @@
 /** What makes a push service ill in the eyes of an admin, and what is one phone's own affair. */
 import { expect, test } from "bun:test";
-import { type PushAnswer, retry } from "../../../src/io/push/backend.ts";
+import { type AttemptAnswer, retry } from "../../../src/io/push/backend.ts";
 import { Health, MAX_HEALTH_HOSTS } from "../../../src/io/push/health.ts";
 
 type Word = "ok" | "dead" | "refused" | "unasked" | "down" | "config" | "suspect";
 
-function answer(word: Word): PushAnswer {
+function answer(word: Word): AttemptAnswer {
   const plain = { status: 403, reason: word, retryAfterMs: -1, isOurFault: false };
   switch (word) {
     case "ok":

@@ -12,7 +12,7 @@ import { ApnsToken } from "./token.ts";
 import type { ServiceAnswer } from "../ask.ts";
 import {
   answeredBy,
-  type PushAnswer,
+  type AttemptAnswer,
   type PushAttempt,
   type PushBackend,
   readKeyFile,
@@ -54,7 +54,7 @@ interface Try {
   readonly settled: () => void;
   environment: Environment;
   /** BadDeviceToken, of the environment that was asked before this one. */
-  first: PushAnswer | null;
+  first: AttemptAnswer | null;
   /** What a second try was already made for. */
   readonly tried: Set<"environment" | "token" | "connection">;
 }
@@ -212,7 +212,7 @@ export class Apns implements PushBackend {
     return answeredBy(this.hostOf(environment), attempt);
   }
 
-  private silence({ environment }: Try): PushAnswer {
+  private silence({ environment }: Try): AttemptAnswer {
     return retry(`${this.hostOf(environment)} did not answer in time`);
   }
 
@@ -255,7 +255,7 @@ export class Apns implements PushBackend {
   }
 
   /** One token of two is dead, the phone is not: a call goes to the other. Pushes that the other does not take are refused. */
-  private takeOther(one: Try, verdict: PushAnswer): void {
+  private takeOther(one: Try, verdict: AttemptAnswer): void {
     const { request, attempt, settled } = one;
     this.learn(one.notification.token, { deadAtMs: this.world.now() });
     const target = this.alive(one.target);
@@ -283,7 +283,7 @@ export class Apns implements PushBackend {
     return action !== "token" || this.token!.renew(token, this.world.systemNow());
   }
 
-  private verdict(answer: Http2Answer, one: Try): PushAnswer {
+  private verdict(answer: Http2Answer, one: Try): AttemptAnswer {
     const error = errorOf(answer);
     const { token, isMisfit } = one.notification;
     const isAboutToken = error.action === "dead" || error.action === "environment";
@@ -298,7 +298,7 @@ export class Apns implements PushBackend {
   }
 
   /** If the other environment did not judge the token (it is away, or the key is not for it), both answers are reported, and the key counts as right. */
-  private withFirst(answer: PushAnswer, { first }: Try): PushAnswer {
+  private withFirst(answer: AttemptAnswer, { first }: Try): AttemptAnswer {
     if (first === null || (answer.kind !== "retry" && !answer.isOurFault)) return answer;
     return { ...answer, reason: `${first.reason}; ${answer.reason}`, isOurFault: false };
   }
@@ -308,7 +308,7 @@ export class Apns implements PushBackend {
     answer: Http2Answer,
     error: ApnsError,
     one: Pick<Try, "target" | "environment" | "tried">,
-  ): PushAnswer {
+  ): AttemptAnswer {
     const { status } = answer;
     const host = this.hostOf(one.environment);
     const said = `${[status, error.reason].join(" ").trim()} from ${host}`;
@@ -321,7 +321,7 @@ export class Apns implements PushBackend {
     }
     const isDead = error.action === "dead" || isNowhere;
     const isOurFault = error.action === "config" || error.action === "token" || error.action === "connection";
-    const plain: PushAnswer = { kind: isDead ? "dead" : "refused", status, reason, retryAfterMs: -1, isOurFault };
+    const plain: AttemptAnswer = { kind: isDead ? "dead" : "refused", status, reason, retryAfterMs: -1, isOurFault };
     const deadSinceMs = error.action === "dead" ? timestampOf(answer.body) : undefined;
     return deadSinceMs === undefined ? plain : { ...plain, deadSinceMs };
   }

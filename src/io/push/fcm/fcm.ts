@@ -5,7 +5,7 @@
 import type { Config } from "../../../config/schema.ts";
 import { readServiceAccount, type ServiceAccount } from "../../../config/service_account.ts";
 import { pushForNobody, type ServiceAnswer } from "../ask.ts";
-import { type PushAnswer, type PushAttempt, type PushBackend, readKeyFile, refused, retry } from "../backend.ts";
+import { type AttemptAnswer, type PushAttempt, type PushBackend, readKeyFile, refused, retry } from "../backend.ts";
 import { type FcmError, fcmErrorOf, fcmSaid } from "./errors.ts";
 import { fcmMessageOf, MAX_DATA_BYTES } from "./message.ts";
 import { FcmToken, type TokenResult } from "./token.ts";
@@ -201,7 +201,7 @@ export class Fcm implements PushBackend {
   }
 
   /** What an answer means when nothing more is tried. */
-  private answerOf(answer: Http2Answer, token: string, one: Pick<Try, "request">): PushAnswer {
+  private answerOf(answer: Http2Answer, token: string, one: Pick<Try, "request">): AttemptAnswer {
     const { status } = answer;
     if (status === 200) {
       return { kind: "accepted", status, reason: `200 from ${this.host}`, retryAfterMs: -1, isOurFault: false };

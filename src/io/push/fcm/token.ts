@@ -3,7 +3,7 @@
  * for, and one exchange for all pushes that wait. It must not know messages or what FCM answers to them.
  */
 import type { ServiceAccount } from "../../../config/service_account.ts";
-import { type PushAnswer, retry } from "../backend.ts";
+import { type AttemptAnswer, retry } from "../backend.ts";
 import { retryAfterMsOf, unreachable } from "../http/answer.ts";
 import { BodyStart, shownWords } from "../http/body.ts";
 import { signedJwt } from "../jwt.ts";
@@ -30,7 +30,7 @@ const MAX_BODY_BYTES = 16_384;
 const ACCOUNT = "push.fcm.service_account_file";
 
 /** A token, or why there is none. */
-export type TokenResult = { readonly text: string } | { readonly failure: PushAnswer };
+export type TokenResult = { readonly text: string } | { readonly failure: AttemptAnswer };
 
 export class FcmToken {
   private readonly account: ServiceAccount;
@@ -43,7 +43,7 @@ export class FcmToken {
   private renewedAtMs = -Infinity;
   private pending: Promise<TokenResult> | null = null;
   /** What the last exchange failed with, and until when it stands. */
-  private rest: { failure: PushAnswer; untilMs: number } | null = null;
+  private rest: { failure: AttemptAnswer; untilMs: number } | null = null;
   private isKeptFresh = false;
   private failures = 0;
   private isStopped = false;

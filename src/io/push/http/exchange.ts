@@ -2,7 +2,7 @@
  * Owns one request by `fetch` and the reading of its answer: what is known once the status is there, what only once words
  * have come, and how long those are waited for. Must not know what an answer means.
  */
-import { type PushAnswer, type PushAttempt, retry } from "../backend.ts";
+import { type AttemptAnswer, type PushAttempt, retry } from "../backend.ts";
 import type { HttpRequest, PushWorld } from "../world.ts";
 import { unreachable } from "./answer.ts";
 import { BodyStart } from "./body.ts";
@@ -20,7 +20,7 @@ export interface Exchange {
   /** True if the body of an answer with this status may change what it means, or is to be told. */
   needsBody(status: number): boolean;
   /** @param body the start of it; null: none came so far, or it is packed. */
-  answerOf(response: Response, body: string | null): PushAnswer;
+  answerOf(response: Response, body: string | null): AttemptAnswer;
 }
 
 /** Sends within this call. Settles once the connection is free again; never rejects. */

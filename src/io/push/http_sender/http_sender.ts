@@ -4,7 +4,7 @@
  */
 import type { SenderConfig, SenderEvent, SenderRequest } from "../../../config/sender/sender.ts";
 import { adviceOn, connectOnly, type ServiceAnswer } from "../ask.ts";
-import { type PushAnswer, type PushAttempt, type PushBackend, refused, retry } from "../backend.ts";
+import { type AttemptAnswer, type PushAttempt, type PushBackend, refused, retry } from "../backend.ts";
 import { codeOf, retryAfterMsOf, unreachable } from "../http/answer.ts";
 import { BodyStart, shownWords } from "../http/body.ts";
 import { exchange } from "../http/exchange.ts";
@@ -173,7 +173,7 @@ export class HttpSender implements PushBackend {
     body: string | null,
     filled: FilledRequest,
     values: PlaceholderValues,
-  ): PushAnswer {
+  ): AttemptAnswer {
     const { status } = response;
     const sent = [...Object.values(values), ...Object.values(filled.headers), filled.body];
     const { kind, isOurFault, advice } = judge(this.config.answers, { status, body, sent }, this.name);

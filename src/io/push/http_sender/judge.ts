@@ -3,7 +3,7 @@
  * not know how the answer came.
  */
 import type { AnswerKind, AnswerRule, SenderConfig } from "../../../config/sender/sender.ts";
-import type { PushAnswer } from "../backend.ts";
+import type { AttemptAnswer } from "../backend.ts";
 
 /** A dead token is told first: a service may answer 200 and say so in the body. */
 const ORDER: readonly AnswerKind[] = ["dead", "retry", "refused", "accepted"];
@@ -28,7 +28,7 @@ export function judge(
   answers: SenderConfig["answers"],
   heard: Heard,
   name: string,
-): Pick<PushAnswer, "kind" | "isOurFault"> & { advice: string } {
+): Pick<AttemptAnswer, "kind" | "isOurFault"> & { advice: string } {
   const json = heard.body === null ? undefined : parsed(heard.body);
   for (const kind of ORDER) {
     if (answers[kind].some((rule) => fits(rule, kind, heard, json))) return worded(kind, heard.status, name, true);
@@ -52,7 +52,7 @@ function worded(
   status: number,
   name: string,
   isRule: boolean,
-): Pick<PushAnswer, "kind" | "isOurFault"> & { advice: string } {
+): Pick<AttemptAnswer, "kind" | "isOurFault"> & { advice: string } {
   switch (kind) {
     case "accepted":
     case "retry":

@@ -6,7 +6,7 @@ import type { Config } from "../../../config/schema.ts";
 import { adviceOn, connectOnly, MAX_ASKED_HOSTS, type ServiceAnswer } from "../ask.ts";
 import {
   answeredBy,
-  type PushAnswer,
+  type AttemptAnswer,
   type PushAttempt,
   type PushBackend,
   readKeyFile,
@@ -222,7 +222,7 @@ export class WebPush implements PushBackend {
   }
 
   /** What an answer means when nothing more is tried. */
-  private answerOf(answer: Http2Answer, one: Try, authorization: string): PushAnswer {
+  private answerOf(answer: Http2Answer, one: Try, authorization: string): AttemptAnswer {
     const { status } = answer;
     const error = webPushErrorOf(status);
     const { origin, path } = one.target;
@@ -251,6 +251,6 @@ function originTextOf(uri: string): string {
   return end === -1 ? uri : uri.slice(0, end);
 }
 
-function kindOf({ action }: WebPushError): PushAnswer["kind"] {
+function kindOf({ action }: WebPushError): AttemptAnswer["kind"] {
   return action === "accepted" || action === "dead" ? action : "refused";
 }
