@@ -259,6 +259,7 @@ export class Connections {
 
   /** The peer or the kernel closed the connection; an input, so the sink is told at once. */
   lost(flow: StreamFlow, reason: string): void {
+    if (flow.state === "connecting") this.context.counts.failedHandshakes++;
     if (!this.remove(flow)) return;
     this.context.sink.closed(flow, reason);
     this.context.onInput();

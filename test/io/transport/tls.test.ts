@@ -289,6 +289,18 @@ test("X-06 garbage, plain SIP and a web request on the TLS port end their connec
   expect((await rig.messages.next()).text).toBe(request("2"));
 });
 
+test("X-06 a peer that goes away within its handshake is counted, and what it held is free", async () => {
+  using rig = await start();
+  for (const first of ["", "\x16\x03\x01\x02\x00\x01"]) {
+    const peer = await TcpPeer.connect(rig.listener.port);
+    peer.write(first);
+    peer.end();
+    expect((await rig.closed.next()).reason).toMatch(/^(Closed by its peer|TLS handshake failed)/);
+  }
+  expect(rig.transports.counts.failedHandshakes).toBe(2);
+  expect(rig.transports.flowSamples()).toContainEqual([["tls", "connecting"], 0]);
+});
+
 test("X-06 TLS on the TCP port is told and closed", async () => {
   using rig = await Rig.start(["tcp://127.0.0.1"]);
   const attempt = phone(rig.listener.port).then(() => "done", () => "refused");
