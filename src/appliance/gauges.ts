@@ -1,7 +1,7 @@
 /** The metrics that are read from the parts for each answer of `/metrics` (O-05). Keeps nothing. */
 import type { Core } from "../core/core.ts";
 import type { Htables } from "../core/htable/htables.ts";
-import { upstreamStates } from "../core/registrar/upkeep.ts";
+import { upstreamStates } from "../core/registrar/refresh_outlook.ts";
 import type { PushRelay } from "../io/push/relay.ts";
 import type { Transports } from "../io/transport/transports.ts";
 import type { Metrics } from "../observe/metrics.ts";

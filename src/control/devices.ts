@@ -7,7 +7,7 @@ import { doneAnswer, fields, jsonAnswer, param } from "./answer.ts";
 import { aorParam, flowTo, registeredAor, unknownDevice } from "./aor.ts";
 import { ApiError } from "./api_error.ts";
 import { asDurableInput, type ControlHost } from "./host.ts";
-import { type DeviceJson, deviceJson, upkeeps } from "./locations.ts";
+import { type DeviceJson, deviceJson, outlooks } from "./locations.ts";
 import { pushKeys } from "./push.ts";
 import type { Fields } from "./request.ts";
 import { AOR, type Route, route } from "./route.ts";
@@ -89,7 +89,7 @@ async function putDevice(host: ControlHost, key: string, id: string, patch: Devi
       core.usrloc.touched(saved);
     }
     core.deviceSet(saved);
-    return deviceJson(saved, upkeeps(host), nowMs);
+    return deviceJson(saved, outlooks(host), nowMs);
   });
 }
 

@@ -2,8 +2,8 @@
  * `/v1/locations`: who is registered. Tells both sides of each registration, the phone's with us and ours with the PBX,
  * each with what is left of it and who renews it (R-09).
  */
+import { aorOutlook, deviceOutlook, type RefreshOutlook } from "../core/registrar/refresh_outlook.ts";
 import type { RegistrarMode } from "../core/registrar/settings.ts";
-import { aorUpkeep, deviceUpkeep, type Upkeep } from "../core/registrar/upkeep.ts";
 import { hostPort } from "../core/sip/host.ts";
 import type { Aor, Contact } from "../core/usrloc/contact.ts";
 import type { DeviceKind, TokenState } from "../core/usrloc/model.ts";
@@ -105,7 +105,7 @@ export const LOCATIONS: readonly Route[] = [
     example: `/v1/locations/${AOR}`,
     answer(c, host) {
       const aor = registeredAor(host, aorParam(c, host));
-      return either(c, locationJson(aor, upkeeps(host), host.turn.nowMs), locationText);
+      return either(c, locationJson(aor, outlooks(host), host.turn.nowMs), locationText);
     },
   }),
   route({
@@ -134,53 +134,53 @@ function locationsPage(host: ControlHost, filter: string, { limit, after }: Page
   keys.sort();
   const page = keys.slice(0, limit);
   return {
-    items: page.map((key) => locationJson(usrloc.find(key)!, upkeeps(host), host.turn.nowMs)),
+    items: page.map((key) => locationJson(usrloc.find(key)!, outlooks(host), host.turn.nowMs)),
     next: keys.length > page.length ? page.at(-1)! : null,
   };
 }
 
 /** What the JSON of a location is made from, besides usrloc: who keeps it registered, and whether it can be reached. */
-export interface Upkeeps {
+export interface Outlooks {
   readonly upstreamMode: LocationJson["upstream"]["mode"];
-  upkeepOf(contact: Contact): Upkeep;
-  upkeepOfAor(aor: Aor): Upkeep | null;
+  outlookOf(contact: Contact): RefreshOutlook;
+  outlookOfAor(aor: Aor): RefreshOutlook | null;
   reachabilityOf(contact: Contact): Reachability;
 }
 
 /** Who keeps what registered, as the core knows it now. */
-export function upkeeps({ core, config }: ControlHost): Upkeeps {
+export function outlooks({ core, config }: ControlHost): Outlooks {
   return {
     upstreamMode: core.mid?.policy.mode ?? null,
-    upkeepOf: (contact) => deviceUpkeep(contact, core.mid, core.clock.nowMs),
-    upkeepOfAor: (aor) => aorUpkeep(aor, core.mid, core.clock.nowMs),
+    outlookOf: (contact) => deviceOutlook(contact, core.mid, core.clock.nowMs),
+    outlookOfAor: (aor) => aorOutlook(aor, core.mid, core.clock.nowMs),
     reachabilityOf: (contact) => core.usrloc.reachability(contact, config.wake.idle),
   };
 }
 
 /** @param nowMs ms since the epoch. */
-export function locationJson(aor: Aor, upkeeps: Upkeeps, nowMs: number): LocationJson {
+export function locationJson(aor: Aor, outlooks: Outlooks, nowMs: number): LocationJson {
   const { upstream } = aor;
   const isRegistered = upstream.state === "registered";
-  const upkeep = upkeeps.upkeepOfAor(aor);
-  const devices = aor.contacts.map((contact) => deviceJson(contact, upkeeps, nowMs));
+  const outlook = outlooks.outlookOfAor(aor);
+  const devices = aor.contacts.map((contact) => deviceJson(contact, outlooks, nowMs));
   return {
     aor: aor.key,
     upstream: {
-      mode: upkeeps.upstreamMode,
+      mode: outlooks.upstreamMode,
       state: upstreamStateWord(aor, devices, nowMs),
       expires_in: isRegistered ? secondsLeft(upstream.expiresAtMs, nowMs) : 0,
       at_risk: devices.some((device) => device.at_risk),
-      refresh: upkeep === null ? null : refreshJson(upkeep, nowMs),
+      refresh: outlook === null ? null : refreshJson(outlook, nowMs),
     },
     devices,
   };
 }
 
 /** @param nowMs ms since the epoch. */
-export function deviceJson(contact: Contact, upkeeps: Upkeeps, nowMs: number): DeviceJson {
+export function deviceJson(contact: Contact, outlooks: Outlooks, nowMs: number): DeviceJson {
   const { flow, push } = contact;
-  const upkeep = upkeeps.upkeepOf(contact);
-  const state = upkeeps.reachabilityOf(contact);
+  const outlook = outlooks.outlookOf(contact);
+  const state = outlooks.reachabilityOf(contact);
   return {
     id: contact.id,
     kind: contact.kind,
@@ -199,19 +199,19 @@ export function deviceJson(contact: Contact, upkeeps: Upkeeps, nowMs: number): D
       encrypted: push.keys !== undefined,
       registered_at: new Date(push.registeredAtMs).toISOString(),
     },
-    upstream_state: upkeep.held,
-    upstream_expires_in: upkeep.upstreamEndsMs === 0 ? null : secondsLeft(upkeep.upstreamEndsMs, nowMs),
-    at_risk: upkeep.isAtRisk,
-    refresh: refreshJson(upkeep, nowMs),
+    upstream_state: outlook.held,
+    upstream_expires_in: outlook.upstreamEndsMs === 0 ? null : secondsLeft(outlook.upstreamEndsMs, nowMs),
+    at_risk: outlook.isAtRisk,
+    refresh: refreshJson(outlook, nowMs),
     phone: {
-      by: upkeep.phone.by,
-      next_in: secondsLeft(upkeep.phone.nextMs, nowMs),
-      last_failure: upkeep.phone.lastFailure,
+      by: outlook.phone.by,
+      next_in: secondsLeft(outlook.phone.nextMs, nowMs),
+      last_failure: outlook.phone.lastFailure,
     },
   };
 }
 
-function refreshJson({ refreshedBy, next, nextMs, why, lastFailure }: Upkeep, nowMs: number): RefreshJson {
+function refreshJson({ refreshedBy, next, nextMs, why, lastFailure }: RefreshOutlook, nowMs: number): RefreshJson {
   return {
     by: refreshedBy,
     next,

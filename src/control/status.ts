@@ -1,7 +1,7 @@
 /** `/v1/info` and `/v1/status`: what runs here, and how it does, on one screen. */
 import { resolve } from "node:path";
 import type { LogLevel } from "../core/port.ts";
-import { deviceUpkeep } from "../core/registrar/upkeep.ts";
+import { deviceOutlook } from "../core/registrar/refresh_outlook.ts";
 import { hostPort } from "../core/sip/host.ts";
 import { renderTable } from "../observe/table.ts";
 import { either } from "./answer.ts";
@@ -172,7 +172,7 @@ function deviceCounts({ core, relay }: ControlHost): { push_devices: number; at_
   for (const aor of core.usrloc.all()) {
     for (const contact of aor.contacts) {
       if (contact.hasUsableToken && relay.serves(contact.push!.provider)) counts.push_devices++;
-      if (deviceUpkeep(contact, core.mid, core.clock.nowMs).isAtRisk) counts.at_risk++;
+      if (deviceOutlook(contact, core.mid, core.clock.nowMs).isAtRisk) counts.at_risk++;
     }
   }
   return counts;
@@ -206,7 +206,7 @@ export function statusText(status: StatusJson): string {
       "registered",
       `${many(counts.devices, "device")} of ${many(counts.aors, "AoR")}, ${counts.push_devices} can be woken`,
     ],
-    ...pbx === null ? [] : [["at the pbx", upkeepText(counts, pbx.doubt)] as const],
+    ...pbx === null ? [] : [["at the pbx", atPbxText(counts, pbx.doubt)] as const],
     ["calls", `${counts.calls_open} open, ${counts.calls_held} held for a phone that is being woken`],
     ["flows", String(counts.flows)],
     ["banned", String(counts.banned)],
@@ -229,7 +229,7 @@ const SHORT_GRANTS =
   "raise the PBX's maximum registration time (Asterisk: maximum_expiration, Kamailio: max_expires, " +
   "FreeSWITCH: sip-force-expires), or set pbx.credentials_file";
 
-function upkeepText(
+function atPbxText(
   { at_risk, upstream_failing, short_grants }: StatusJson["counts"],
   doubt: NonNullable<StatusJson["pbx"]>["doubt"],
 ): string {

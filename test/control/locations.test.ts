@@ -6,7 +6,7 @@ import {
   locationsText,
   locationText,
 } from "../../src/control/locations.ts";
-import type { Upkeep } from "../../src/core/registrar/upkeep.ts";
+import type { RefreshOutlook } from "../../src/core/registrar/refresh_outlook.ts";
 import { type Aor, Contact, type ContactFields } from "../../src/core/usrloc/contact.ts";
 
 const OURS = {
@@ -198,7 +198,7 @@ test("X-04 a location shows times left and never a whole push token", () => {
   };
   const contact = new Contact("d1", aor, fields, { onExpiryDue: () => {} });
   aor.contacts.push(contact);
-  const upkeep: Upkeep = {
+  const outlook: RefreshOutlook = {
     refreshedBy: "push",
     next: "refresh push",
     nextMs: 4_000,
@@ -209,13 +209,13 @@ test("X-04 a location shows times left and never a whole push token", () => {
     held: "registered",
     phone: { by: "push", nextMs: 4_000, lastFailure: "it slept" },
   };
-  const upkeeps = {
+  const outlooks = {
     upstreamMode: "contact" as const,
-    upkeepOf: () => upkeep,
-    upkeepOfAor: () => ({ ...upkeep, nextMs: Infinity }),
+    outlookOf: () => outlook,
+    outlookOfAor: () => ({ ...outlook, nextMs: Infinity }),
     reachabilityOf: () => "lost" as const,
   };
-  const shown = locationJson(aor, upkeeps, 1000);
+  const shown = locationJson(aor, outlooks, 1000);
   const refresh = { by: "push", next: "refresh push", next_in: 3, why: "because", last_failure: "it slept" } as const;
   expect(shown.upstream).toEqual({
     mode: "contact",
@@ -232,7 +232,7 @@ test("X-04 a location shows times left and never a whole push token", () => {
     phone: { by: "push", next_in: 3, last_failure: "it slept" },
   });
   expect(locationsText([shown])).toContain("AT RISK push in 3s: it slept");
-  expect(locationJson(aor, upkeeps, 61_000).upstream.state).toBe("lapsed");
+  expect(locationJson(aor, outlooks, 61_000).upstream.state).toBe("lapsed");
   expect(shown.devices[0]).toMatchObject({
     id: "d1",
     expires_in: 0,

@@ -18,7 +18,7 @@ interface Refresh {
   by: string;
   last_failure: string;
 }
-interface Upkeep {
+interface RefreshOutlook {
   upstream: { state: string; expires_in: number; at_risk: boolean; refresh: Refresh };
   devices: {
     contact: string;
@@ -92,7 +92,7 @@ for (const mode of ["contact", "mirror"]) {
       expect((await second.register()).status).toBe(200);
       expect(await kamailio.contacts()).toHaveLength(1);
 
-      const { devices, upstream } = await appliance.location(AOR) as unknown as Upkeep;
+      const { devices, upstream } = await appliance.location(AOR) as unknown as RefreshOutlook;
       expect(upstream.at_risk).toBe(true);
       const [evicted, held] = [devices.find(at("phoneA"))!, devices.find(at("phoneB"))!];
       expect(evicted.at_risk).toBe(true);
@@ -103,7 +103,7 @@ for (const mode of ["contact", "mirror"]) {
 
       // Its own next REGISTER is not answered here: the PBX would know nothing of it.
       expect((await first.register()).status).toBe(200);
-      const now = await appliance.location(AOR) as unknown as Upkeep;
+      const now = await appliance.location(AOR) as unknown as RefreshOutlook;
       expect(now.devices.map(({ contact, at_risk }) => [contact.includes(rig.at("phoneA")), at_risk]))
         .toEqual([[true, false], [false, true]]);
       await eventually("that the second device was dropped is for who looks closer", 3000, () => told("debug") === 1);
@@ -163,7 +163,7 @@ peerTest(
     }).done();
     const [held] = await kamailio.contacts();
     expect(held!.expires).toBeLessThanOrEqual(10);
-    const { upstream, devices } = await before.location(AOR) as unknown as Upkeep;
+    const { upstream, devices } = await before.location(AOR) as unknown as RefreshOutlook;
     expect(upstream).toMatchObject({ at_risk: false, refresh: { by: "latefork" } });
     expect(devices[0]!.expires_in).toBeGreaterThan(590);
 
@@ -172,7 +172,7 @@ peerTest(
     const after = await rig.appliance(config);
     await eventually("Kamailio holds it again", 10_000, async () => (await kamailio.contacts()).length === 1);
     expect((await kamailio.contacts()).map(({ uri }) => uri)).toEqual([held!.uri]);
-    const location = await after.location(AOR) as unknown as Upkeep;
+    const location = await after.location(AOR) as unknown as RefreshOutlook;
     expect(location.upstream).toMatchObject({ state: "registered", refresh: { by: "latefork", last_failure: "" } });
     expect(location.devices[0]!.expires_in).toBeWithin(540, 600);
   },
@@ -226,7 +226,7 @@ peerTest(
       const contacts = await kamailio.contacts();
       return contacts.length === 1 && contacts[0]!.uri === ofFirst!.uri;
     });
-    const { devices } = await after.location(AOR) as unknown as Upkeep;
+    const { devices } = await after.location(AOR) as unknown as RefreshOutlook;
     expect(devices.map(({ contact }) => contact)).toEqual([expect.stringContaining(rig.at("phoneA"))]);
     expect(devices[0]!.upstream_expires_in!).toBeWithin(3570, 3592);
   },
@@ -336,7 +336,7 @@ for (const { words, headers, user = "alice", isMissing = false } of oddAnswers) 
       contacts: [[phone.contactUri, "120"]],
       expires: undefined,
     });
-    const { items } = await appliance.get<{ items: Upkeep[] }>("/v1/locations");
+    const { items } = await appliance.get<{ items: RefreshOutlook[] }>("/v1/locations");
     expect(items).toHaveLength(1);
     expect(items[0]!.upstream.state).toBe("registered");
     expect(items[0]!.upstream.expires_in).toBeWithin(110, 121);

@@ -84,7 +84,7 @@ export class ContactWriter {
     if (known !== null) return known.id;
     const text = "d:" + aorKey + ":" + identityText(wanted);
     let id = stableId(this.settings.idSecret, text);
-    // A device keeps its id when it takes another instance or token; who comes with the old one then is somebody else.
+    // A device keeps its id when it takes another instance or token. What comes with the old one later is another device.
     for (let n = 2; this.usrloc.contact(id) !== undefined; n++) id = stableId(this.settings.idSecret, text + "#" + n);
     return id;
   }
@@ -94,7 +94,7 @@ export class ContactWriter {
     return known !== null && known.callId === request.callId && request.cseq < known.cseq;
   }
 
-  /** True if one more device would be too many and nobody may be evicted for it. */
+  /** True if one more device would be too many and none may be evicted for it. */
   isFull(request: RegisterRequest): boolean {
     const aor = this.usrloc.find(request.aorKey);
     let left = aor?.contacts.length ?? 0;
@@ -224,7 +224,7 @@ export class ContactWriter {
     }
     const aor = this.usrloc.ensure(request.aorKey, request.user, request.domain, this.aorId(request.aorKey));
     const oldToken = known?.push?.tokenState === "moved" ? "" : known?.push?.prid ?? "";
-    // what a phone does not say of itself, somebody may have said for it.
+    // the phone names no token. One that was set by hand stays.
     const byHand = wanted.prid === "" && known?.push?.isByHand ? known : null;
     const contact = this.usrloc.save(aor, known, id, {
       uri: wanted.uriText,

@@ -1,6 +1,6 @@
 /**
  * Ids of AoRs and devices: made from what they identify and the installation's secret. The same device gets the same
- * id on every retry, challenge and restart, so the PBX never sees two Contacts for one; and nobody can guess an id.
+ * id on every retry, challenge and restart, so the PBX never sees two Contacts for one. Ids cannot be guessed.
  */
 import { createHmac } from "node:crypto";
 import { detached } from "../sip/scan.ts";

@@ -1,6 +1,6 @@
 /**
  * The REGISTERs that are at the PBX right now, by AoR: what a later one already settled, so that an earlier one whose
- * answer comes late does not undo it (R-17), and what is about to be added, so that nobody takes it off the PBX.
+ * answer comes late does not undo it (R-17), and what is about to be added, so that it is not taken off the PBX meanwhile.
  * Forgets everything about an AoR with its last answer. Must not know messages, contacts or the PBX.
  */
 
@@ -75,7 +75,7 @@ export class InFlight {
     ofAor.pending.delete(order);
     const oldest = ofAor.pending.keys().next().value;
     if (oldest === undefined) this.byAor.delete(aorKey);
-    // Orders rise, so the first one left is the lowest; what was settled before it left can matter to nobody any more.
+    // Orders rise, so the first one left is the lowest. What was settled before it can be forgotten.
     else for (const [device, settled] of ofAor.settled) if (settled < oldest) ofAor.settled.delete(device);
     this.listener?.onAnswered(aorKey, adds.keys());
   }

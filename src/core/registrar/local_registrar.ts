@@ -64,7 +64,7 @@ export class LocalRegistrar {
   private readonly hints: DeviceHintReader;
   private readonly isOurDomain: (host: string) => boolean;
 
-  /** @param authenticator null: nobody has a password here */
+  /** @param authenticator null: there are no users, so no password is checked */
   constructor(
     parts: LocalRegistrarParts,
     private readonly user: RegistrarUser,

@@ -32,7 +32,7 @@ interface Nonce {
 /** A nonce on one flow. */
 interface Challenge {
   readonly nonce: Nonce;
-  /** Challenges with it that nobody has answered. */
+  /** Challenges with it that were not answered. */
   open: number;
 }
 

@@ -3,7 +3,7 @@
  * into its Contact and that its dialogs bring back. Must not know Feature-Caps, nor what is done with a request that has one.
  *
  * A PURR is the device's id, encrypted and signed under a fresh nonce, and nothing is stored: no flood of REGISTERs fills
- * a table, a restart keeps dialogs, and a value of last week still leads to its device, but to nobody once that is gone.
+ * a table, a restart keeps dialogs, and a value of last week still leads to its device, and to none once that is gone.
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
 
@@ -19,7 +19,7 @@ export class Purrs {
   constructor(private readonly secret: string) {}
 
   /**
-   * A value nobody can make up, or tell from another of the same device.
+   * A value that cannot be made up, nor linked to another one of the same device.
    * @param deviceId `Contact.id`: ASCII, at most 32 characters
    * @param nonce 16 lower-case letters and digits, never used before
    */

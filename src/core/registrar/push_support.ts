@@ -45,7 +45,7 @@ export interface PushAnswer {
 const NOTHING: PushAnswer = { status: 0, lines: "", offers: [] };
 
 /**
- * A refresh push needs two minutes (RFC 8599 §5.5): whoever asks for less is told so. Who asks for a little more than
+ * A refresh push needs two minutes (RFC 8599 §5.5): a phone that asks for less is told so. One that asks for a little more than
  * that registers without an announcement; so does everybody where the admin took `registration.min_expires` below its
  * default, as short registrations are then what he wants.
  */
@@ -78,7 +78,7 @@ export function pushAnswer(request: RegisterRequest, services: PushServices, set
       }
       if (askedSeconds(wanted.expires, settings) * 1000 <= settings.refreshLeadMs) continue;
     }
-    // RFC 8599 §4.1.4: only to whom says that it wakes itself.
+    // RFC 8599 §4.1.4: only to a phone that says that it wakes itself.
     const refreshBefore = wakesItself(wanted.params) ? Math.ceil(settings.refreshLeadMs / 1000) : 0;
     for (const service of served) {
       (offers ??= []).push({ service, refreshBefore, purr: "", vapid: vapidOf(service, services), prid: wanted.prid });
@@ -87,7 +87,7 @@ export function pushAnswer(request: RegisterRequest, services: PushServices, set
   return offers === null ? NOTHING : { ...NOTHING, offers };
 }
 
-/** Feature-Caps for the REGISTER that goes on: nobody behind us need push. */
+/** Feature-Caps for the forwarded REGISTER: they tell the PBX's side that we push. */
 export function upstreamCaps(offers: readonly PushOffer[]): string {
   return offers.length === 0 ? "" : featureCapsLines(eachOnce(offers));
 }

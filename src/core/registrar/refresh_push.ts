@@ -26,7 +26,7 @@ export const ROOM_MS = 60_000;
 /** Between the first push and the second; doubles up to the second. */
 const REPEAT_MS = 15_000;
 const MAX_REPEAT_MS = 600_000;
-/** A phone needs about this long to wake up and register: later pushes help nobody. */
+/** A phone needs about this long to wake up and register: a later push comes too late. */
 const LAST_CALL_MS = 5_000;
 /** RFC 8599 §5.5: at least this long before the end. */
 const SELF_WAKING_LEAD_MS = 120_000;
@@ -45,7 +45,7 @@ export class RefreshPush {
     private readonly port: RefreshPort,
     private readonly clock: Clock,
     public settings: RefreshSettings,
-    /** When what keeps the device reachable ends: its binding, or the PBX's where nobody else keeps that alive. */
+    /** When the device stops being reachable, ms: its registration ends here, or the PBX's where the phone alone renews it. */
     private readonly endsMs: (contact: Contact) => number,
   ) {}
 
@@ -58,7 +58,7 @@ export class RefreshPush {
     return plannedMs > nowMs ? plannedMs : nowMs + Math.max(0, endMs - nowMs) / 2;
   }
 
-  /** When the first push is to go. In a short registration half of it is better than nothing, and sooner helps nobody. */
+  /** When the first push is to go. In a short registration it goes after half of it: sooner would not help. */
   private plannedMs(contact: Contact, endMs: number): number {
     const leadMs = this.leadMs(contact);
     const lengthMs = endMs - contact.registeredAtMs;
@@ -96,7 +96,7 @@ export class RefreshPush {
     contact.refreshTries++;
   }
 
-  /** RFC 8599 §5.5: whoever can wake itself is pushed only if it did not. */
+  /** RFC 8599 §5.5: a phone that can wake itself is pushed only if it did not. */
   private leadMs(contact: Contact): number {
     contact.wakesItself ??= wakesItself(contact.params);
     return contact.wakesItself ? Math.min(this.settings.leadMs, SELF_WAKING_LEAD_MS) : this.settings.leadMs;

@@ -1,6 +1,6 @@
 /**
  * The Contact lines of a 2xx to a phone (R-03, R-14): its own contacts as it sent them, those of the user's other
- * devices without what wakes them, since a push token is nobody else's business (RFC 8599 §11).
+ * devices without what wakes them, since a push token is for its own phone's eyes (RFC 8599 §11).
  */
 import { stripPushHeaderParams, stripPushParams } from "../rfc8599/parameters.ts";
 import { parseUri, uriParam } from "../sip/uri.ts";

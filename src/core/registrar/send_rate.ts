@@ -1,6 +1,6 @@
 /**
  * So many a second and no more: what comes due for thousands at one moment, as after a restart, is spread instead of
- * flooding whoever gets it. Gives times; must not know what is done then.
+ * flooding its receiver. Gives times; must not know what is done then.
  */
 
 export class SendRate {

@@ -1,4 +1,4 @@
-/** What the registrar is told from the config, and whom it tells. Expiries are seconds here, as in SIP. */
+/** What the registrar is told from the config, and what it tells others. Expiries are seconds here, as in SIP. */
 import type { DigestSecret } from "../sip/digest.ts";
 import type { Flow } from "../sip/flow.ts";
 import type { Message } from "../sip/message.ts";

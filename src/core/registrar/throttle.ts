@@ -2,7 +2,7 @@
  * Which REGISTERs are answered here without asking the PBX (R-05, R-06). Decides from what is known; writes nothing.
  *
  * Two things are asked of an absorbed REGISTER: that the PBX's binding outlives what the phone is granted, and that it
- * comes from whom the PBX accepted. OpenSIPS checks neither in its AoR mode, and both were seen to lose calls.
+ * comes from the very phone that the PBX accepted. OpenSIPS checks neither in its AoR mode, and both were seen to lose calls.
  */
 import type { Flow } from "../sip/flow.ts";
 import type { Contact } from "../usrloc/contact.ts";
@@ -44,17 +44,17 @@ export function isAbsorbable(request: RegisterRequest, facts: ThrottleFacts): bo
 }
 
 /**
- * R-06: known to come from whom the PBX accepted: the very connection, or the same source address and port with the
+ * R-06: known to come from the phone that the PBX accepted: the very connection, or the same source address and port with the
  * same Call-ID and a higher CSeq.
  */
 function isAuthentic(request: RegisterRequest, known: Contact, flow: Flow): boolean {
-  // Without a Call-ID the contact was set by hand: nobody registered it over this flow.
+  // Without a Call-ID the contact was set by hand: no phone registered it over this flow.
   if (known.flow !== flow || flow.state !== "open" || known.callId === "") return false;
   const isNext = known.callId === request.callId && request.cseq > known.cseq;
   return flow.isReliable ? isNext || known.callId !== request.callId : isNext;
 }
 
-/** REGISTERs whose challenge was relayed: their answer goes to the PBX, whoever it seems to come from. Bounded. */
+/** REGISTERs whose challenge was relayed: their answer goes to the PBX, whatever flow it comes over. Bounded. */
 export class Challenged {
   private readonly callIds = new Set<string>();
 

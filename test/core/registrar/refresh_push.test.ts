@@ -322,7 +322,7 @@ describe("R-09 a PBX that grants less than a refresh push needs", () => {
         expect(line.message).toContain(
           `grants only ${seconds} s, a sleeping phone needs more than 190 s: raise its max`,
         );
-        expect(rig.upkeepOf(device(rig)).why).toContain(line.message);
+        expect(rig.outlookOf(device(rig)).why).toContain(line.message);
       }
     }
   });

@@ -245,7 +245,7 @@ describe("R-18 after a restart", () => {
     registered(box.rig, box.rig.phone("192.0.2.7"), { expires: 600 });
     registered(box.rig, box.rig.phone("192.0.2.8"), { expires: 600 });
     const rig = box.restart(1000);
-    const [dropped, held] = rig.core.usrloc.find(AOR)!.contacts.map((contact) => rig.upkeepOf(contact));
+    const [dropped, held] = rig.core.usrloc.find(AOR)!.contacts.map((contact) => rig.outlookOf(contact));
     expect([dropped!.isAtRisk, held!.isAtRisk]).toEqual([true, false]);
     const phone = rig.phone("192.0.2.7");
     rig.receive(phone, register(phone, { expires: 60, cseq: 2 }));

@@ -9,12 +9,12 @@ import { type CoreSecrets, coreSettings } from "../../../src/appliance/settings.
 import { Core, type CorePort } from "../../../src/core/core.ts";
 import type { SourceGuard } from "../../../src/core/guard/source_guard.ts";
 import {
-  aorUpkeep,
-  deviceUpkeep,
-  type Upkeep,
+  aorOutlook,
+  deviceOutlook,
+  type RefreshOutlook,
   type UpstreamState,
   upstreamStates,
-} from "../../../src/core/registrar/upkeep.ts";
+} from "../../../src/core/registrar/refresh_outlook.ts";
 import type { PushOrder } from "../../../src/core/usrloc/push_order.ts";
 import type { Flow, FlowState, Listener, Transport } from "../../../src/core/sip/flow.ts";
 import { type Message, parseMessage } from "../../../src/core/sip/message.ts";
@@ -183,12 +183,12 @@ export class Rig implements CorePort {
     this.core.deviceSet(saved);
   }
 
-  upkeepOf(contact: Contact): Upkeep {
-    return deviceUpkeep(contact, this.core.mid, this.clock.nowMs);
+  outlookOf(contact: Contact): RefreshOutlook {
+    return deviceOutlook(contact, this.core.mid, this.clock.nowMs);
   }
 
-  upkeepOfAor(aor: Aor): Upkeep | null {
-    return aorUpkeep(aor, this.core.mid, this.clock.nowMs);
+  outlookOfAor(aor: Aor): RefreshOutlook | null {
+    return aorOutlook(aor, this.core.mid, this.clock.nowMs);
   }
 
   upstreamStates(): Map<UpstreamState, number> {

@@ -75,7 +75,7 @@ describe.each(MODES)("R-20 one token in two AoRs, %s", (mode) => {
     expect(moved(rig)).toEqual([{ type: "token_moved", aor: ALICE, device, to: BOB }]);
     expect(rig.logged.filter(({ level }) => level === "info").map(({ message, fields }) => [message, fields.aor]))
       .toContainEqual([`Its push token is ${BOB}'s now: the app registered as another user`, ALICE]);
-    expect(rig.upkeepOf(rig.core.usrloc.find(ALICE)!.contacts[0]!)).toMatchObject({
+    expect(rig.outlookOf(rig.core.usrloc.find(ALICE)!.contacts[0]!)).toMatchObject({
       refreshedBy: "phone",
       phone: { by: "phone", lastFailure: "its push token is another AoR's now" },
     });

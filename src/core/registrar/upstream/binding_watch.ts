@@ -1,6 +1,6 @@
 /**
  * Asks the PBX now and then for the Contacts of one AoR (REGISTER without Contact, RFC 3261 §10.2.3), in turns: a PBX that
- * was started anew within seconds, or lost its database, answers every OPTIONS as before and has nobody registered
+ * was started anew within seconds, or lost its database, answers every OPTIONS as before and has no registrations
  * (R-21). Only where we may register ourselves.
  *
  *   resting ─every minute→ asking the next ─ours is listed→ resting

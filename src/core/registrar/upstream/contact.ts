@@ -45,7 +45,7 @@ export function grantOf(response: Message, user: string, id: string, flow: Flow)
   const header = expiresOf(response.value(EXPIRES));
   let byUser: number | null | undefined;
   for (const line of response.values(CONTACT)) {
-    // A line nobody can read takes only itself away.
+    // A line that cannot be read spoils no other.
     for (const element of splitList(line) ?? []) {
       const address = readContact(element);
       const uri = address?.uri ?? null;

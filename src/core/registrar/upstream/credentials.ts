@@ -24,7 +24,7 @@ export function retryAfterMs(response: Message): number {
   return Math.min(seconds * 1000, MAX_RETRY_AFTER_MS);
 }
 
-/** Our credentials for one user: for the registrar, for a proxy before it, or for both, whoever has asked. */
+/** Our credentials for one user: for the registrar, for a proxy before it, or for both. */
 export class UpstreamCredentials {
   private secret: DigestSecret | null = null;
   private sessions: { www: DigestSession; proxy: DigestSession } | null = null;
@@ -42,7 +42,7 @@ export class UpstreamCredentials {
     return ++this.answers <= MAX_ANSWERS;
   }
 
-  /** Header lines of the next REGISTER; empty as long as nobody has asked. */
+  /** Header lines of the next REGISTER; empty as long as none was asked for. */
   lines(aor: Aor): string {
     const sessions = this.sessionsFor(aor);
     if (sessions === null) return "";

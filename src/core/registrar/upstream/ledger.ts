@@ -257,7 +257,7 @@ export class UpstreamLedger {
     return isOneForAll ? aor : null;
   }
 
-  /** less than a refresh push needs, and nobody to refresh in the phone's place. */
+  /** less than a refresh push needs, and we may not renew in the phone's place. */
   private warnOfShortGrant(aor: Aor, granted: number, request: RegisterRequest): void {
     // In mode mirror the phone itself may have asked for no more.
     const isCut = this.policy.mode !== "mirror" ||

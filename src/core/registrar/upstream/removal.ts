@@ -19,7 +19,7 @@ import { isPassing, retryAfterMs, UpstreamCredentials } from "./credentials.ts";
 const RETRY_MS = 5000;
 const MAX_RETRY_MS = 600_000;
 
-/** What a removal stands on, and whom it tells. */
+/** What a removal stands on and tells. */
 export interface RemovalOwner {
   readonly link: UpstreamLink;
   readonly clock: Clock;

@@ -25,7 +25,7 @@ import type { UpstreamLink } from "./own_register.ts";
 const FIRST_RETRY_MS = 5_000;
 const LAST_RETRY_MS = 600_000;
 const MAX_MIN_EXPIRES = 86_400 * 30;
-/** How often an AoR nobody of which can be reached is looked at again: a token may be set by hand. */
+/** How often an AoR without a reachable device is looked at again: a token may be set by hand. */
 const IDLE_MS = 60_000;
 
 /** What people are told of one binding. */

@@ -1,6 +1,6 @@
 /**
  * Keeping the PBX's binding alive while phones sleep (R-09): REGISTERs of our own where `pbx.credentials_file` has the
- * user or the PBX trusts us, as long as a device of the AoR can be reached or woken. Owns for whom, and what
+ * user or the PBX trusts us, as long as a device of the AoR can be reached or woken. Owns which AoRs, and what
  * concerns all of them; one is in `renewal.ts`.
  */
 import type { Clock } from "../../clock.ts";

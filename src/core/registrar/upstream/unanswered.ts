@@ -17,7 +17,7 @@ export class UnansweredRegisters {
 
   /**
    * A REGISTER goes to the PBX. What it asks for may be less only than what one before it is about to be granted, even
-   * if nobody is registered yet.
+   * if no device is registered yet.
    * @param isOneForAll the PBX holds one Contact for all devices (R-04)
    */
   begin(aorKey: string, order: number, asked: Asked, isOneForAll: boolean, nowMs: number): UnansweredRegister | null {
@@ -67,7 +67,7 @@ export class UnansweredRegister {
     else this.applyToDevices(aor);
   }
 
-  /** The PBX refused: things are as they were, where nobody has told anew since. */
+  /** The PBX refused: what was believed before holds again, unless a later answer changed it. */
   lift(): void {
     const aor = this.usrloc.find(this.aorKey);
     if (this.before !== null && aor !== undefined && aor.upstream === this.after) {

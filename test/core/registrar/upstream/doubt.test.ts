@@ -1,6 +1,6 @@
 /** R-21: a PBX that lost our Contacts is found out, and nothing is taken for granted until it has granted anew. */
 import { describe, expect, test } from "bun:test";
-import { upstreamStates } from "../../../../src/core/registrar/upkeep.ts";
+import { upstreamStates } from "../../../../src/core/registrar/refresh_outlook.ts";
 import { PbxModel } from "../pbx_model.ts";
 import { answer, headers, register, Rig, type TestFlow } from "../rig.ts";
 
@@ -57,7 +57,7 @@ class World {
   }
 
   state(user: string): string {
-    return this.rig.core.usrloc.find(`${user}@example.org`)!.contacts.map((contact) => this.rig.upkeepOf(contact).held)
+    return this.rig.core.usrloc.find(`${user}@example.org`)!.contacts.map((contact) => this.rig.outlookOf(contact).held)
       .join();
   }
 

@@ -355,9 +355,9 @@ describe("R-09 a PBX that does not take it", () => {
       expect(alarms[0]!.message).toContain(words);
       expect(alarms.length).toBeLessThanOrEqual(2);
       expect(rig.core.mid!.renewals.failing).toBe(1);
-      const upkeep = rig.upkeepOfAor(rig.core.usrloc.find(AOR)!)!;
-      expect(upkeep.lastFailure).toContain(words);
-      expect(upkeep.isAtRisk).toBe(true);
+      const outlook = rig.outlookOfAor(rig.core.usrloc.find(AOR)!)!;
+      expect(outlook.lastFailure).toContain(words);
+      expect(outlook.isAtRisk).toBe(true);
       expect(JSON.stringify(rig.logged)).not.toContain("wonder");
       // And back again.
       secondsToNext(rig);
@@ -456,7 +456,7 @@ describe("R-09 whom it is done for", () => {
     rig.close(phone);
     rig.pass(3_000_000);
     expect(rig.sent).toEqual([]);
-    expect(rig.upkeepOfAor(rig.core.usrloc.find(AOR)!)!.next).toContain("no device can be reached or woken");
+    expect(rig.outlookOfAor(rig.core.usrloc.find(AOR)!)!.next).toContain("no device can be reached or woken");
     const contact = rig.core.usrloc.find(AOR)!.contacts[0]!;
     contact.kind = "mobile";
     contact.push = { provider: "acme", param: "", prid: "t", tokenState: "unknown", registeredAtMs: rig.clock.nowMs };

@@ -83,7 +83,7 @@ describe("R-05 while the PBX's answer to less is not known, no more is believed 
           });
           for (const n of order) rig.fromPbx(answers[n]!);
           rig.take(phone);
-          const { upstreamEndsMs } = rig.upkeepOf(rig.core.usrloc.find(AOR)!.contacts[0]!);
+          const { upstreamEndsMs } = rig.outlookOf(rig.core.usrloc.find(AOR)!.contacts[0]!);
           expect(upstreamEndsMs - rig.clock.nowMs).toBe(granted * 1000);
         }
       }
@@ -101,7 +101,7 @@ describe("R-05 while the PBX's answer to less is not known, no more is believed 
       expect(asked).toBe(mode === "aor" ? 7200 : 0);
       rig.fromPbx(refreshed);
       const contact = rig.core.usrloc.find(AOR)!.contacts[0]!;
-      expect(rig.upkeepOf(contact).upstreamEndsMs).toBe(rig.clock.nowMs + asked * 1000);
+      expect(rig.outlookOf(contact).upstreamEndsMs).toBe(rig.clock.nowMs + asked * 1000);
       expect(contact.aor.upstream.provenMs).toBeUndefined();
     });
   }

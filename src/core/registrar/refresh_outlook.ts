@@ -1,6 +1,6 @@
 /**
- * Who keeps a registration alive, what comes next and why, as people are told (R-09). Reads, changes nothing; must not
- * know shapes of an API.
+ * Who refreshes a registration, here and at the PBX, what comes next and why, in words for people (R-09). Reads only;
+ * must not know shapes of an API.
  */
 import type { Aor, Contact } from "../usrloc/contact.ts";
 import { isAtRisk, isPushable } from "./refresh_push.ts";
@@ -24,17 +24,17 @@ export type Refresher = "phone" | "latefork" | "push";
  */
 export type HeldState = "none" | "registered" | "in_doubt" | "lapsed" | "dropped";
 
-/** Who renews the phone's own registration here: it by itself, or woken for it; for the PBX's side see {@link Upkeep}. */
-export interface PhoneUpkeep {
+/** Who renews the phone's own registration here: the phone by itself, or a push that wakes it. For the PBX's side see {@link RefreshOutlook}. */
+export interface PhoneOutlook {
   by: "phone" | "push";
   /** When it is pushed, or must have come by itself, ms. */
   nextMs: number;
-  /** Why it is feared for, in words; empty: it is not. */
+  /** Which sign there is that it may not come, in words; empty: none. */
   lastFailure: string;
 }
 
 /** What keeps one device (or, in mode `aor`, one AoR at the PBX) registered. */
-export interface Upkeep {
+export interface RefreshOutlook {
   refreshedBy: Refresher;
   /** What is done next, in words. */
   next: string;
@@ -42,18 +42,18 @@ export interface Upkeep {
   nextMs: number;
   /** Why it is done by this one, in words. */
   why: string;
-  /** It did not answer a refresh push, or it sleeps and nobody keeps the PBX's binding. */
+  /** It did not answer a refresh push, or the PBX's binding is gone and the phone sleeps. */
   isAtRisk: boolean;
   /** What went wrong last, in words; empty: nothing since the last success. */
   lastFailure: string;
   /** When the PBX's binding it depends on ends, ms; 0: none, or not known. */
   upstreamEndsMs: number;
   held: HeldState;
-  phone: PhoneUpkeep;
+  phone: PhoneOutlook;
 }
 
 /** @param mid null: registrar mode */
-export function deviceUpkeep(contact: Contact, mid: UpstreamView | null, nowMs: number): Upkeep {
+export function deviceOutlook(contact: Contact, mid: UpstreamView | null, nowMs: number): RefreshOutlook {
   const upstreamEndsMs = mid?.ledger.upstreamEndsMs(contact) ?? 0;
   const user = contact.aor.user;
   const id = mid?.ledger.upstreamId(contact) ?? "";
@@ -69,7 +69,7 @@ export function deviceUpkeep(contact: Contact, mid: UpstreamView | null, nowMs: 
     upstreamEndsMs,
     lastFailure,
     held,
-    phone: phoneUpkeep(contact),
+    phone: phoneOutlook(contact),
   };
   if (isOurs) {
     return {
@@ -104,11 +104,11 @@ export function deviceUpkeep(contact: Contact, mid: UpstreamView | null, nowMs: 
 }
 
 /** What keeps the PBX's binding of an AoR: that of the device that does most for it. */
-export function aorUpkeep(aor: Aor, mid: UpstreamView | null, nowMs: number): Upkeep | null {
-  let best: Upkeep | null = null;
+export function aorOutlook(aor: Aor, mid: UpstreamView | null, nowMs: number): RefreshOutlook | null {
+  let best: RefreshOutlook | null = null;
   for (const contact of aor.contacts) {
-    const upkeep = deviceUpkeep(contact, mid, nowMs);
-    if (best === null || WEIGHT[upkeep.refreshedBy] > WEIGHT[best.refreshedBy]) best = upkeep;
+    const outlook = deviceOutlook(contact, mid, nowMs);
+    if (best === null || WEIGHT[outlook.refreshedBy] > WEIGHT[best.refreshedBy]) best = outlook;
   }
   return best;
 }
@@ -151,7 +151,7 @@ function heldState(contact: Contact, upstreamEndsMs: number, nowMs: number): Hel
   return upstreamEndsMs > nowMs ? "registered" : "lapsed";
 }
 
-function phoneUpkeep(contact: Contact): PhoneUpkeep {
+function phoneOutlook(contact: Contact): PhoneOutlook {
   // Too late for a push: it comes by itself, or not at all.
   const isPushed = isPushable(contact) && contact.refreshAtMs < contact.expiresAtMs;
   return {

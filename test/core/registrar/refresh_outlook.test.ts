@@ -45,13 +45,13 @@ const cases: [name: string, options: RigOptions, contact: string, by: string, ne
 for (const [name, options, contact, by, next, why] of cases) {
   test(`R-09 with ${name} it is told who refreshes, what comes next, when and why`, () => {
     const rig = asleep(options, contact);
-    const upkeep = rig.upkeepOf(rig.core.usrloc.find(AOR)!.contacts[0]!);
-    expect(upkeep).toMatchObject({ refreshedBy: by, isAtRisk: false, lastFailure: "" });
-    expect(upkeep.next).toContain(next);
-    expect(upkeep.why).toContain(why);
-    expect(upkeep.nextMs).toBeGreaterThan(rig.clock.nowMs + 2_000_000);
-    expect(upkeep.upstreamEndsMs).toBe(rig.clock.nowMs + 3_600_000);
-    expect(rig.upkeepOfAor(rig.core.usrloc.find(AOR)!)).toEqual(upkeep);
+    const outlook = rig.outlookOf(rig.core.usrloc.find(AOR)!.contacts[0]!);
+    expect(outlook).toMatchObject({ refreshedBy: by, isAtRisk: false, lastFailure: "" });
+    expect(outlook.next).toContain(next);
+    expect(outlook.why).toContain(why);
+    expect(outlook.nextMs).toBeGreaterThan(rig.clock.nowMs + 2_000_000);
+    expect(outlook.upstreamEndsMs).toBe(rig.clock.nowMs + 3_600_000);
+    expect(rig.outlookOfAor(rig.core.usrloc.find(AOR)!)).toEqual(outlook);
     expect(states(rig)).toEqual({ registered: 1 });
   });
 }
@@ -60,7 +60,7 @@ test("R-09 a refresh push that was not answered, a refresh that failed, a bindin
   const pushed = asleep({});
   pushed.pass(3_490_000);
   const [contact] = pushed.core.usrloc.find(AOR)!.contacts;
-  expect(pushed.upkeepOf(contact!)).toMatchObject({
+  expect(pushed.outlookOf(contact!)).toMatchObject({
     isAtRisk: true,
     lastFailure: "a refresh push was not answered",
     next: "refresh push 3",
@@ -71,7 +71,7 @@ test("R-09 a refresh push that was not answered, a refresh that failed, a bindin
   failing.pass(2_600_000);
   untilAsked(failing);
   failing.fromPbx(answer(failing.one(failing.pbx), "403 Forbidden"));
-  expect(failing.upkeepOf(failing.core.usrloc.find(AOR)!.contacts[0]!)).toMatchObject({
+  expect(failing.outlookOf(failing.core.usrloc.find(AOR)!.contacts[0]!)).toMatchObject({
     refreshedBy: "push",
     why: "the PBX refuses our own REGISTER: its phone is woken to refresh by itself",
     lastFailure: "the PBX answered 403",
@@ -84,13 +84,13 @@ test("R-09 a refresh push that was not answered, a refresh that failed, a bindin
   lapsed.receive(other, register(other, { expires: 3600 }));
   lapsed.fromPbx(accepted(lapsed.one(lapsed.pbx)).replace(/;expires=\d+/, ";expires=60"));
   lapsed.pass(61_000);
-  expect(lapsed.upkeepOf(lapsed.core.usrloc.find(AOR)!.contacts[0]!).isAtRisk).toBe(true);
+  expect(lapsed.outlookOf(lapsed.core.usrloc.find(AOR)!.contacts[0]!).isAtRisk).toBe(true);
   expect(states(lapsed)).toEqual({ lapsed: 1 });
 });
 
 test("R-09 both sides are told: who brings the phone's next REGISTER and when, and what the PBX holds", () => {
   const kept = asleep({ pbx: { trusts_us: true } });
-  const ofKept = () => kept.upkeepOf(kept.core.usrloc.find(AOR)!.contacts[0]!);
+  const ofKept = () => kept.outlookOf(kept.core.usrloc.find(AOR)!.contacts[0]!);
   const endsMs = kept.clock.nowMs + 3_600_000;
   expect(ofKept()).toMatchObject({
     refreshedBy: "latefork",
@@ -100,13 +100,13 @@ test("R-09 both sides are told: who brings the phone's next REGISTER and when, a
   expect(ofKept().nextMs).toBeLessThan(endsMs - 130_000);
 
   const desk = asleep({}, "<sip:alice@192.0.2.7>");
-  expect(desk.upkeepOf(desk.core.usrloc.find(AOR)!.contacts[0]!)).toMatchObject({
+  expect(desk.outlookOf(desk.core.usrloc.find(AOR)!.contacts[0]!)).toMatchObject({
     held: "registered",
     phone: { by: "phone", nextMs: endsMs, lastFailure: "" },
   });
 
   const silent = asleep({});
-  const ofSilent = () => silent.upkeepOf(silent.core.usrloc.find(AOR)!.contacts[0]!);
+  const ofSilent = () => silent.outlookOf(silent.core.usrloc.find(AOR)!.contacts[0]!);
   silent.pass(3_490_000);
   expect(ofSilent().phone).toMatchObject({ by: "push", lastFailure: "a refresh push was not answered" });
   // Too late for one more: it comes by itself, or not at all.
@@ -118,8 +118,8 @@ test("R-09 registrar mode: there is no PBX to keep", () => {
   const rig = new Rig({ pbx: false, trust: ["192.0.2.0/24"] });
   const phone = rig.phone("192.0.2.7", 40_000, "tcp");
   rig.receive(phone, register(phone, { contacts: [PUSHABLE], expires: 3600 }));
-  const upkeep = rig.upkeepOf(rig.core.usrloc.find(AOR)!.contacts[0]!);
-  expect(upkeep).toMatchObject({
+  const outlook = rig.outlookOf(rig.core.usrloc.find(AOR)!.contacts[0]!);
+  expect(outlook).toMatchObject({
     refreshedBy: "push",
     why: "its phone is woken to refresh by itself",
     upstreamEndsMs: 0,
@@ -144,9 +144,9 @@ test("R-04 R-09 a PBX that keeps one Contact drops the other device's: told once
     const [first, second] = [rig.phone("192.0.2.7"), rig.phone("192.0.2.8")];
     const { upstream } = registered(rig, first, { expires: 3600 });
     registered(rig, second, { expires: 3600 });
-    const upkeeps = () => rig.core.usrloc.find(AOR)!.contacts.map((contact) => rig.upkeepOf(contact));
-    expect(upkeeps().map(({ isAtRisk }) => isAtRisk)).toEqual([true, false]);
-    expect(upkeeps()[0]!.lastFailure).toContain("dropped its Contact");
+    const outlooks = () => rig.core.usrloc.find(AOR)!.contacts.map((contact) => rig.outlookOf(contact));
+    expect(outlooks().map(({ isAtRisk }) => isAtRisk)).toEqual([true, false]);
+    expect(outlooks()[0]!.lastFailure).toContain("dropped its Contact");
     expect(states(rig)).toEqual({ at_risk: 1 });
     registered(rig, second, {
       expires: 3600,
@@ -164,7 +164,7 @@ test("R-04 R-09 a PBX that keeps one Contact drops the other device's: told once
       headers(upstream, "Contact")[0]!.replace(/lf=[a-z0-9]+/, `lf=${id}`)
     );
     rig.fromPbx(accepted(again, theirs));
-    expect(upkeeps().map(({ isAtRisk }) => isAtRisk)).toEqual([false, false]);
+    expect(outlooks().map(({ isAtRisk }) => isAtRisk)).toEqual([false, false]);
   }
 });
 
@@ -211,7 +211,7 @@ test("R-05 contact: a device whose Contact the PBX dropped is not answered here:
   const [first, second] = [rig.phone("192.0.2.7"), rig.phone("192.0.2.8")];
   registered(rig, first, { expires: 600 });
   registered(rig, second, { expires: 600 });
-  const ofFirst = () => rig.upkeepOf(rig.core.usrloc.find(AOR)!.contacts[0]!);
+  const ofFirst = () => rig.outlookOf(rig.core.usrloc.find(AOR)!.contacts[0]!);
   expect(ofFirst()).toMatchObject({ isAtRisk: true, upstreamEndsMs: 0, held: "dropped" });
   rig.receive(second, register(second, { expires: 600, cseq: 2 }));
   expect(rig.take(rig.pbx)).toEqual([]);
