@@ -29,7 +29,9 @@ export interface ServerTable {
   readonly port: TransactionPort;
   readonly schedule: Schedule;
   /** Where a response goes now (§18.2.2); null: nowhere. */
-  replyFlow(request: Message | null, flow: Flow | null, origin: Flow): Flow | null;
+  wayBack(request: Message | null, flow: Flow | null): Flow | null;
+  /** The flow that the phone has registered since; null: it is still where it was. */
+  newerFlow(request: Message | null, flow: Flow): Flow | null;
   removeServer(transaction: ServerTransaction): void;
   /** It has its final response, or ended without one; told once or more. Strangers are counted until then. */
   strangerAnswered(transaction: ServerTransaction): void;
@@ -222,11 +224,9 @@ export class ServerTransaction implements Due, Lingering {
   }
 
   private send(wire: string, isDurable: boolean): void {
-    const flow = this.replyFlow = this.table.replyFlow(
-      this.request === RELEASED ? null : this.request,
-      this.replyFlow,
-      this.flow,
-    );
+    const request = this.request === RELEASED ? null : this.request;
+    const flow = this.table.newerFlow(request, this.flow) ??
+      (this.replyFlow = this.table.wayBack(request, this.replyFlow));
     if (flow === null) return this.table.port.count("rejected_total", "reply_without_flow");
     if (isDurable) this.table.port.sendDurable(flow, wire);
     else this.table.port.send(flow, wire);

@@ -217,17 +217,19 @@ export class Transactions implements ClientTable, ServerTable {
     for (const transaction of ofFlow) transaction.onFlowClosed();
   }
 
-  /**
-   * Where a reply goes (§18.2.2, RFC 3581): the flow the request came on, or the one its phone has registered since. Else
-   * the source address and sent-by port.
-   * @param flow where the reply before went
-   * @param origin where the request came from
-   */
-  replyFlow(request: Message | null, flow: Flow | null, origin: Flow | null = flow): Flow | null {
-    const newer = origin === null || origin.former === undefined || this.newerFlows === null
-      ? null
-      : this.newerFlows.newerFlow(origin, request === null ? "" : aorOf(request.from.uri!));
-    if (newer !== null) return newer;
+  /** Where a reply goes that is said once: see {@link newerFlow} and {@link wayBack}. */
+  replyFlow(request: Message, flow: Flow): Flow | null {
+    return this.newerFlow(request, flow) ?? this.wayBack(request, flow);
+  }
+
+  /** The flow that the phone has registered since its request came over this one; null: it is still where it was. */
+  newerFlow(request: Message | null, flow: Flow): Flow | null {
+    if (flow.former === undefined || this.newerFlows === null) return null;
+    return this.newerFlows.newerFlow(flow, request === null ? "" : aorOf(request.from.uri!));
+  }
+
+  /** Where a reply goes (§18.2.2, RFC 3581): the flow the request came on, else the source address and sent-by port. */
+  wayBack(request: Message | null, flow: Flow | null): Flow | null {
     if (flow === null || request === null) return flow;
     const via = request.via!;
     const sentByPort = via.port === 0 ? defaultPort(flow.transport) : via.port;

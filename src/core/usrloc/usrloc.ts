@@ -253,9 +253,9 @@ export class Usrloc implements ExpiryOwner {
     return lost;
   }
 
-  /** A message came over a flow: its sender waits there for the answer, and has not left. */
+  /** A message came over a flow: the answer is waited for there, as long as the flow is open. */
   heardOver(flow: Flow): void {
-    if (flow.former !== undefined) flow.former = undefined;
+    if (flow.former !== undefined) (flow.former as Former).isBack = true;
   }
 
   /**
@@ -266,8 +266,8 @@ export class Usrloc implements ExpiryOwner {
   newerFlow(flow: Flow, aorKey: string): Flow | null {
     const former = flow.former as Former | undefined;
     if (former === undefined) return null;
-    // Open, and heard of since: the phone that waits there is not the one that left.
-    if (flow.state !== "closed" && (flow.registered !== undefined || flow.lastHeardMs > former.leftAtMs)) return null;
+    const isBack = former.isBack || flow.lastHeardMs > former.leftAtMs;
+    if (flow.state !== "closed" && (flow.registered !== undefined || isBack)) return null;
     const left = former.contacts.filter((contact) => contact.isRegistered);
     const own = left.filter(({ aor }) => aor.key === aorKey);
     const [first, ...others] = own.length > 0 || former.contacts.length === MAX_FORMER ? own : left;
@@ -434,6 +434,8 @@ function registeredOver(flow: Flow): Contact | Set<Contact> | undefined {
 class Former {
   readonly contacts: Contact[] = [];
   leftAtMs = 0;
+  /** Something was heard over the flow since. */
+  isBack = false;
 }
 
 /** Of the many phones behind a proxy's connection no more are remembered. */
@@ -442,6 +444,7 @@ const MAX_FORMER = 16;
 function noteLeft(flow: Flow, contact: Contact, nowMs: number): void {
   const former = (flow.former ??= new Former()) as Former;
   former.leftAtMs = nowMs;
+  former.isBack = false;
   if (former.contacts.length < MAX_FORMER && !former.contacts.includes(contact)) former.contacts.push(contact);
 }
 

@@ -80,6 +80,17 @@ describe("F-05 the answer to a calling phone whose connection was replaced", () 
     expect(third.kinds()).toEqual([200]);
   });
 
+  test("F-05 over UDP it is back where it was: there again", () => {
+    const { rig, old, invite, atPbx } = calling(UDP);
+    const now = moves(rig, UDP);
+    rig.receive(rig.pbx, ok(atPbx));
+    expect(now.kinds()).toEqual([200]);
+    rig.pass(10);
+    rig.receive(old, invite);
+    rig.receive(rig.pbx, ok(atPbx));
+    expect([old.kinds(), now.sent]).toEqual([[200], []]);
+  });
+
   test("F-05 the dialog goes on over the new one, and the answer to its BYE, too", () => {
     const { rig, old, invite, atPbx } = calling();
     rig.close(old);
@@ -114,6 +125,16 @@ describe("F-05 the answer to a calling phone whose connection was replaced", () 
     old.all();
     rig.receive(rig.pbx, ok(atPbx));
     expect([old.kinds(), now.sent]).toEqual([[200], []]);
+  });
+
+  test("F-05 its INVITE was overtaken by the REGISTER over the new connection: once the old one closes, over that", () => {
+    const { rig, old, atPbx } = calling();
+    const now = moves(rig);
+    rig.receive(old, request("OPTIONS", "sip:10.0.0.5", { from: ALICE, transport: "TCP" }));
+    old.all();
+    rig.close(old);
+    rig.receive(rig.pbx, ok(atPbx));
+    expect(now.kinds()).toEqual([200]);
   });
 
   test("F-05 another phone behind the same connection is still there: its answers go over that", () => {
