@@ -72,9 +72,14 @@ export class DialogWake implements WaitingOwner {
     return this.count;
   }
 
-  /** True if a request that goes to its phone is to be watched over ({@link watch}). */
-  isWatched(request: Message): boolean {
-    return this.worthOf(request) !== "none";
+  /**
+   * True if a request that goes to its phone is to be watched over ({@link watch}): a BYE always, others if the phone may
+   * be asleep and can be pushed. A request that has waited brings no second push.
+   */
+  isWatched(request: Message, device: Contact, hasWaited: boolean): boolean {
+    const worth = this.worthOf(request);
+    return worth === "wait" ||
+      (worth === "push" && !hasWaited && device.kind === "mobile" && this.isPushable(device));
   }
 
   /**
@@ -101,11 +106,11 @@ export class DialogWake implements WaitingOwner {
 
   /**
    * Watches a request to a device that may be asleep behind an open connection, or behind a NAT that has closed. If it is
-   * silent for the time of the hedge, it is pushed (W-03).
+   * silent for the time of the hedge, it is pushed (W-03). A BYE
+   * pushes no phone, but goes again when its phone registers.
    * @param retarget where the request would go now
    */
   watch(fork: Fork, device: Contact, retarget: () => Target | null): void {
-    if (!this.isPushable(device)) return;
     const sent = new UnansweredRequest(this, device.id, fork, retarget);
     this.sleeperOf(device.id).waiting.add(sent);
     if (this.worthOf(fork.request) !== "push") return;
@@ -121,7 +126,7 @@ export class DialogWake implements WaitingOwner {
       if (sleeper === undefined) continue;
       // It may sleep again before it answered all: what comes then needs another push.
       this.endPush(sleeper);
-      for (const waiting of this.waitingFor(sleeper)) if (this.leave(waiting)) waiting.resume();
+      for (const waiting of this.waitingFor(sleeper)) this.resume(waiting);
     }
   }
 
@@ -160,6 +165,15 @@ export class DialogWake implements WaitingOwner {
   /** For the waiting requests alone. */
   onOver(waiting: WaitingRequest): void {
     this.leave(waiting);
+  }
+
+  /** A BYE that left is watched on: its phone may change its connection once more before it answers. */
+  private resume(waiting: WaitingRequest): void {
+    const isBye = waiting instanceof UnansweredRequest && waiting.request.method === "BYE" && !waiting.hasGoneFar;
+    if (!isBye) return this.leave(waiting) ? waiting.resume(true) : undefined;
+    if (isWaiting(waiting)) this.count--;
+    this.schedule.deadlines.cancel(waiting);
+    waiting.resume(false);
   }
 
   /** One that left waits from now on, and its device is pushed if the request is worth it. */

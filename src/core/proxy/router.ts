@@ -315,7 +315,7 @@ export class Router implements TransactionUser {
     transaction.request = request;
     const fork = this.plainFork(transaction, "", routesToDrop, false);
     const device = target.contactId === "" ? undefined : this.usrloc.contact(target.contactId);
-    if (device !== undefined && device.kind === "mobile" && !isHeldOnce && this.dialogWake.isWatched(request)) {
+    if (device !== undefined && this.dialogWake.isWatched(request, device, isHeldOnce)) {
       this.dialogWake.watch(fork, device, () => {
         const again = this.dialogs.hop(original, transaction.flow, routes, isFromPbx, this.table.port);
         return "target" in again ? again.target : null;

@@ -67,6 +67,9 @@ export class HeldRequest implements Due, ServerOwner {
   }
 }
 
+/** A phone that changes its connection this often while one BYE is under way gets it no more. */
+const MAX_FLOWS = 8;
+
 /** One that left over a flow that may lead nowhere. Any response of its phone ends the wait. */
 export class UnansweredRequest implements Due, ForkOwner {
   dueMs = 0;
@@ -94,10 +97,14 @@ export class UnansweredRequest implements Due, ForkOwner {
     this.fork.isHeld = true;
   }
 
-  /** The device is back: over the same flow the request is repeated, over another one it goes anew. */
-  resume(): void {
+  /**
+   * The device is back: over the same flow the request is repeated, over another one it goes anew.
+   * @param isLast it is watched no longer
+   */
+  resume(isLast: boolean): void {
     const { fork } = this;
-    fork.owner = null;
+    if (isLast) fork.owner = null;
+    this.isWaiting = false;
     const old = fork.branches.at(-1)!;
     const target = this.retarget();
     if (target !== null && target.flow === old.target.flow && old.isLive) old.nudge();
@@ -127,11 +134,16 @@ export class UnansweredRequest implements Due, ForkOwner {
     this.owner.onDue(this);
   }
 
-  onBranchResponse(_branch: Branch, status: number, response: Message | null): void {
+  /** True if it went over so many flows that one more is the last. */
+  get hasGoneFar(): boolean {
+    return this.fork.branches.length >= MAX_FLOWS - 1;
+  }
+
+  onBranchResponse(branch: Branch, status: number, response: Message | null): void {
     if (response !== null) {
       this.owner.onHeard(this);
       this.release();
-    } else if (status !== 0 && !this.isWaiting) this.owner.onUnreachable(this);
+    } else if (status !== 0 && !this.isWaiting && branch === this.fork.branches.at(-1)) this.owner.onUnreachable(this);
   }
 
   onIdle(): void {}

@@ -379,12 +379,12 @@ describe("F-03 BYE for a phone whose connection just broke", () => {
     expectNothingLeft(call);
   });
 
-  for (const how of ["breaks under it", "leads nowhere"]) {
-    test(`F-03 the connection ${how}: it goes again over the one the phone registers`, () => {
-      const call = asleep();
+  for (const [how, push] of [["breaks under it", PUSH], ["leads nowhere", PUSH], ["breaks under it", ""]] as const) {
+    test(`F-03 the connection ${how}: it goes again over the one the phone registers, ${push || "a desk phone"}`, () => {
+      const call = asleep(push);
       const { rig } = call;
       const old = rig.flow("192.168.9.9", 45_000, TCP);
-      rig.register("alice", old, CONTACT + PUSH);
+      rig.register("alice", old, CONTACT + push);
       toPhone(call, "BYE");
       expect(old.kinds()).toEqual(["BYE"]);
       if (how === "breaks under it") rig.close(old);
@@ -399,6 +399,24 @@ describe("F-03 BYE for a phone whose connection just broke", () => {
       expect(rig.core.table.clientCount).toBe(0);
     });
   }
+
+  test("F-03 it changes its connection again before it answers: the BYE follows, a few times", () => {
+    const call = asleep();
+    const { rig } = call;
+    toPhone(call, "BYE");
+    let last = call.wake();
+    for (let n = 0; n < 5; n++) {
+      expect([n, last.all().map((text) => value(text, "CSeq"))]).toEqual([n, ["2 BYE"]]);
+      if (n % 2 === 0) rig.close(last);
+      rig.pass(1000);
+      last = call.wake();
+    }
+    rig.receive(last, answer(last.one(), 200));
+    expect(statuses(call)).toEqual([200]);
+    expect(rig.core.dialogWake.heldCount).toBe(0);
+    expect(rig.pushes).toEqual([]);
+    for (let n = 0; n < 20; n++) expect(call.wake().kinds()).toEqual([]);
+  });
 
   test("F-03 its push token is dead: nothing of a push ends what waits without one", () => {
     const call = asleep();
