@@ -12,9 +12,6 @@ import type { Due } from "../transaction/deadline.ts";
 import { TIMEOUT_MS, TIMER_C_MS } from "../transaction/timers.ts";
 import type { Transactions } from "../transaction/table.ts";
 
-/** So many phones behind one branch get a BYE. Further answers, which are made up, are only acknowledged. */
-const MAX_HUNG_UP = 16;
-
 export type BranchState = "trying" | "ringing" | "answered" | "failed" | "declined" | "cancelled";
 
 /** Where a branch goes. */
@@ -59,8 +56,6 @@ export class Branch implements ClientOwner, Due {
   isCancelSent = false;
   /** True once we ended a dialog of it ourselves (W-12). */
   isHungUp = false;
-  /** To tags of the dialogs that we ended. */
-  private hungUpTags: string[] | null = null;
   private client: ClientTransaction | null = null;
   private cancelLines: string | null = null;
 
@@ -103,18 +98,6 @@ export class Branch implements ClientOwner, Due {
     this.status = status;
     this.state = "failed";
     this.end(null);
-  }
-
-  /**
-   * A dialog of it is ended by us. Behind one branch several phones may have answered, each in a dialog of its own.
-   * @returns false if it got its BYE already
-   */
-  hangUp(tag: string): boolean {
-    this.isHungUp = true;
-    const tags = this.hungUpTags ??= [];
-    if (tags.length >= MAX_HUNG_UP || tags.includes(tag)) return false;
-    tags.push(tag);
-    return true;
   }
 
   /** Its 2xx cannot be passed on: the fork has ended its dialog, the branch counts as failed. */

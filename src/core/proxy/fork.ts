@@ -6,9 +6,9 @@
  *   open ─all branches ended, not held→ ended  closing ─2xx→ answered   closing ─all ended or 100 ms→ ended
  */
 import { addLength, type Edit } from "../sip/edit.ts";
-import { forwardEdit, inDialogRequest } from "../sip/forward.ts";
+import { forwardEdit } from "../sip/forward.ts";
 import { REASON } from "../sip/header.ts";
-import { type Message, parseSent } from "../sip/message.ts";
+import type { Message } from "../sip/message.ts";
 import { reasonPhrase } from "../sip/reason.ts";
 import { withoutTopVia } from "../sip/response.ts";
 import { detached } from "../sip/scan.ts";
@@ -18,6 +18,7 @@ import { RELEASED, type ServerOwner, type ServerTransaction } from "../transacti
 import type { Transactions } from "../transaction/table.ts";
 import { bestOutcome, otherChallenges, type Outcome } from "./best.ts";
 import { Branch, type BranchOwner, type Target } from "./branch.ts";
+import { HangUps } from "./hang_up.ts";
 import { loopSuffix } from "./loop.ts";
 import { breadthOf, setBreadth } from "./max_breadth.ts";
 import { recordRoutes } from "./record_route.ts";
@@ -65,6 +66,8 @@ export class Fork implements ServerOwner, BranchOwner, Due {
   /** What the caller gets when the only final is our own 408: 480 where the phones slept all the time (W-08). */
   silentStatus: 408 | 480 = 408;
   owner: ForkOwner | null = null;
+  /** Phones that answered too late; null: none did. */
+  hangUps: HangUps | null = null;
   /** Not to be asked for after {@link letGo}. */
   request: Message;
   /** What marks the request as ours in the Via of each of its branches; empty before the first. */
@@ -332,15 +335,8 @@ export class Fork implements ServerOwner, BranchOwner, Due {
    */
   private hangUp(branch: Branch, response: Message): void {
     if (!this.server.isInvite) return;
-    const invite = parseSent(branch.wire);
-    const flow = branch.target.flow;
-    const ack = inDialogRequest(invite, response, "ACK", viaValue(flow, this.table.newBranch()));
-    if (ack === null) return;
-    this.table.port.send(flow, ack);
-    if (this.isInDialog || !branch.hangUp(detached(response.to.tag))) return;
-    const id = this.table.newBranch();
-    const bye = inDialogRequest(invite, response, "BYE", viaValue(flow, id))!;
-    this.table.send(bye, "BYE", id, flow, null);
+    this.hangUps ??= new HangUps(this.table);
+    this.hangUps.end(branch, response, this.isInDialog);
   }
 }
 

@@ -32,6 +32,8 @@ export function registeredTooLate(call: SiloCall, contact: Contact): void {
   const { fork, home, legs, story } = call;
   const leg = legs.of(contact);
   if (leg === undefined) return;
+  // W-12: one that answered too late, and lost its connection before our BYE came, would sit in a dead call.
+  if (contact.flow !== null) fork.hangUps?.phoneIsBack((id) => legs.find(id) === leg, contact.flow);
   wokeTooLate(leg);
   if (!isOwed(leg)) return;
   if (contact.flow === null || contact.flow.state === "closed") return;

@@ -131,3 +131,49 @@ test("W-12 single_answer: false: the second 200 is the caller's, as RFC 3261 has
   expect(rig.pbx.kinds()).toEqual([200, 200]);
   expect(rig.untaken).toEqual([]);
 });
+
+describe("W-12 F-03 the phone that is let go loses its connection before it says 200 to our BYE", () => {
+  /** It is back over another connection. */
+  function isBack(rig: Rig): TestFlow {
+    const flow = rig.flow("192.0.2.2", 40009, TCP);
+    rig.register("alice", flow, "sip:alice@192.168.9.2:5060", { params: ";+sip.instance=two" });
+    return flow;
+  }
+
+  for (const how of ["closed", "open and dead"]) {
+    test(`W-12 the old one is ${how}: BYE goes again over the new one, once`, () => {
+      const { rig, second, ok } = bothAnswer(TCP);
+      if (how === "closed") rig.close(second);
+      rig.pass(3000);
+      const flow = isBack(rig);
+      const bye = flow.one();
+      expect([methodOf(bye), requestUri(bye), value(bye, "To")]).toEqual([
+        "BYE",
+        "sip:loser@192.168.9.9;x=1",
+        value(ok, "To"),
+      ]);
+      expect(value(bye, "CSeq")).toBe("8 BYE");
+      isBack(rig);
+      expect(flow.sent).toEqual([]);
+      rig.receive(flow, answer(bye, 200));
+      rig.pass(100_000);
+      expect(rig.core.table.clientCount).toBe(0);
+    });
+  }
+
+  test("W-12 it had answered the BYE: it hears nothing more", () => {
+    const { rig, second, said } = bothAnswer(TCP);
+    rig.receive(second, answer(said[1]!, 200));
+    rig.close(second);
+    expect(isBack(rig).sent).toEqual([]);
+  });
+
+  test("W-12 its 200 comes again over the old connection, which breaks: ACK and BYE go again", () => {
+    const { rig, second, ok } = bothAnswer(TCP);
+    rig.pass(500);
+    rig.receive(second, ok);
+    expect(second.kinds()).toEqual(["ACK"]);
+    rig.close(second);
+    expect(isBack(rig).kinds()).toEqual(["BYE"]);
+  });
+});
