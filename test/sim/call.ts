@@ -40,8 +40,8 @@ export class SimCall {
   isHungUp = false;
   /** What was asked inside the dialog of the first answer. */
   readonly exchanges: Exchange[] = [];
-  /** To tags of the answers this side sent BYE for. */
-  readonly hungUp = new Set<string>();
+  /** To tags of the answers this side sent BYE for, and when. */
+  readonly hungUp = new Map<string, number>();
   private readonly cseq = 1;
   private lastCseq = 1;
   private readonly branch: string;
@@ -169,7 +169,7 @@ export class SimCall {
   private bye(final: Final): void {
     const branch = "z9hG4bK" + this.ua.world.prng.token(12);
     const lines = routeLines(final.message, true);
-    this.hungUp.add(final.toTag);
+    this.hungUp.set(final.toTag, this.ua.world.nowMs);
     const text = this.text("BYE", contactOf(final.message), branch, this.toOf(final), ++this.lastCseq, lines);
     this.ua.transact(this.link, text, { onResponse() {} });
   }

@@ -41,6 +41,8 @@ export class Chaos {
   readonly deeds: string[] = [];
   mode: "aor" | "contact" | "mirror" = "aor";
   ringTimeoutMs = 0;
+  /** When new calls began to be refused (O-04). */
+  sigtermMs = Infinity;
   private readonly prng: Prng;
   private momentMs = 0;
 
@@ -75,6 +77,11 @@ export class Chaos {
     for (let i = 0; i < deeds; i++) this.plan();
     for (let i = prng.int(10); i > 0; i--) this.planRequest();
     if (prng.chance(0.1)) this.do("PBX restarts", this.moment(), () => this.w.pbx.restart());
+    if (prng.chance(0.1)) this.do("PBX forgets its contacts", this.moment(), () => this.w.pbx.forgetContacts());
+    if (prng.chance(0.1)) this.planShutdown();
+    this.w.pbx.answersMs = prng.pick([0, 20, 1000, 8000]);
+    for (let i = prng.int(4); i > 0; i--) this.planCallOut();
+    for (let i = prng.int(3); i > 0; i--) this.planAway();
     const odds = prng.pick([0, 0.02, 0.1]);
     this.w.net.onPacket = (packet) => {
       if (prng.chance(odds) && this.w.nowMs - START_MS < BUSY_MS) this.meddle(packet);
@@ -96,6 +103,8 @@ export class Chaos {
       ["sleep " + actor.phone.name, () => this.sleep(actor)],
       ["wake " + actor.phone.name, () => this.wake(actor, false)],
       ["move " + actor.phone.name, () => this.move(actor, prng.chance(0.5))],
+      ["restart " + actor.phone.name, () => this.restart(actor)],
+      ["all answer", () => this.allAnswer()],
       ["call", () => this.call(actor.phone.user)],
       ["hang up", () => call?.hangUp()],
     ]);
@@ -124,11 +133,12 @@ export class Chaos {
     wake.progress = prng.pick(["none", "none", "180", "183", "110"]);
     wake.decline = prng.pick(["device", "all"]);
     wake.delayed_cancel = prng.pick(["auto", "true", "false"]);
-    wake.single_answer = prng.chance(0.3);
+    wake.single_answer = prng.chance(0.6);
     config.pbx!.mode = this.mode = prng.pick(["aor", "aor", "contact", "mirror"]);
     config.pbx!.contact_id = prng.pick(["param", "param", "user"]);
     config.limits.calls_per_aor = prng.pick([2, 20, 20]);
-    config.registration.max_contacts = prng.pick([2, 8]);
+    config.registration.max_contacts = prng.pick([1, 2, 8]);
+    config.registration.overflow = prng.pick(["evict", "evict", "reject"]);
     config.push.missed = prng.chance(0.5);
   }
 
@@ -144,7 +154,7 @@ export class Chaos {
           ? { provider: "apns", param: "TEAM.app.voip", prid: "voip" + i }
           : undefined,
         instance: prng.chance(0.2) ? "" : undefined,
-        expires: 7200,
+        expires: prng.pick([7200, 7200, 20, 45]),
         tries: prng.chance(0.3),
         ringMs: prng.pick([null, 0, 20, 20, 200, 1500, 4000]),
         answerMs: prng.pick([null, null, 50, 500, 1505, 5000, 12_000]),
@@ -207,8 +217,12 @@ export class Chaos {
       ? ["sleep " + actor.phone.name, () => this.sleep(actor, index < 4 ? "silent" : undefined)] as const
       : roll < 0.83
       ? ["wake " + actor.phone.name, () => this.wake(actor, index < 3)] as const
-      : roll < 0.88
+      : roll < 0.86
       ? ["move " + actor.phone.name, () => this.move(actor, index < 4)] as const
+      : roll < 0.875
+      ? ["restart " + actor.phone.name, () => this.restart(actor)] as const
+      : roll < 0.89
+      ? ["all answer", () => this.allAnswer()] as const
       : roll < 0.91
       ? ["dead link of " + actor.phone.name, () => {
         actor.lastDownMs = this.w.nowMs;
@@ -257,6 +271,49 @@ export class Chaos {
     this.do(name, this.moment(), deed);
   }
 
+  /** SIGTERM (O-04): new calls are refused, open ones may end by themselves for a while, then they are ended. */
+  private planShutdown(): void {
+    const { core } = this.w;
+    const atMs = this.moment();
+    const graceMs = this.prng.pick([0, 500, 5000, 20_000]);
+    this.do("SIGTERM", atMs, () => {
+      core.isDraining = true;
+      this.sigtermMs = this.w.nowMs;
+    });
+    this.do("the grace is over", atMs + graceMs, () => {
+      for (const calls of core.silo.openByAor().values()) for (const call of calls) call.end("Shutting down");
+    });
+  }
+
+  /** A phone that has answered is out of reach for a moment, in which its caller hangs up, or we let it go. */
+  private planAway(): void {
+    const prng = this.prng;
+    const actor = prng.pick(this.actors);
+    const { phone } = actor;
+    const [index, gapMs] = [prng.int(3), prng.pick([6, 100, 2000, 12_000])];
+    const isHungUp = prng.chance(0.7);
+    const atMs = this.moment();
+    this.do("all answer", atMs - 20, () => this.allAnswer());
+    this.do("away " + phone.name, atMs, () => this.sleep(actor));
+    if (isHungUp) this.do("hang up", atMs + gapMs / 2, () => this.calls.at(-1 - index)?.call.hangUp());
+    this.do("back " + phone.name, atMs + gapMs, () => this.wake(actor, false));
+  }
+
+  /** A phone calls, and may lose its connection before it is answered. */
+  private planCallOut(): void {
+    const prng = this.prng;
+    const actor = prng.pick(this.actors);
+    const { phone } = actor;
+    const isClean = prng.chance(0.5);
+    const atMs = this.moment();
+    this.do("call of " + phone.name, atMs, () => {
+      const { link } = phone;
+      const isThere = phone.isRegistered && link !== null && link === phone.registeredLink;
+      if (!phone.isAsleep && isThere && link.state === "open" && !link.isClosedByPeer) phone.callOut();
+    });
+    if (prng.chance(0.6)) this.do("move " + phone.name, atMs + prng.pick(NEAR_MS), () => this.move(actor, isClean));
+  }
+
   private request(method: string, user: string): void {
     const { pbx } = this.w;
     this.requests.push(pbx.request(method, pbx.contacts.get(user)?.[0]?.uri ?? `sip:${user}@10.0.0.5`, user));
@@ -285,6 +342,17 @@ export class Chaos {
     actor.lastDownMs = this.w.nowMs;
     if (thaws && phone.link !== null && phone.link.state === "open" && !phone.link.isClosedByPeer) phone.thaw();
     else phone.wake();
+  }
+
+  /** The app is started anew, as another Contact. */
+  private restart(actor: Actor): void {
+    actor.lastDownMs = this.w.nowMs;
+    actor.phone.restart();
+  }
+
+  /** W-12: every phone that rings is answered in one moment. */
+  private allAnswer(): void {
+    for (const { phone } of this.actors) for (const call of phone.pending) call.answer();
   }
 
   /** Another network: a new flow, the old one closed or just gone. */

@@ -1,7 +1,9 @@
 /** What must hold in every world, whatever happened in it. */
 import type { SiloCall } from "../../src/core/silo/call.ts";
 import type { PushOrder } from "../../src/core/usrloc/push_order.ts";
+import type { Flow } from "../../src/core/sip/flow.ts";
 import { parseMessage } from "../../src/core/sip/message.ts";
+import { parseUri } from "../../src/core/sip/uri.ts";
 import type { Contact } from "../../src/core/usrloc/contact.ts";
 import { type Actor, Chaos } from "./chaos.ts";
 import { isForgotten, judgeRequests } from "./judge_requests.ts";
@@ -28,6 +30,8 @@ class Judgement {
   readonly wrongs: string[] = [];
   private registered: { aor: string; device: string }[] = [];
   private readonly seen = new Set<string>();
+  /** By contact id: the flow over which the PBX accepted it last. */
+  private readonly accepted = new Map<string, Flow | null>();
   /** Event, Call-ID and device of each push. */
   private readonly pushed = new Set<string>();
   /** By contact id: what tells the phone, which may have several flows (RFC 5626). */
@@ -42,6 +46,7 @@ class Judgement {
       if (what.type === "registration" && what.state === "registered") {
         this.registered.push({ aor: String(what.aor), device: String(what.device) });
       }
+      if (what.type === "registration" && what.state === "removed") this.accepted.delete(String(what.device));
       event.call(w.port, what);
     };
     const { push } = w.port;
@@ -67,7 +72,11 @@ class Judgement {
       const message = parseMessage(text);
       return message.cseqMethod === "REGISTER" && `${message.to.uri!.user}@${DOMAIN}` === contact.aor.key;
     });
-    if (!isAccepted) this.wrong(`R-01 ${contact.id} of ${contact.aor.key} was written without a 2xx of the PBX`);
+    if (isAccepted) this.accepted.set(contact.id, contact.flow);
+    // R-06: over the flow that the PBX accepted it may be refreshed without another word.
+    else if (contact.flow === null || this.accepted.get(contact.id) !== contact.flow) {
+      this.wrong(`R-01 R-06 ${contact.id} of ${contact.aor.key} was written without a 2xx of the PBX`);
+    }
   }
 
   /** P-02: never for a binding that is over. P-06, P-07: once a device and call, and never one that iOS must ring for. */
@@ -121,15 +130,56 @@ class Judgement {
     const phone = this.phones.get(device)!;
     const branches = call.fork.branches.filter(({ target }) => this.phones.get(target.contactId) === phone);
     const hasIt = branches.some((branch) =>
-      branch.state === "ringing" || branch.state === "declined" || branch.state === "answered" ||
-      (branch.target.flow === contact.flow && (branch.isLive || branch.final !== null)) ||
+      branch.state === "declined" || branch.state === "answered" ||
+      // W-05: another user part is a phone that started anew, and knows nothing of what the old one got.
+      (isForContact(branch.target.uri, contact) && (branch.state === "ringing" ||
+        (branch.target.flow === contact.flow && (branch.isLive || branch.final !== null)))) ||
       // R-15: it is asked over another flow of its own, or answered there.
       (branch.target.contactId !== device && (branch.isLive || branch.final !== null))
     );
     if (!hasIt) this.wrong(`W-04 ${device} registered and did not join the open call ${call.record.callId}`);
   }
 
+  /** R-13, W-07: what lapsed or made room was pushed, and may wake: that alone ends no wake. */
+  private wakesOutlive(): void {
+    const { port, core } = this.chaos.w;
+    for (const { callId, startedAtMs, result } of core.silo.allRecords()) {
+      const isTaken = startedAtMs > this.chaos.sigtermMs && result !== "refused";
+      if (isTaken) this.wrong(`O-04 call ${callId} was taken behind SIGTERM`);
+    }
+    const takenOut = new Set<string>();
+    for (const { type, state, device, cause } of port.events) {
+      const isTakenOut = type === "registration" && state === "removed" && cause !== "expired" && cause !== "evicted";
+      if (isTakenOut) takenOut.add(this.phones.get(String(device)) ?? String(device));
+    }
+    for (const { callId, wakes } of core.silo.allRecords()) {
+      for (const { device, reason } of wakes) {
+        if (reason !== "device is no longer registered" || takenOut.has(this.phones.get(device) ?? device)) continue;
+        this.wrong(`W-07 the wake of ${device} in call ${callId} ended with its registration`);
+      }
+    }
+  }
+
+  /** W-07: what went out to a phone that slept through its wake is given up with it, not by Timer B. */
+  private branchesEndWithWakes(): void {
+    for (const { callId, timeline } of this.chaos.w.core.silo.allRecords()) {
+      const sleptOnMs = new Map<string, number>();
+      for (const { event, device = "", status, from, note, tMs } of timeline) {
+        if (event === "wake_end" && note!.endsWith("did not wake up")) sleptOnMs.set(device, tMs);
+        else if (event === "branch") sleptOnMs.delete(device);
+        else if (
+          event === "response" && status === 408 && from === undefined && tMs > (sleptOnMs.get(device) ?? Infinity)
+        ) {
+          this.wrong(`W-07 the branch of ${device} in call ${callId} outlived its wake`);
+        }
+      }
+    }
+  }
+
   atTheEnd(): void {
+    this.branchesEndWithWakes();
+    this.wakesOutlive();
+
     for (const { call } of this.chaos.calls) if (!isForgotten(this.chaos, call)) this.oneFinal(call);
     judgeRequests(this.chaos, (text) => this.wrong(text));
     this.laddersAreTrue();
@@ -166,7 +216,16 @@ class Judgement {
     );
     if (answers > answered.length) this.wrong(`W-12 call ${callId}: ${answers} answers of ${answered.length} phones`);
     const slackMs = 110 + (chaos.isLanLossy ? 8000 : 10);
-    if (call.finalAfterMs > chaos.ringTimeoutMs + slackMs && answers === 0) {
+    // It may have waited for the PBX's word about a REGISTER of its phone.
+    const begunMs = Math.max(
+      call.startedAtMs,
+      ...chaos.w.core.silo.allRecords().filter((record) => record.callId === callId).map((record) =>
+        record.startedAtMs
+      ),
+    );
+    const waitedMs = begunMs - call.startedAtMs;
+    if (waitedMs > 5000 + slackMs) this.wrong(`W-01 call ${callId} began after ${waitedMs} ms`);
+    if (call.finalAfterMs - waitedMs > chaos.ringTimeoutMs + slackMs && answers === 0) {
       this.wrong(`W-07 call ${callId} ended after ${call.finalAfterMs} ms`);
     }
   }
@@ -180,8 +239,8 @@ class Judgement {
       if (known === undefined) sent.set(what, new Set([id]));
       else known.add(id);
     };
-    for (const { isFromCore, text } of w.net.packets) {
-      if (!isFromCore || !/^(?:INVITE|CANCEL) /.test(text)) continue;
+    for (const { isFromCore, text, peer } of w.net.packets) {
+      if (!isFromCore || peer === "pbx" || !/^(?:INVITE|CANCEL) /.test(text)) continue;
       const { method, callId, via, to } = parseMessage(text);
       if (to.tag !== "") continue; // a re-INVITE is no new branch
       did(`${method} ${callId}`, via!.branch);
@@ -241,9 +300,20 @@ class Judgement {
     // Where its 180 was lost, nobody knows that it rings.
     const isLossy = chaos.isInternetLossy && !link.isReliable;
     const what = `${actor.phone.name} in call ${call.invite.callId}`;
+    // W-12: acknowledged and left alone, with nobody at the other end.
+    const callers = chaos.calls.filter(({ call: { callId: id } }) => id === callId).map((other) => other.call);
+    const isHeard = callers.some(({ answers }) => answers.some(({ toTag }) => toTag === call.incoming.toTag));
+    if (call.state === "confirmed" && !isHeard && !call.hasStuttered && !isLossy && !chaos.isLanLossy) {
+      this.wrong(`W-12 ${what} sits in a dead call`);
+    }
     if (call.state === "ringing" && !isLossy) this.wrong(`W-11 ${what} rings for ever`);
     if (call.state === "answered" && !(isLossy || chaos.isLanLossy)) this.wrong(`W-12 ${what} never got its ACK`);
   }
+}
+
+/** True if what was sent to this URI is for the phone as it is registered now. */
+function isForContact(uri: string | null, contact: Contact): boolean {
+  return uri === null || parseUri(uri)?.user === parseUri(contact.uri)?.user;
 }
 
 function story(chaos: Chaos): string {

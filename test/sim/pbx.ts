@@ -105,6 +105,8 @@ export class SimPbx extends Caller {
   refusesWith = 0;
   /** When it was last (re)started; what began before is not known to it. */
   startedAtMs = 0;
+  /** Calls of phones are answered after this, ms; null: 486. */
+  answersMs: number | null = null;
   /** Does not answer REGISTERs at all. */
   isMute = false;
   private readonly nonces = new Set<string>();
@@ -139,13 +141,29 @@ export class SimPbx extends Caller {
     super.onMessage(link, this.options.isRewriting ? rewritten(link, text) : text);
   }
 
+  /** Everything a phone registered, as a registrar without a database after a restart; its calls go on. */
+  forgetContacts(): void {
+    this.contacts.clear();
+  }
+
   protected override onRequest(incoming: Incoming): void {
     const { request } = incoming;
+    if (request.method === "INVITE" && this.answersMs !== null) return this.answer(incoming, this.answersMs);
     if (request.method !== "REGISTER") return incoming.respond(request.method === "INVITE" ? 486 : 200);
     if (this.isMute) return;
     const { answerMs = 0 } = this.options;
     if (answerMs === 0) this.register(incoming);
     else this.world.in(answerMs, () => this.register(incoming));
+  }
+
+  /** A phone calls somebody here, who answers. */
+  private answer(incoming: Incoming, afterMs: number): void {
+    const contact = `Contact: <sip:bob@${this.address}:5060>\r\n`;
+    const { startedAtMs } = this;
+    incoming.respond(180, contact);
+    this.world.in(afterMs, () => {
+      if (this.startedAtMs === startedAtMs) incoming.respond(200, contact);
+    });
   }
 
   private register(incoming: Incoming): void {

@@ -2,6 +2,7 @@
 import type { PushOrder } from "../../src/core/usrloc/push_order.ts";
 import { answerChallenge, type DigestSecret, parseChallenges } from "../../src/core/sip/digest.ts";
 import type { Message } from "../../src/core/sip/message.ts";
+import { SimCall } from "./call.ts";
 import type { Link } from "./net.ts";
 import { DOMAIN, passwordOf } from "./pbx.ts";
 import { type Incoming, Ua } from "./ua.ts";
@@ -104,13 +105,18 @@ export class Phone extends Ua {
   habits: Habits;
   link: Link | null = null;
   readonly calls: PhoneCall[] = [];
+  readonly outgoingCalls: SimCall[] = [];
   readonly pushes: PushOrder[] = [];
   /** Final answers to REGISTER: `[status, at ms]`. */
   readonly registrations: [number, number][] = [];
+  /** Where it registered last. */
+  registeredLink: Link | null = null;
   readonly prid: string;
   /** A phone keeps it, but some make a new one with each start: {@link restart}. */
   contactUser: string;
   onRegistered: () => void = () => {};
+  /** It has forgotten what it got before. */
+  hasRestarted = false;
   /** CANCELs of what it never got, or of what is no INVITE. */
   strayCancels = 0;
   private cseq = 0;
@@ -208,6 +214,19 @@ export class Phone extends Ua {
     );
   }
 
+  /** Calls somebody at the PBX. */
+  callOut(): SimCall {
+    const link = this.linkNow();
+    const address = `<sip:${this.user}@${DOMAIN}>`;
+    const call = new SimCall(this, link, this.sentBy(link), {
+      uri: `sip:bob@${DOMAIN}`,
+      from: address,
+      to: `<sip:bob@${DOMAIN}>`,
+    });
+    this.outgoingCalls.push(call);
+    return call;
+  }
+
   deregister(): void {
     this.register({ expires: 0 });
   }
@@ -248,6 +267,7 @@ export class Phone extends Ua {
           if (value !== null) return this.sendRegister(callId, contactLine, value);
         }
         this.registrations.push([response.status, this.world.nowMs]);
+        if (response.status === 200) this.registeredLink = link;
         if (response.status === 200) this.onRegistered();
       },
       onFailure: () => this.registrations.push([408, this.world.nowMs]),
@@ -277,12 +297,15 @@ export class Phone extends Ua {
     this.register();
   }
 
-  /** The app starts on its old port, as another Contact: what was for the old one is nobody's (baresip). */
+  /** The app starts on its old port if it has one, as another Contact: what was for the old one is nobody's (baresip). */
   restart(): void {
     this.isAsleep = false;
-    this.link!.isUp = true;
-    for (const call of this.calls) if (call.isPending) call.state = "ended";
+    if (this.link !== null && this.transport === "udp") this.link.isUp = true;
+    else this.connect();
+    for (const call of this.calls) call.state = "ended";
+    this.outgoingCalls.length = 0;
     this.forgetAll();
+    this.hasRestarted = true;
     this.contactUser = `${this.user}-${this.world.prng.token(6)}`;
     this.register();
   }
@@ -303,7 +326,10 @@ export class Phone extends Ua {
       case "CANCEL": {
         const cancelled = this.incoming.get(request.via!.branch + "INVITE");
         incoming.respond(cancelled === undefined ? 481 : 200);
-        if (cancelled === undefined) return void this.strayCancels++;
+        if (cancelled === undefined) {
+          if (!this.hasRestarted) this.strayCancels++;
+          return;
+        }
         const call = this.calls.find((call) => call.incoming === cancelled);
         if (call === undefined) return cancelled.respond(487);
         call.cancel = request;

@@ -26,6 +26,7 @@ export class SimPort implements CorePort {
   readonly logs: LogLine[] = [];
   readonly events: ApplianceEvent[] = [];
   readonly changes: Change[] = [];
+  readonly removed: Contact[] = [];
   readonly counters = new Map<string, number>();
   readonly measured = new Map<string, number[]>();
   readonly pins = new Map<Flow, number>();
@@ -98,6 +99,7 @@ export class SimPort implements CorePort {
   }
 
   contactRemoved(contact: Contact): void {
+    this.removed.push(contact);
     this.changes.push({ atMs: this.now(), what: "removed", key: contact.id });
   }
 
