@@ -88,6 +88,13 @@ export class Appliance {
     return await response.json() as Location;
   }
 
+  /** Sets the push token of a device that cannot tell its own (R-20). */
+  async setPush(aor: string, device: string, push: { provider: string; prid: string }): Promise<void> {
+    const url = `${this.control}/v1/locations/${encodeURIComponent(aor)}/devices/${device}`;
+    const response = await fetch(url, { method: "PUT", body: JSON.stringify({ push }) });
+    if (!response.ok) throw new Error(`Push token of ${device}: ${response.status} ${await response.text()}`);
+  }
+
   async calls(query = ""): Promise<Call[]> {
     return (await this.get<{ items: Call[] }>(`/v1/calls?limit=1000${query}`)).items;
   }

@@ -55,3 +55,34 @@ peerTest(
     await first.next("BYE");
   },
 );
+
+peerTest(
+  "W-05 baresip comes back on its port as another Contact: it gets the INVITE that the old one had, and answers",
+  programs,
+  async (rig) => {
+    const receiver = rig.receiver();
+    await rig.kamailio(["alice"]);
+    const config = rig.config({
+      push: rig.pushTo(receiver),
+      wake: { window: "8s", ring_timeout: "30s", idle: "500ms" },
+    });
+    const appliance = await rig.appliance(config);
+    const phone = rig.baresip("phoneA", { user: "alice", password: "secret", transport: "udp", port: rig.port });
+    await phone.registered();
+    const [before] = (await appliance.location("alice@example.com"))!.devices;
+    await appliance.setPush("alice@example.com", before!.id, { provider: "acme", prid: "token-phoneA" });
+    await phone.end();
+    receiver.onPush = () => phone.startAgain();
+    // Silent for longer than wake.idle: it may be asleep, so that it gets the INVITE and a push.
+    await eventually("its flow is not known to be live", 3000, async () => {
+      const [device] = (await appliance.location("alice@example.com"))!.devices;
+      return device!.flow.state !== "live";
+    });
+    await rig.sipp({ from: "caller", to: "pbx", scenario: "caller", user: "alice", pauseMs: 300 }).done();
+    const [after] = (await appliance.location("alice@example.com"))!.devices;
+    expect([after!.id, after!.flow.remote]).toEqual([before!.id, before!.flow.remote]);
+    expect(after!.contact).not.toBe(before!.contact);
+    const [call] = await appliance.calls();
+    expect([call!.result, call!.branches.map(({ late }) => late)]).toEqual(["answered", [false, true]]);
+  },
+);

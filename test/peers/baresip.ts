@@ -12,6 +12,8 @@ export interface BaresipOptions {
   transport: "udp" | "tcp" | "tls";
   /** PEM of the CA it believes, over TLS. */
   caFile?: string;
+  /** Where it listens at each start; without, on a free port. It has an instance then, too. */
+  port?: number;
 }
 
 /** Where Debian puts its modules. */
@@ -39,10 +41,10 @@ function wav(samples: number): Buffer {
 }
 
 export class Baresip {
-  readonly program: Program;
+  program: Program;
 
-  constructor(folder: string, private readonly options: BaresipOptions) {
-    const { address, user, password, outbound, transport } = options;
+  constructor(private readonly folder: string, private readonly options: BaresipOptions) {
+    const { address, user, password, outbound, transport, port } = options;
     mkdirSync(folder, { recursive: true });
     const silence = join(folder, "silence.wav");
     writeFileSync(silence, wav(SPEECH_RATE * 10));
@@ -53,7 +55,9 @@ export class Baresip {
       `audio_alert aufile,${join(folder, "alert.wav")}`,
       ...[`ausrc_srate ${SPEECH_RATE}`, `auplay_srate ${SPEECH_RATE}`, "ausrc_channels 1", "auplay_channels 1"],
       ...(options.caFile === undefined ? [] : [`sip_cafile ${options.caFile}`, "sip_verify_server yes"]),
+      ...(port === undefined ? [] : [`sip_listen ${address}:${port}`]),
       `module_path ${MODULES}`,
+      ...(port === undefined ? [] : ["module_tmp uuid.so"]),
       ...["g711", "aufile"].map((module) => `module ${module}.so`),
       ...["account", "menu", "ctrl_tcp"].map((module) => `module_app ${module}.so`),
       `ctrl_tcp_listen ${address}:${COMMAND_PORT}`,
@@ -68,7 +72,16 @@ export class Baresip {
     ];
     writeFileSync(join(folder, "config"), config.join("\n") + "\n");
     writeFileSync(join(folder, "accounts"), account.join(";") + "\n");
-    this.program = new Program("baresip", "baresip", ["-f", folder, "-s", "-v"], { cwd: folder });
+    this.program = this.started();
+  }
+
+  /** Starts it anew where it was: the same instance and port, but libre makes itself another Contact. */
+  startAgain(): void {
+    this.program = this.started();
+  }
+
+  private started(): Program {
+    return new Program("baresip", "baresip", ["-f", this.folder, "-s", "-v"], { cwd: this.folder });
   }
 
   /** Resolves once it says that it is registered. */

@@ -198,7 +198,7 @@ export class Rig {
     });
   }
 
-  baresip(party: Party, options: Pick<BaresipOptions, "user" | "password" | "transport">): Baresip {
+  baresip(party: Party, options: Pick<BaresipOptions, "user" | "password" | "transport" | "port">): Baresip {
     const folder = join(this.folder, `baresip${++this.count}`);
     const isTls = options.transport === "tls";
     const outbound = isTls ? `${this.address("us")}:${this.tlsPort}` : this.at("us");
