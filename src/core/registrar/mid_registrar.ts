@@ -5,6 +5,7 @@
 import type { Clock } from "../clock.ts";
 import type { Port } from "../port.ts";
 import type { Message } from "../sip/message.ts";
+import { AUTHORIZATION, PROXY_AUTHORIZATION } from "../sip/header.ts";
 import { viaValue } from "../sip/via.ts";
 import { aorOf } from "../sip/uri.ts";
 import type { ServerTransaction } from "../transaction/server.ts";
@@ -80,6 +81,7 @@ export class MidRegistrar implements ForwardedOwner, BindingWatchUser {
   private readonly challenged = new Challenged();
   private readonly logins = new Logins();
   private readonly complaints = new LogLimit();
+  private hasToldOfNoPassword = false;
   private readonly port: Port;
   private readonly clock: Clock;
   private readonly table: Transactions;
@@ -221,6 +223,7 @@ export class MidRegistrar implements ForwardedOwner, BindingWatchUser {
       this.count("rejected", request, 403);
       return null;
     }
+    if (grants.upstream > 0 && !hasCredentials(forwarding.server.request)) this.tellOfNoPassword(request);
     const applied = this.accept(forwarding, grants);
     this.ledger.noteDropped(response, request.aorKey, order, upstreamFlow);
     return {
@@ -399,6 +402,20 @@ export class MidRegistrar implements ForwardedOwner, BindingWatchUser {
     if (!this.policy.isOneForAll && !contact.isDropped) this.fillPlaceOf(contact);
   }
 
+  /**
+   * To the PBX every phone comes from our address. If it trusts that, a stranger registers as anybody. One that has no
+   * passwords at all looks the same.
+   */
+  private tellOfNoPassword({ aorKey, contacts }: RegisterRequest): void {
+    if (this.hasToldOfNoPassword || !contacts.some(({ expires }) => expires !== 0)) return;
+    this.hasToldOfNoPassword = true;
+    this.port.log(
+      "info",
+      "The PBX registered a phone without a password: if it trusts latefork's address, anybody can register as anybody",
+      { aor: aorKey },
+    );
+  }
+
   /** A device left whose Contact the PBX held: one that it had dropped before has room there now. */
   private fillPlaceOf({ aor }: Contact): void {
     const dropped = aor.contacts.find((contact) => contact.isDropped);
@@ -439,4 +456,8 @@ export class MidRegistrar implements ForwardedOwner, BindingWatchUser {
     });
     server.respond(status, reason, lines);
   }
+}
+
+function hasCredentials(request: Message): boolean {
+  return request.has(AUTHORIZATION) || request.has(PROXY_AUTHORIZATION);
 }

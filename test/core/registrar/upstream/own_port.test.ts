@@ -25,6 +25,19 @@ function nextOwn(rig: TrustedRig): string {
   return rig.one(rig.own);
 }
 
+test("R-09 a PBX that takes a REGISTER of a phone without a password is told of once, one that checks it is not", () => {
+  const told = (rig: Rig) => rig.logged.filter(({ message }) => message.includes("without a password"));
+  const rig = new Rig();
+  const phone = rig.phone("203.0.113.9");
+  registered(rig, phone, { lines: ['Authorization: Digest username="alice"'] });
+  registered(rig, phone, { cseq: 2, contacts: [] });
+  registered(rig, phone, { cseq: 3, expires: 0, lines: ['Authorization: Digest username="alice"'] });
+  expect(told(rig)).toEqual([]);
+  registered(rig, phone, { user: "bob", callId: "b" });
+  registered(rig, phone, { user: "carol", callId: "c" });
+  expect(told(rig).map(({ level, fields }) => [level, fields.aor])).toEqual([["info", "bob@example.org"]]);
+});
+
 describe("R-09 pbx.own_port", () => {
   test("R-09 a phone's REGISTER leaves with the rest, whoever it says it is; never from the trusted port", () => {
     const rig = new TrustedRig();
