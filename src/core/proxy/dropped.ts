@@ -5,6 +5,7 @@
 import type { LogFields, Port } from "../port.ts";
 import type { Clock } from "../clock.ts";
 import type { Flow } from "../sip/flow.ts";
+import { statelessTag } from "../sip/hash.ts";
 import { ROUTE } from "../sip/header.ts";
 import type { Message } from "../sip/message.ts";
 import { detached } from "../sip/scan.ts";
@@ -16,17 +17,23 @@ const WARN_EVERY_MS = 10_000;
 export type Sender = "the PBX" | "a phone" | "a stranger";
 
 export class Dropped {
-  private ackWarnedAtMs = -Infinity;
+  /** Strangers have a limit of their own, so that they hide nobody else's. */
+  private readonly ackWarnedAtMs: Record<Sender, number> = {
+    "the PBX": -Infinity,
+    "a phone": -Infinity,
+    "a stranger": -Infinity,
+  };
   private answerWarnedAtMs = -Infinity;
 
   constructor(private readonly port: Port, private readonly clock: Clock) {}
 
-  /** An ACK for a 2xx that finds no way. Strangers' are noise: each refusal to one of them is acknowledged. */
+  /** An ACK for a 2xx that finds no way. That of a refusal without a transaction is known by its tag, and is as it should be. */
   ack(ack: Message, flow: Flow, sender: Sender, why: string): void {
     const { port, clock: { nowMs } } = this;
     port.count("rejected_total", "stray_ack");
-    const isWarned = sender !== "a stranger" && nowMs - this.ackWarnedAtMs >= WARN_EVERY_MS;
-    if (isWarned) this.ackWarnedAtMs = nowMs;
+    const isOfRefusal = ack.to.tag === statelessTag(ack);
+    const isWarned = !isOfRefusal && nowMs - this.ackWarnedAtMs[sender] >= WARN_EVERY_MS;
+    if (isWarned) this.ackWarnedAtMs[sender] = nowMs;
     const level = isWarned ? "warn" : "debug";
     if (!port.isLogged(level)) return;
     port.log(level, `Dropped an ACK of ${sender}: ${why}`, {

@@ -202,8 +202,7 @@ describe("F-03 a PBX on TCP that rewrites our Contact and Record-Route", () => {
 });
 
 describe("F-08 an ACK that finds no way", () => {
-  const known: [string, boolean][] = [["the PBX", true], ["a phone", true], ["a stranger", false]];
-  for (const [who, isWarned] of known) {
+  for (const who of ["the PBX", "a phone", "a stranger"]) {
     test(`F-08 of ${who} leaves a line and a count`, () => {
       const { rig, phone } = start();
       const side = pbxCalls(rig, phone);
@@ -212,11 +211,35 @@ describe("F-08 an ACK that finds no way", () => {
       rig.receive(flow, inDialog("ACK", { ...side, callId: "another" }));
       expect(rig.count("rejected_total", "stray_ack")).toBe(1);
       expect(rig.logs).toHaveLength(1);
-      expect(rig.logs[0]).toStartWith(isWarned ? "warn " : "debug ");
-      expect(rig.logs[0]).toContain("ACK");
+      expect(rig.logs[0]).toStartWith(`warn Dropped an ACK of ${who}: `);
       expect(rig.untaken).toEqual([]);
     });
   }
+
+  test("F-08 repeated, it is warned of once in ten seconds, and each is counted", () => {
+    const { rig, phone } = start();
+    const side = pbxCalls(rig, phone);
+    rig.logs.length = 0;
+    for (let n = 0; n < 5; n++) {
+      rig.receive(rig.pbx, inDialog("ACK", { ...side, callId: "another" }));
+      rig.pass(4000);
+    }
+    expect(rig.count("rejected_total", "stray_ack")).toBe(5);
+    expect(rig.logs.filter((line) => line.startsWith("warn Dropped an ACK"))).toHaveLength(2);
+  });
+
+  test("F-06 a stranger's ACK of our refusal is as it should be: no warning", () => {
+    const { rig } = start();
+    const stranger = rig.flow("198.51.100.66", 5060);
+    const invite = request("INVITE", "sip:bob@pbx.example.org", { branch: "z9hG4bKstrange" });
+    rig.receive(stranger, invite);
+    const refusal = stranger.one();
+    expect(statusOf(refusal)).toBe(403);
+    rig.logs.length = 0;
+    rig.receive(stranger, invite.replaceAll("INVITE", "ACK").replace(/To: .*/, `To: ${value(refusal, "To")}`));
+    expect(rig.logs.filter((line) => line.startsWith("warn"))).toEqual([]);
+    expect(rig.count("rejected_total", "stray_ack")).toBe(1);
+  });
 });
 
 describe("F-03 a phone's Route that leads to us under a name we were not told", () => {
