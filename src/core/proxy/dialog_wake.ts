@@ -16,6 +16,7 @@ import type { Usrloc } from "../usrloc/usrloc.ts";
 import type { Target } from "./branch.ts";
 import { flowsOf, hasPushToken } from "./device_flows.ts";
 import type { Fork } from "./fork.ts";
+import { isSameDialog, isSameSubscription, type Worth, worthOf } from "./dialog_worth.ts";
 import { HeldRequest, UnansweredRequest, type WaitingOwner, type WaitingRequest } from "./waiting_request.ts";
 
 /** What it asks of the world; verdicts come back through {@link DialogWake.pushResult}. */
@@ -30,12 +31,6 @@ export interface DialogWakeSettings {
   /** `wake.methods`: of what belongs to a subscription, NOTIFY and SUBSCRIBE wake a phone if they are named here. */
   readonly wakeMethods: ReadonlySet<string>;
 }
-
-/**
- * What a request is worth whose phone has no connection, or says nothing.
- * `push`: the phone is woken. `wait`: it is not, but if it comes by itself, it gets the request. `none`: 480 at once.
- */
-type Worth = "push" | "wait" | "none";
 
 /** Requests that wait for one device, and for all of them. */
 const MAX_HELD_OF_DEVICE = 4;
@@ -77,7 +72,7 @@ export class DialogWake implements WaitingOwner {
    * be asleep and can be pushed. A request that has waited brings no second push.
    */
   isWatched(request: Message, device: Contact, hasWaited: boolean): boolean {
-    const worth = this.worthOf(request);
+    const worth = worthOf(request, this.settings.wakeMethods);
     return worth === "wait" ||
       (worth === "push" && !hasWaited && device.kind === "mobile" && this.isPushable(device));
   }
@@ -91,7 +86,7 @@ export class DialogWake implements WaitingOwner {
    */
   hold(transaction: ServerTransaction, device: Contact, goOn: () => void): boolean {
     const { request } = transaction;
-    const worth = this.worthOf(request);
+    const worth = worthOf(request, this.settings.wakeMethods);
     if (request.method === "BYE") this.dialogOver(request, device);
     if (worth === "none" || (worth === "push" && !this.isPushable(device))) return false;
     const others = this.sameNotifies(request, device.id);
@@ -113,7 +108,7 @@ export class DialogWake implements WaitingOwner {
   watch(fork: Fork, device: Contact, retarget: () => Target | null): void {
     const sent = new UnansweredRequest(this, device.id, fork, retarget);
     this.sleeperOf(device.id).waiting.add(sent);
-    if (this.worthOf(fork.request) !== "push") return;
+    if (worthOf(fork.request, this.settings.wakeMethods) !== "push") return;
     this.schedule.deadlines.set(sent, this.nowMs + Math.max(T1_MS, this.settings.hedgeMs));
   }
 
@@ -179,7 +174,7 @@ export class DialogWake implements WaitingOwner {
   /** One that left waits from now on, and its device is pushed if the request is worth it. */
   private wake(sent: UnansweredRequest): void {
     const device = this.usrloc.contact(sent.deviceId);
-    const worth = this.worthOf(sent.request);
+    const worth = worthOf(sent.request, this.settings.wakeMethods);
     if (device === undefined || (worth === "push" && !this.isPushable(device))) return void this.leave(sent);
     const others = this.sameNotifies(sent.request, device.id);
     if (others.some(({ request }) => request.cseq > sent.request.cseq)) return this.end(sent, 480, REPLACED);
@@ -247,37 +242,16 @@ export class DialogWake implements WaitingOwner {
   /** NOTIFYs of one subscription that wait. Each tells the state as it is, so that the newest is of use alone (RFC 6665 §4.2.2). */
   private sameNotifies(notify: Message, deviceId: string): readonly WaitingRequest[] {
     if (notify.method !== "NOTIFY") return [];
-    const event = eventOf(notify);
     return this.waitingFor(this.byDevice.get(deviceId)).filter((waiting) =>
-      isWaiting(waiting) && waiting.request.method === "NOTIFY" && isSameDialog(waiting.request, notify) &&
-      eventOf(waiting.request) === event
+      isWaiting(waiting) && isSameSubscription(waiting.request, notify)
     );
   }
 
   /** @param isOfPush what waits without a push waits on */
   private giveUp(sleeper: Sleeper, reason: string, isOfPush: boolean): void {
     for (const waiting of this.waitingFor(sleeper)) {
-      if (!isWaiting(waiting) || (isOfPush && this.worthOf(waiting.request) !== "push")) continue;
+      if (!isWaiting(waiting) || (isOfPush && worthOf(waiting.request, this.settings.wakeMethods) !== "push")) continue;
       if (this.leave(waiting)) waiting.giveUp(reason);
-    }
-  }
-
-  private worthOf(request: Message): Worth {
-    switch (request.method) {
-      case "BYE":
-        return "wait";
-      // No phone need wake to be asked whether it is there, nor for what follows its own answer.
-      case "ACK":
-      case "CANCEL":
-      case "PRACK":
-      case "OPTIONS":
-        return "none";
-      case "NOTIFY":
-      case "SUBSCRIBE":
-        // The presence of all entries of a phone's list would wake it all day.
-        return isOfSubscription(request) && !this.settings.wakeMethods.has(request.method) ? "none" : "push";
-      default:
-        return "push";
     }
   }
 
@@ -319,21 +293,6 @@ export class DialogWake implements WaitingOwner {
 /** True if it waits for its phone to come back; false: an answer may come any moment. */
 function isWaiting(waiting: WaitingRequest): boolean {
   return waiting instanceof HeldRequest || waiting.isWaiting;
-}
-
-function isSameDialog(a: Message, b: Message): boolean {
-  return a.callId === b.callId && a.from.tag === b.from.tag && a.to.tag === b.to.tag;
-}
-
-function eventOf(request: Message): string {
-  return request.valueOf("event") ?? request.valueOf("o") ?? "";
-}
-
-/** RFC 3515 §2.4.4: the subscription that a REFER makes lives in the dialog of its call, and tells how that goes on. */
-function isOfSubscription(request: Message): boolean {
-  const event = eventOf(request);
-  const semicolon = event.indexOf(";");
-  return (semicolon < 0 ? event : event.slice(0, semicolon)).trim().toLowerCase() !== "refer";
 }
 
 function orderOf(request: Message, device: Contact, uuid: string, ttlMs: number): PushOrder {
