@@ -36,8 +36,12 @@ function problemsOf(id, worktree) {
     problems.push(`subject of ${subject.length} characters: the reason belongs in the body`);
   }
   git("-C", worktree, "checkout", "--quiet", "--detach", id);
-  for (const args of [["fmt", "--check"], ["lint"], ["check", "src", "test", "build.ts"]]) {
-    const { status, stdout, stderr } = spawnSync(tool("deno"), args, { cwd: worktree, encoding: "utf8" });
+  for (const args of [["fmt", "--check"], ["lint"], ["check", "--quiet", "src", "test", "build.ts"]]) {
+    const { status, stdout, stderr } = spawnSync(tool("deno"), args, {
+      cwd: worktree,
+      encoding: "utf8",
+      env: { ...process.env, NO_COLOR: "1" },
+    });
     if (status !== 0) problems.push(`deno ${args.join(" ")}:\n${(stdout + stderr).slice(-2000)}`);
   }
   return { subject, problems };
