@@ -50,6 +50,8 @@ export class IdleCollection {
     const before = this.world.residentBytes();
     // What the process is when it has started is no burst.
     if (this.keptBytes === 0) this.keptBytes = before;
+    // The kernel gets pages back for some seconds after a collection.
+    else this.keptBytes = Math.min(this.keptBytes, before);
     if (before - this.keptBytes < WORTH_BYTES) return;
     const startedMs = this.world.readMs();
     this.world.collect();

@@ -53,6 +53,19 @@ test("N-04 a few messages do not hold it up, and less than what is worth a pause
   expect(world.told).toHaveLength(1);
 });
 
+test("N-04 what the kernel gets back after a collection is not held against the next burst", () => {
+  const world = new World();
+  world.pass(5);
+  world.mib = 300;
+  world.pass(40);
+  expect(world.told).toHaveLength(1);
+  world.mib = 61;
+  world.pass(40);
+  world.mib = 95;
+  world.pass(1);
+  expect(world.told).toHaveLength(2);
+});
+
 test("N-04 two collections are half a minute apart, however much there is", () => {
   const world = new World();
   world.pass(5);
