@@ -78,6 +78,8 @@ export class StreamFlow implements Flow {
   /** Why it closes at the next flush; empty if it does not. */
   endReason = "";
   registered: object | undefined = undefined;
+  /** Of {@link heldBytes}, what the sum of all connections has. */
+  countedBytes = 0;
 
   constructor(
     context: TransportContext,
@@ -214,12 +216,11 @@ export class Connections {
     if (flow.state !== "open" || flow.endReason !== "") return;
     const context = this.context;
     const counts = context.counts[flow.transport];
-    const heldBefore = flow.heldBytes;
     const frames: readonly WebFrame[] = flow.web === null
       ? flow.framer!.feed(readLatin1(bytes))
       : this.feedWeb(flow, flow.web, bytes);
     if (isClosed(flow)) return;
-    this.unfinishedBytes += flow.heldBytes - heldBefore;
+    this.countUnfinished(flow, flow.heldBytes);
     if (this.unfinishedBytes > context.limits.maxUnfinishedBytes) this.endMostUnfinished();
     if (frames.length === 0 || isClosed(flow)) return;
     for (const frame of frames) {
@@ -412,6 +413,12 @@ export class Connections {
     return true;
   }
 
+  /** It may close within the very bytes that it was given: what was never added is not taken off. */
+  private countUnfinished(flow: StreamFlow, held: number): void {
+    this.unfinishedBytes += held - flow.countedBytes;
+    flow.countedBytes = held;
+  }
+
   /** Bounds the unfinished messages of all connections together: the stranger with the largest is closed. */
   private endMostUnfinished(): void {
     let victim: StreamFlow | null = null;
@@ -486,7 +493,7 @@ export class Connections {
     if (flow.state === "closed") return false;
     if (flow.state === "connecting" && flow.isInbound) this.handshaking--;
     flow.state = "closed";
-    this.unfinishedBytes -= flow.heldBytes;
+    this.countUnfinished(flow, 0);
     flow.framer = null;
     flow.web = null;
     flow.stream = null;

@@ -202,6 +202,23 @@ test("T-04 a page that does not read loses its connection, never the box's memor
   expect(await rig.closed.next()).toEqual({ flow, reason: "Its peer does not read" });
 });
 
+test("X-01 X-06 who is refused by what a web server says of him takes his half frame out of the count once", async () => {
+  const banned = "192.0.2.7";
+  const options = { isProxy: (address: string) => address === "127.0.1.1", isRefused: (a: string) => a === banned };
+  using rig = await Rig.start(LISTEN, { ...options, limits: { maxUnfinishedBytes: 20_000 } });
+  const half = frame(TEXT, "x".repeat(12_000)).slice(0, -1);
+  for (let n = 0; n < 3; n++) {
+    using peer = await TcpPeer.connect(rig.listener.port, "127.0.0.1", "127.0.1.1");
+    peer.write(upgradeRequest("/sip", { "X-Forwarded-For": banned }) + half);
+    expect((await rig.closed.next()).reason).toBe("Its source gets no connection");
+  }
+  using first = await webPeer(rig.listener.port);
+  using second = await webPeer(rig.listener.port);
+  first.write(half);
+  second.write(half);
+  expect((await rig.closed.next()).reason).toBe("Too much of unfinished messages");
+});
+
 test("X-01 who connects and sends no whole request is closed in time, and half a frame counts as unfinished", async () => {
   using rig = await Rig.start(LISTEN, { limits: { maxUnfinishedBytes: 30_000 } });
   using silent = await TcpPeer.connect(rig.listener.port);
