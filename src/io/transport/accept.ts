@@ -27,7 +27,7 @@ export interface AcceptorOptions {
   readonly web: WebListener | null;
 }
 
-/** A ClientHello and a proxy's header are smaller than this. */
+/** A ClientHello is smaller than this. What comes before it, a proxy's header, has a bound of its own. */
 const MAX_FIRST_BYTES = 16 * 1024;
 /** RFC 8446 §5.1: the record a handshake begins with. */
 const HANDSHAKE_RECORD = 22;
@@ -124,7 +124,6 @@ export class Arrival {
     if (flow.state !== "connecting") return;
     // A copy: more may come before its turn.
     this.first = Buffer.concat([this.first, bytes]);
-    if (this.first.length > MAX_FIRST_BYTES) return connections.failHandshake(flow, "its first bytes are too many");
     if (this.awaitsProxy && !this.readProxy()) return;
     if (this.tls === null) {
       socket.data = flow;
@@ -132,6 +131,7 @@ export class Arrival {
       if (this.first.length > 0) connections.received(flow, this.first);
       return;
     }
+    if (this.first.length > MAX_FIRST_BYTES) return connections.failHandshake(flow, "its first bytes are too many");
     if (this.first.length === 0 || this.isQueued) return;
     if (this.first[0] !== HANDSHAKE_RECORD) {
       return connections.failHandshake(flow, "what came is no TLS; is it a phone that is set to TCP?");

@@ -60,6 +60,16 @@ test("X-01 a proxy says whose TCP connection it is, in one piece or torn, and of
   }
 });
 
+test("X-01 however much comes behind a proxy's header at once, without TLS it is SIP", async () => {
+  using rig = await Rig.start(["tcp://127.0.0.1"], { isProxy });
+  for (const first of [header(0x21, 0x11, IPV4), ""]) {
+    using peer = await TcpPeer.connect(rig.listener.port, "127.0.0.1", PROXY);
+    const large = request("1", "x".repeat(20_000));
+    peer.write(first + large);
+    expect((await rig.messages.next()).text).toBe(large);
+  }
+});
+
 test("X-01 a proxy's header is believed of proxies alone, and the named source has its limits and bans", async () => {
   using rig = await Rig.start(["tcp://127.0.0.1"], { isProxy, isRefused: (address) => address === "192.0.2.7" });
   using stranger = await TcpPeer.connect(rig.listener.port);
