@@ -50,6 +50,8 @@ export class Qualify implements ClientOwner, Due {
   /** Questions in a row that it left without an answer. */
   private silences = 0;
   private intervalMs = 0;
+  /** When it was, or is to be, asked because a connection closed. */
+  private hurriedMs = -Infinity;
 
   constructor(private readonly table: Transactions, private readonly pbx: Pbx, private readonly user: QualifyUser) {}
 
@@ -91,13 +93,18 @@ export class Qualify implements ClientOwner, Due {
     this.user.onPbxBack();
   }
 
-  /** Its end of a connection closed, which may be its own end: it is asked at once. */
+  /**
+   * Its end of a connection closed, which may be its own end: it is asked at once, and so every 2 s at most. Some close
+   * each connection when they have answered, and the question opens the next.
+   */
   connectionClosed(): void {
     if (this.state === "down") return;
     this.user.onPbxDoubt("it closed its connection");
     if (this.intervalMs === 0) return;
     this.drop();
-    this.next(0);
+    const { nowMs } = this.table.schedule.clock;
+    if (this.hurriedMs <= nowMs) this.hurriedMs = Math.max(nowMs, this.hurriedMs + PATIENCE_MS);
+    this.next(this.hurriedMs - nowMs);
   }
 
   onFailure(failure: ClientFailure): void {

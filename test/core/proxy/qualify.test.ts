@@ -51,3 +51,17 @@ test("F-07 a shorter interval than 5 s is kept", () => {
   rig.pass(1000);
   expect(rig.pbx.all().length).toBeGreaterThan(0);
 });
+
+test("F-07 R-21 a PBX that closes its connection after each answer is asked again at once, then every 2 s at most", () => {
+  const rig = new Rig({ config: (config) => config.pbx!.qualify = INTERVAL_MS });
+  let asked = 0;
+  for (let ms = 0; ms < 20_000; ms += 10) {
+    rig.pass(ms === 0 ? 0 : 10);
+    for (const wire of rig.pbx.all()) {
+      asked++;
+      rig.receive(rig.pbx, answer(wire, 200));
+      rig.core.qualify!.connectionClosed();
+    }
+  }
+  expect([asked, rig.core.qualify!.state]).toEqual([11, "up"]);
+});
